@@ -1,0 +1,46 @@
+# gradscope: every target sets up what it needs; nothing has to be done by hand first.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# BLAS threads only slow small matrices down, and make timings and test runs noisy.
+ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: run test test-torch lint format bench bench-compare docs docs-check fuzz clean help
+
+help:            ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(VENV)/.run-ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.dev-ready: $(VENV)/.run-ready pyproject.toml tests/model-requirements.txt
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/model-requirements.txt
+	@touch $@
+
+$(VENV)/.torch-ready: $(VENV)/.dev-ready
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	@touch $@
+
+run: $(VENV)/.run-ready  ## set up and print the article's ladder
+	$(BIN)/gradscope gradients rnn skip forget-gate input-gate lstm
+
+test: $(VENV)/.dev-ready  ## set up and pass the tests
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -n 2 --dist loadfile tests gradscope
+
+test-torch: $(VENV)/.torch-ready  ## the tests that hold gradscope against torch
+	$(ONE_THREAD) $(BIN)/python -m pytest -q -m torch tests
+
+lint: $(VENV)/.dev-ready  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev-ready  ## rewrite in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:           ## forget the virtual environment and caches
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Gradient dynamics in recurrent networks."""

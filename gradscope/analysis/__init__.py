@@ -1,0 +1,1 @@
+"""Where theory stands beside measurement: one file per verb."""

@@ -1,0 +1,1 @@
+"""One recurrence per file, and the registry."""

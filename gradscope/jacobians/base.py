@@ -1,0 +1,103 @@
+"""The contract every step Jacobian keeps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradscope.errors import InputError
+
+Array: TypeAlias = NDArray[Any]
+
+
+class WeightCotangent(NamedTuple):
+    """∂L/∂(one copy of a recurrent weight block) as an outer product, summed over nothing.
+
+    The gradient of the block is ``rows[..., :, None] * columns[..., None, :]``.
+
+    Attributes
+    ----------
+    rows : ndarray, shape (..., m)
+        Cotangent of the product W·v that the block enters by.
+    columns : ndarray, shape (..., H)
+        The vector v that the block multiplies (h_{t−1}, or r⊙h_{t−1} in a reset-before GRU).
+    """
+
+    rows: Array
+    columns: Array
+
+
+class StepJacobian(ABC):
+    """J_t = ∂s_t/∂s_{t−1} for one step, or for many: all leading axes are batch axes, time first if it is there.
+
+    ``shape`` below is the shape of those leading axes; n is the state size. ``pull`` and ``push`` broadcast
+    ``R`` and ``Q`` against them, so one object serves one step of one network and 64 steps of 256 networks.
+    """
+
+    @property
+    @abstractmethod
+    def state_size(self) -> int:
+        """Number of state components n."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the leading axes, ``(time, ..., batch)`` in a tape."""
+
+    @abstractmethod
+    def __getitem__(self, steps: int | slice) -> StepJacobian:
+        """Index the first leading axis (time)."""
+
+    @abstractmethod
+    def pull(self, R: Array) -> Array:
+        """R·J, rows carried backward in time; R has shape (..., r, n)."""
+
+    @abstractmethod
+    def push(self, Q: Array) -> Array:
+        """J·Q, columns carried forward in time; Q has shape (..., n, r)."""
+
+    def dense(self) -> Array:
+        """J as a full array of shape (..., n, n): the slow reference."""
+        eye = np.broadcast_to(np.eye(self.state_size), (*self.shape, self.state_size, self.state_size))
+        return self.pull(eye)
+
+    @property
+    def drive_size(self) -> int:
+        """Length of the drive U x_t + b by which the input enters; 0 if the input is unknown (ready Jacobians)."""
+        return 0
+
+    def pull_drive(self, R: Array) -> Array:
+        """R·∂s_t/∂drive_t, shape (..., r, drive_size)."""
+        raise InputError("these step Jacobians came without their inputs: nothing can be said about ∂s_t/∂x_t")
+
+    def push_drive(self, Q: Array) -> Array:
+        """∂s_t/∂drive_t·Q for Q of shape (..., drive_size, r)."""
+        raise InputError("these step Jacobians came without their inputs: nothing can be said about ∂s_t/∂x_t")
+
+    def weight_cotangents(self, g: Array) -> tuple[tuple[WeightCotangent, ...], ...]:
+        """Turn g = ∂L/∂s_t, shape (..., n), into the gradients of the recurrent weight copies used at this step.
+
+        Returns one tuple per layer (bottom first) of the layer's blocks in weight-row order; empty when the
+        weights are unknown.
+        """
+        return ()
+
+
+def shared_matmul(left: Array, W: Array) -> Array:
+    """Left @ W where W may be shared by all leading axes: one large product instead of a stack of small ones."""
+    if W.ndim == 2 and left.ndim > 2:
+        return (left.reshape(-1, left.shape[-1]) @ W).reshape(*left.shape[:-1], W.shape[-1])
+    return np.asarray(left @ W)
+
+
+def shared_matmul_left(W: Array, right: Array) -> Array:
+    """W @ right where W may be shared by all leading axes of right, shape (..., m, r)."""
+    if W.ndim == 2 and right.ndim > 2:
+        # (..., m, r): fold the leading axes next to r, so that BLAS sees one wide product.
+        folded = np.moveaxis(right, -2, 0)
+        flat = W @ folded.reshape(W.shape[1], -1)
+        return np.moveaxis(flat.reshape(W.shape[0], *folded.shape[1:]), 0, -2)
+    return np.asarray(W @ right)

@@ -1,0 +1,1 @@
+"""Small dense linear algebra shared by numerics and theory: scaled numbers, running products, largest singular values."""

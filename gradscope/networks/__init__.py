@@ -1,0 +1,1 @@
+"""Compositions of cells: each yields a tape."""

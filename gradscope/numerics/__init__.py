@@ -1,0 +1,1 @@
+"""Numerics that see only tapes."""

@@ -1,0 +1,176 @@
+"""Records: the frozen, plain data that every renderer, exporter and gate reads, and nothing else.
+
+A record holds columns rather than rows, so that a million lags stay a handful of arrays; ``rows()`` makes
+plain dictionaries one at a time. NaN inside a float column means "null"; no infinity or NaN ever leaves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+Plain: TypeAlias = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
+
+
+def plain(value: Any) -> Any:
+    """Turn numpy scalars and arrays, tuples and mappings into strict-JSON Python; NaN and ±inf become None.
+
+    >>> plain((1.0, float("nan")))
+    [1.0, None]
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, Sequence):
+        return [plain(item) for item in value]
+    raise TypeError(f"a record holds plain data, not {type(value).__name__}")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one source gave.
+
+    Attributes
+    ----------
+    source : mapping
+        ``name``, ``cell``, ``hidden``, ``layers``, ``state_size``, ``sha256``, … as in the contract.
+    settings : mapping
+        What was asked: steps, inputs, batch, dtype, anchor, …
+    columns : mapping of str to sequence
+        Rows by column, all of equal length (numpy arrays or lists).
+    summary : mapping
+    warnings : tuple of str
+        Each with a next step.
+    details : mapping
+        Extra series for figures (eigenvalues, gates over time, …); absent from rows, may be empty.
+    """
+
+    source: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    columns: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(next(iter(self.columns.values()))) if self.columns else 0
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Plain dictionaries, one per row, in order."""
+        names = list(self.columns)
+        for values in zip(*(self.columns[name] for name in names), strict=True):
+            yield {name: plain(value) for name, value in zip(names, values, strict=True)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as it stands in the JSON report."""
+        out = {
+            "source": plain(self.source),
+            "settings": plain(self.settings),
+            "rows": list(self.rows()),
+            "summary": plain(self.summary),
+            "warnings": list(self.warnings),
+        }
+        if self.details:
+            out["details"] = plain(self.details)
+        return out
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Result:
+        """Read a result back from its JSON form."""
+        rows = raw["rows"]
+        names = list(rows[0]) if rows else []
+        columns = {name: [row.get(name) for row in rows] for name in names}
+        return cls(
+            source=raw["source"],
+            settings=raw["settings"],
+            columns=columns,
+            summary=raw["summary"],
+            warnings=tuple(raw.get("warnings", ())),
+            details=raw.get("details", {}),
+        )
+
+
+@dataclass(frozen=True)
+class GateOutcome:
+    """How one ``--fail-on`` or ``--warn-on`` expression came out for one source."""
+
+    expression: str
+    level: str
+    passed: bool
+    found: float | int | str | None
+    source: str
+    message: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The gate as it stands in the JSON report."""
+        out = {
+            "expression": self.expression,
+            "level": self.level,
+            "passed": self.passed,
+            "found": plain(self.found),
+            "source": self.source,
+        }
+        if self.message:
+            out["message"] = self.message
+        return out
+
+
+@dataclass(frozen=True)
+class Report:
+    """One run of one verb: every result, every gate, and how to run it again."""
+
+    schema: str
+    gradscope: str
+    command: tuple[str, ...]
+    seed: int
+    environment: Mapping[str, Any]
+    results: tuple[Result, ...]
+    gates: tuple[GateOutcome, ...] = ()
+
+    @property
+    def verb(self) -> str:
+        """The verb, from the schema name ``gradscope/VERB/1``."""
+        return self.schema.split("/")[1]
+
+    def header(self) -> dict[str, Any]:
+        """Everything that is not a result or a gate."""
+        return {
+            "schema": self.schema,
+            "gradscope": self.gradscope,
+            "command": list(self.command),
+            "seed": self.seed,
+            "environment": plain(self.environment),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole report as strict-JSON Python."""
+        return {
+            **self.header(),
+            "results": [result.to_dict() for result in self.results],
+            "gates": [gate.to_dict() for gate in self.gates],
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Report:
+        """Read a report back from its JSON form."""
+        return cls(
+            schema=raw["schema"],
+            gradscope=raw["gradscope"],
+            command=tuple(raw["command"]),
+            seed=raw["seed"],
+            environment=raw["environment"],
+            results=tuple(Result.from_dict(item) for item in raw["results"]),
+            gates=tuple(
+                GateOutcome(g["expression"], g["level"], g["passed"], g["found"], g["source"], g.get("message", ""))
+                for g in raw.get("gates", ())
+            ),
+        )

@@ -1,0 +1,1 @@
+"""From a SOURCE (a spec or a file) to a network."""

@@ -1,0 +1,93 @@
+"""One recurrent layer as read from a file, in gradscope's own layout, with where each fact came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+Direction = Literal["forward", "backward"]
+
+#: Order in which gradscope stacks the gate blocks of each cell (rows of weight_ih and weight_hh): PyTorch's.
+GATE_ORDER: dict[str, tuple[str, ...]] = {
+    "rnn": ("u",),
+    "skip": ("u",),
+    "forget-gate": ("f", "u"),
+    "input-gate": ("i", "f", "u"),
+    "lstm": ("i", "f", "g", "o"),
+    "gru": ("r", "z", "n"),
+}
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One layer and direction of a recurrent module, gates already in :data:`GATE_ORDER`.
+
+    Attributes
+    ----------
+    weight_ih : ndarray, shape (G·H, I)
+    weight_hh : ndarray, shape (G·H, H)
+    bias_ih, bias_hh : ndarray, shape (G·H,), or None
+        Two biases as in PyTorch. A file with one bias fills ``bias_ih`` (and, for a reset-after gru, both).
+    gates_in_file : tuple of str
+        The gates in the file's own order, for ``inspect``.
+    facts_from : dict
+        For each fact (``cell``, ``gates``, ``activation``, ``gate_activation``, ``reset``, ``layout``):
+        ``"file"``, ``"configuration"``, ``"convention"`` or ``"key"``.
+    assumptions : tuple of str
+        One sentence for each convention that was assumed; shown as warnings, each with the key that settles it.
+    """
+
+    module: str
+    cell: str
+    layer: int
+    direction: Direction
+    weight_ih: NDArray[Any]
+    weight_hh: NDArray[Any]
+    bias_ih: NDArray[Any] | None
+    bias_hh: NDArray[Any] | None
+    activation: str = "tanh"
+    gate_activation: str = "sigmoid"
+    reset: Literal["after", "before"] | None = None
+    dtype: str = "float64"
+    gates_in_file: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    facts_from: dict[str, str] = field(default_factory=dict)
+    assumptions: tuple[str, ...] = ()
+
+    @property
+    def hidden_size(self) -> int:
+        """H."""
+        return int(self.weight_hh.shape[1])
+
+    @property
+    def input_size(self) -> int:
+        """I."""
+        return int(self.weight_ih.shape[1])
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """What a weights file holds: every recurrent layer found, and what was skipped.
+
+    Attributes
+    ----------
+    format : str
+        ``npz``, ``safetensors``, ``torch``, ``keras2``, ``keras3`` or ``onnx``.
+    sha256 : str
+        Hash of the file's bytes.
+    layers : tuple of LayerWeights
+        Sorted by module, then layer, then direction (forward first).
+    other_arrays : dict of str to ndarray
+        Arrays that belong to no recurrent layer (heads, embeddings, …), by name; small enough to keep.
+    skipped : tuple of str
+        Names of the above, and of tensors that were not read at all, for ``inspect``.
+    """
+
+    name: str
+    format: str
+    sha256: str
+    layers: tuple[LayerWeights, ...]
+    other_arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""Theory that sees only weights and slopes."""
