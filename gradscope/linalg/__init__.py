@@ -1,1 +1,1 @@
-"""Small dense linear algebra shared by numerics and theory: scaled numbers, running products, largest singular values."""
+"""Small dense linear algebra that numerics and theory share: running products, largest singular values."""
