@@ -1,1 +1,7 @@
-"""Small dense linear algebra that numerics and theory share: running products, largest singular values."""
+"""Matrix products whose size leaves float64: exact binary scaling, largest singular values, powers of one matrix."""
+
+from __future__ import annotations
+
+from gradscope.linalg.powers import PowerNorms, power_norms
+
+__all__ = ["PowerNorms", "power_norms"]
