@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, StepJacobian, shared_matmul, shared_matmul_left
+from gradscope.jacobians.base import Array, StepJacobian, WeightCotangent, shared_matmul, shared_matmul_left
 
 #: Blocks thinner than this multiply gate by gate; thicker ones pay for forming Σ_g diag(c_g) W_g once.
 FORM_FROM = 24
@@ -19,21 +19,23 @@ class RowScaledSum:
     Attributes
     ----------
     coefficients : ndarray, shape (..., G, H)
-        c_g, the derivative of the new state with respect to pre-activation g.
+        c_g, the derivative of the new state with respect to W_g h_{t−1}.
     weights : ndarray, shape (G, H, H) or (..., G, H, H)
-        The recurrent blocks. Three axes mean one set of weights shared by every leading axis.
+        The recurrent blocks. Three axes mean one set of weights shared by every leading axis; otherwise the first
+        axis is time, of length 1 when the weights do not change from step to step.
     """
 
     coefficients: Array
     weights: Array
 
     def __getitem__(self, steps: int | slice) -> RowScaledSum:
-        """Index time; weights that vary over time carry a full-length first axis, others 1 or none."""
+        """Index time."""
         weights = self.weights
-        if weights.ndim > 3 and weights.shape[0] > 1:
-            weights = weights[steps]
-        elif weights.ndim > 3 and isinstance(steps, int):
-            weights = weights[0]
+        if weights.ndim > 3:
+            if weights.shape[0] > 1:
+                weights = weights[steps]
+            elif isinstance(steps, int):
+                weights = weights[0]
         return RowScaledSum(self.coefficients[steps], weights)
 
     @property
@@ -41,34 +43,43 @@ class RowScaledSum:
         """G."""
         return int(self.coefficients.shape[-2])
 
+    @property
+    def stacked(self) -> Array:
+        """The blocks below one another, shape (..., G·H, H)."""
+        W = self.weights
+        return W.reshape(*W.shape[:-3], -1, W.shape[-1])
+
     def form(self) -> Array:
         """The dense (..., H, H) block."""
         if self.n_gates == 1:
             return np.asarray(self.coefficients[..., 0, :, None] * self.weights[..., 0, :, :])
         return np.asarray(np.einsum("...gi,...gij->...ij", self.coefficients, self.weights))
 
+    def pull_coefficients(self, R: Array) -> Array:
+        """[R·diag(c_1), …, R·diag(c_G)] side by side, shape (..., r, G·H)."""
+        scaled = R[..., :, None, :] * self.coefficients[..., None, :, :]
+        return scaled.reshape(*scaled.shape[:-2], -1)
+
     def pull(self, R: Array) -> Array:
         """R·Σ_g diag(c_g) W_g for R of shape (..., r, H)."""
-        c, W = self.coefficients, self.weights
         if self.n_gates == 1:
-            return shared_matmul(R * c[..., 0, None, :], W[..., 0, :, :])
+            return shared_matmul(R * self.coefficients[..., 0, None, :], self.weights[..., 0, :, :])
         if R.shape[-2] >= FORM_FROM:
             return np.asarray(R @ self.form())
-        scaled = R[..., :, None, :] * c[..., None, :, :]
-        stacked = W.reshape(*W.shape[:-3], -1, W.shape[-1])
-        return shared_matmul(scaled.reshape(*scaled.shape[:-2], -1), stacked)
+        return shared_matmul(self.pull_coefficients(R), self.stacked)
+
+    def push_products(self, products: Array) -> Array:
+        """Σ_g diag(c_g) V_g for V of shape (..., G·H, r)."""
+        products = products.reshape(*products.shape[:-2], self.n_gates, -1, products.shape[-1])
+        return np.asarray((self.coefficients[..., None] * products).sum(axis=-3))
 
     def push(self, Q: Array) -> Array:
         """Σ_g diag(c_g) W_g·Q for Q of shape (..., H, r)."""
-        c, W = self.coefficients, self.weights
         if self.n_gates == 1:
-            return np.asarray(c[..., 0, :, None] * shared_matmul_left(W[..., 0, :, :], Q))
+            return np.asarray(self.coefficients[..., 0, :, None] * shared_matmul_left(self.weights[..., 0, :, :], Q))
         if Q.shape[-1] >= FORM_FROM:
             return np.asarray(self.form() @ Q)
-        stacked = W.reshape(*W.shape[:-3], -1, W.shape[-1])
-        products = shared_matmul_left(stacked, Q)
-        products = products.reshape(*products.shape[:-2], self.n_gates, -1, Q.shape[-1])
-        return np.asarray((c[..., None] * products).sum(axis=-3))
+        return self.push_products(shared_matmul_left(self.stacked, Q))
 
 
 @dataclass(frozen=True)
@@ -80,11 +91,17 @@ class DiagonalPlusRowScaled(StepJacobian):
     diagonal : ndarray, shape (..., H), or None
         e, the direct path from h_{t−1} to h_t; None when there is none.
     recurrent : RowScaledSum
-        The paths through the pre-activations.
+        The paths through the recurrent products W_g h_{t−1}.
+    h_prev : ndarray, shape (..., H), or None
+        h_{t−1}, which each block multiplies; needed only for weight gradients.
+    drive_coefficients : ndarray, shape (..., G, H), or None
+        ∂h_t/∂(U_g x_t + b_g); None when it equals the recurrent coefficients (all cells but a reset-after gru).
     """
 
     diagonal: Array | None
     recurrent: RowScaledSum
+    h_prev: Array | None = field(default=None)
+    drive_coefficients: Array | None = field(default=None)
 
     @property
     def state_size(self) -> int:
@@ -98,7 +115,12 @@ class DiagonalPlusRowScaled(StepJacobian):
 
     def __getitem__(self, steps: int | slice) -> DiagonalPlusRowScaled:
         """Index time."""
-        return DiagonalPlusRowScaled(None if self.diagonal is None else self.diagonal[steps], self.recurrent[steps])
+        return DiagonalPlusRowScaled(
+            None if self.diagonal is None else self.diagonal[steps],
+            self.recurrent[steps],
+            None if self.h_prev is None else self.h_prev[steps],
+            None if self.drive_coefficients is None else self.drive_coefficients[steps],
+        )
 
     def pull(self, R: Array) -> Array:
         """R·J."""
@@ -109,3 +131,29 @@ class DiagonalPlusRowScaled(StepJacobian):
         """J·Q."""
         out = self.recurrent.push(Q)
         return out if self.diagonal is None else out + self.diagonal[..., :, None] * Q
+
+    @property
+    def drive_size(self) -> int:
+        """G·H."""
+        return self.recurrent.n_gates * self.state_size
+
+    @property
+    def _drive(self) -> RowScaledSum:
+        if self.drive_coefficients is None:
+            return self.recurrent
+        return RowScaledSum(self.drive_coefficients, self.recurrent.weights)
+
+    def pull_drive(self, R: Array) -> Array:
+        """R·∂h_t/∂drive_t."""
+        return self._drive.pull_coefficients(R)
+
+    def push_drive(self, Q: Array) -> Array:
+        """∂h_t/∂drive_t·Q."""
+        return self._drive.push_products(Q)
+
+    def weight_cotangents(self, g: Array) -> tuple[tuple[WeightCotangent, ...], ...]:
+        """∂L/∂W_g = (c_g ⊙ g) h_{t−1}ᵀ: the copy's own factor φ′ is in c_g (theory C03)."""
+        if self.h_prev is None:
+            return ()
+        rows = self.recurrent.pull_coefficients(g[..., None, :])[..., 0, :]
+        return ((WeightCotangent(rows, self.h_prev),),)

@@ -1,0 +1,174 @@
+"""What a cell is: one recurrence s_{t−1}, x_t → s_t, and its linearisation.
+
+Conventions, stated once. States are column vectors; arrays hold them in the last axis, with leading axes
+(time, networks…, batch). h_t has H components; a cell with memory has the state [h; c]. Gate g owns rows
+gH … (g+1)H of ``weight_ih`` and ``weight_hh``, in the order of ``Cell.gates``. The input enters by the *drive*
+U x_t + b. Weights may carry leading axes (networks…) to run many networks of one shape side by side.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gradscope.cells.activations import ACTIVATIONS, GATE_ACTIVATIONS, Activation
+from gradscope.errors import ShapeError
+from gradscope.jacobians.base import Array, StepJacobian
+from gradscope.jacobians.row_scaled import RowScaledSum
+from gradscope.log_domain import LN_TINY
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What theory may know of a trajectory: slopes and gates, never Jacobians. Leading axes (time, ..., batch).
+
+    Attributes
+    ----------
+    log_slope : ndarray, shape (..., H)
+        ln φ′ of the candidate's pre-activation.
+    log_direct : ndarray, shape (..., H), or None
+        ln of the direct path's factor (f of a forget gate, z of a gru, 1 of a skip); None if there is none.
+    gates : dict of str to ndarray
+        Gate values, for the reader's eye.
+    underflow : ndarray of bool, shape (...)
+        True where a slope or a gate is positive but below what float64 holds.
+    """
+
+    log_slope: Array
+    log_direct: Array | None
+    gates: dict[str, Array]
+    underflow: Array
+
+
+@dataclass(frozen=True)
+class Linearisation:
+    """A step Jacobian (or many, time first) and what theory may know of the same steps."""
+
+    jacobian: StepJacobian
+    traces: Traces
+
+
+@dataclass(frozen=True)
+class Cell(ABC):
+    """One layer of one recurrence, with its weights.
+
+    Attributes
+    ----------
+    weight_ih : ndarray, shape (..., G·H, I)
+    weight_hh : ndarray, shape (..., G·H, H)
+    bias : ndarray, shape (..., G·H)
+        What is added to the drive (the sum of the two biases of a PyTorch layer, unless a cell says otherwise).
+    activation, gate_activation : Activation
+        φ of the candidate (and of the lstm's output), σ of the gates.
+    """
+
+    weight_ih: Array
+    weight_hh: Array
+    bias: Array
+    activation: Activation = field(default=ACTIVATIONS["tanh"])
+    gate_activation: Activation = field(default=GATE_ACTIVATIONS["sigmoid"])
+
+    name: ClassVar[str]
+    #: Gate blocks in row order; "u" (or "g", "n") is the candidate.
+    gates: ClassVar[tuple[str, ...]]
+    #: Parts of the state, each of size H.
+    state_parts: ClassVar[tuple[str, ...]] = ("h",)
+    #: What the theory column holds for this cell.
+    closed_form: ClassVar[str]
+    #: The gate that ``forget_bias`` lengthens memory by, if there is one; likewise the one chrono closes.
+    memory_gate: ClassVar[str | None] = None
+    write_gate: ClassVar[str | None] = None
+
+    @classmethod
+    def from_layer(
+        cls,
+        weight_ih: Array,
+        weight_hh: Array,
+        bias_ih: Array | None,
+        bias_hh: Array | None,
+        **settings: Any,
+    ) -> Cell:
+        """Build from a layer's arrays in gradscope's gate order, as files and ensembles hold them."""
+        bias = np.zeros(weight_hh.shape[:-1])
+        for part in (bias_ih, bias_hh):
+            bias = bias if part is None else bias + part
+        return cls(weight_ih, weight_hh, bias.astype(weight_hh.dtype), **settings)
+
+    @property
+    def hidden_size(self) -> int:
+        """H."""
+        return int(self.weight_hh.shape[-1])
+
+    @property
+    def input_size(self) -> int:
+        """I."""
+        return int(self.weight_ih.shape[-1])
+
+    @property
+    def state_size(self) -> int:
+        """Components of the state: H, or 2H for [h; c]."""
+        return self.hidden_size * len(self.state_parts)
+
+    @property
+    def n_gates(self) -> int:
+        """G."""
+        return len(self.gates)
+
+    def recurrent_blocks(self) -> dict[str, Array]:
+        """W_hh by gate, each (..., H, H)."""
+        H = self.hidden_size
+        return {gate: self.weight_hh[..., g * H : (g + 1) * H, :] for g, gate in enumerate(self.gates)}
+
+    def drive(self, x: Array) -> Array:
+        """U x_t + b for inputs of shape (..., batch, I)."""
+        if x.shape[-1] != self.input_size:
+            raise ShapeError(f"the {self.name} reads inputs of width {self.input_size}, these have {x.shape[-1]}")
+        return np.asarray(x @ np.swapaxes(self.weight_ih, -1, -2) + self.bias[..., None, :])
+
+    def recurrent_products(self, h_prev: Array) -> Array:
+        """W_hh h_{t−1}, shape (..., batch, G·H)."""
+        return np.asarray(h_prev @ np.swapaxes(self.weight_hh, -1, -2))
+
+    def split(self, a: Array) -> tuple[Array, ...]:
+        """Cut (..., G·H) into G arrays (..., H)."""
+        H = self.hidden_size
+        return tuple(a[..., g * H : (g + 1) * H] for g in range(a.shape[-1] // H))
+
+    @abstractmethod
+    def step(self, s_prev: Array, drive: Array) -> Array:
+        """s_t from s_{t−1} (..., state_size) and the drive (..., G·H); analytic where φ is."""
+
+    @abstractmethod
+    def linearise(self, s_prev: Array, drive: Array) -> Linearisation:
+        """∂s_t/∂s_{t−1} at s_{t−1} and the drive, for all leading axes (time first) at once, in float64."""
+
+    @abstractmethod
+    def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
+        """Bound ‖J_t‖₂ whatever the input, given σ₁ of each block and sup |s_{t−1}| (of c for an lstm); inf if none."""
+
+    def next_state_bound(self, state_bound: float) -> float:
+        """sup |s_t| over all inputs, given sup |s_{t−1}|."""
+        return self.activation.max_value
+
+    def row_scaled(self, *coefficients: Array) -> RowScaledSum:
+        """Σ_g diag(c_g) W_g with this cell's blocks, arranged to broadcast against (time, ..., batch)."""
+        H = self.hidden_size
+        W = np.asarray(self.weight_hh, dtype=np.float64)
+        blocks = W.reshape(*W.shape[:-2], -1, H, H)
+        if blocks.ndim > 3:
+            # (networks…, G, H, H) → (time 1, networks…, batch 1, G, H, H)
+            blocks = blocks[None, ..., None, :, :, :]
+        return RowScaledSum(np.stack(coefficients, axis=-2), blocks)
+
+
+def underflows(*log_factors: Array) -> Array:
+    """True, per leading axis, where some factor exp(log) is positive but not a normal float64.
+
+    >>> underflows(np.array([[-1.0, -800.0]])), underflows(np.array([[-1.0, -np.inf]]))
+    (array([ True]), array([False]))
+    """
+    flags = [np.any((log < LN_TINY) & (log > -np.inf), axis=-1) for log in log_factors]
+    return np.asarray(np.logical_or.reduce(flags))

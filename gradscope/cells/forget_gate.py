@@ -1,0 +1,62 @@
+"""The article's second step: one gate that trades the old state against the new."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gradscope.cells.base import Cell, Linearisation, Traces, underflows
+from gradscope.jacobians.base import Array
+from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled
+
+
+@dataclass(frozen=True)
+class ForgetGate(Cell):
+    """h_t = f⊙h_{t−1} + (1−f)⊙u with f = σ(a_f), u = φ(a_u), both pre-activations from x_t and h_{t−1}.
+
+    J_t = diag(f) + diag((h_{t−1}−u) σ′(a_f)) W_f + diag((1−f) φ′(a_u)) W_u (theory C13).
+    """
+
+    name: ClassVar[str] = "forget-gate"
+    gates: ClassVar[tuple[str, ...]] = ("f", "u")
+    closed_form: ClassVar[str] = "the direct path Π f, its largest unit"
+    memory_gate: ClassVar[str | None] = "f"
+
+    def step(self, s_prev: Array, drive: Array) -> Array:
+        """h_t."""
+        a_f, a_u = self.split(drive + self.recurrent_products(s_prev))
+        f = self.gate_activation.value(a_f)
+        # σ(−a) = 1 − σ(a) for every gate here, and keeps its digits when the gate is open.
+        return np.asarray(f * s_prev + self.gate_activation.value(-a_f) * self.activation.value(a_u))
+
+    def linearise(self, s_prev: Array, drive: Array) -> Linearisation:
+        """diag(f) + diag((h−u) σ′) W_f + diag((1−f) φ′) W_u."""
+        a_f, a_u = self.split(drive + self.recurrent_products(s_prev))
+        f, u = self.gate_activation.value(a_f), self.activation.value(a_u)
+        log_gate_slope = self.gate_activation.log_slope(a_f)
+        log_slope = self.activation.log_slope(a_u)
+        f = np.asarray(f, dtype=np.float64)
+        jacobian = DiagonalPlusRowScaled(
+            f,
+            self.row_scaled(
+                (s_prev - u) * np.exp(log_gate_slope),
+                np.asarray(self.gate_activation.value(-a_f), dtype=np.float64) * np.exp(log_slope),
+            ),
+            s_prev,
+        )
+        log_f = self.gate_activation.log_value(a_f)
+        return Linearisation(jacobian, Traces(log_slope, log_f, {"f": f}, underflows(log_slope, log_gate_slope, log_f)))
+
+    def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
+        """max(1, γσ₁(W_u)) + (sup|h| + sup|φ|) sup σ′ σ₁(W_f): f + (1−f)γσ₁ is a mean of 1 and γσ₁."""
+        sup_difference = state_bound + self.activation.max_value
+        return (
+            max(1.0, self.activation.max_slope * block_norms["u"])
+            + sup_difference * self.gate_activation.max_slope * block_norms["f"]
+        )
+
+    def next_state_bound(self, state_bound: float) -> float:
+        """A convex combination never leaves [−M, M], M = max(|h_0|, sup|φ|)."""
+        return max(state_bound, self.activation.max_value)

@@ -1,0 +1,63 @@
+"""The article's third step: the new state gets a gate of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gradscope.cells.base import Cell, Linearisation, Traces, underflows
+from gradscope.jacobians.base import Array
+from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled
+
+
+@dataclass(frozen=True)
+class InputGate(Cell):
+    """h_t = f⊙h_{t−1} + i⊙u with i = σ(a_i), f = σ(a_f), u = φ(a_u).
+
+    J_t = diag(f) + diag(u σ′(a_i)) W_i + diag(h_{t−1} σ′(a_f)) W_f + diag(i φ′(a_u)) W_u.
+    """
+
+    name: ClassVar[str] = "input-gate"
+    gates: ClassVar[tuple[str, ...]] = ("i", "f", "u")
+    closed_form: ClassVar[str] = "the direct path Π f, its largest unit"
+    memory_gate: ClassVar[str | None] = "f"
+    write_gate: ClassVar[str | None] = "i"
+
+    def step(self, s_prev: Array, drive: Array) -> Array:
+        """h_t."""
+        a_i, a_f, a_u = self.split(drive + self.recurrent_products(s_prev))
+        sigma = self.gate_activation.value
+        return np.asarray(sigma(a_f) * s_prev + sigma(a_i) * self.activation.value(a_u))
+
+    def linearise(self, s_prev: Array, drive: Array) -> Linearisation:
+        """diag(f) + diag(u σ′) W_i + diag(h σ′) W_f + diag(i φ′) W_u."""
+        a_i, a_f, a_u = self.split(drive + self.recurrent_products(s_prev))
+        sigma = self.gate_activation
+        i, f, u = (
+            np.asarray(v, dtype=np.float64) for v in (sigma.value(a_i), sigma.value(a_f), self.activation.value(a_u))
+        )
+        log_i_slope, log_f_slope = sigma.log_slope(a_i), sigma.log_slope(a_f)
+        log_slope = self.activation.log_slope(a_u)
+        jacobian = DiagonalPlusRowScaled(
+            f,
+            self.row_scaled(u * np.exp(log_i_slope), s_prev * np.exp(log_f_slope), i * np.exp(log_slope)),
+            s_prev,
+        )
+        log_f = sigma.log_value(a_f)
+        underflow = underflows(log_slope, log_i_slope, log_f_slope, log_f)
+        return Linearisation(jacobian, Traces(log_slope, log_f, {"i": i, "f": f}, underflow))
+
+    def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
+        """1 + sup σ′ (sup|φ| σ₁(W_i) + sup|h| σ₁(W_f)) + γ σ₁(W_u); sup|h| grows with t (theory C13)."""
+        return (
+            1.0
+            + self.gate_activation.max_slope
+            * (self.activation.max_value * block_norms["i"] + state_bound * block_norms["f"])
+            + self.activation.max_slope * block_norms["u"]
+        )
+
+    def next_state_bound(self, state_bound: float) -> float:
+        """|h_t| ≤ |h_{t−1}| + sup|φ|."""
+        return state_bound + self.activation.max_value

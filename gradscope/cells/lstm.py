@@ -1,0 +1,72 @@
+"""The LSTM, in PyTorch's form: gates i, f, g, o and the state (h, c) together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gradscope.cells.base import Cell, Linearisation, Traces, underflows
+from gradscope.jacobians.base import Array
+from gradscope.jacobians.lstm import LstmJacobian
+
+
+@dataclass(frozen=True)
+class Lstm(Cell):
+    """c_t = f⊙c_{t−1} + i⊙g, h_t = o⊙φ(c_t), with i, f, o = σ(a) and g = φ(a_g); the state is [h; c]."""
+
+    name: ClassVar[str] = "lstm"
+    gates: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
+    state_parts: ClassVar[tuple[str, ...]] = ("h", "c")
+    closed_form: ClassVar[str] = "the direct path ∂c/∂c = Π f, its largest unit"
+    memory_gate: ClassVar[str | None] = "f"
+    write_gate: ClassVar[str | None] = "i"
+
+    def step(self, s_prev: Array, drive: Array) -> Array:
+        """[h_t; c_t]."""
+        H = self.hidden_size
+        h_prev, c_prev = s_prev[..., :H], s_prev[..., H:]
+        a_i, a_f, a_g, a_o = self.split(drive + self.recurrent_products(h_prev))
+        sigma, phi = self.gate_activation.value, self.activation.value
+        c = sigma(a_f) * c_prev + sigma(a_i) * phi(a_g)
+        return np.concatenate([sigma(a_o) * phi(c), c], axis=-1)
+
+    def linearise(self, s_prev: Array, drive: Array) -> Linearisation:
+        """The block form of :class:`~gradscope.jacobians.lstm.LstmJacobian`."""
+        H = self.hidden_size
+        h_prev, c_prev = s_prev[..., :H], s_prev[..., H:]
+        a_i, a_f, a_g, a_o = (
+            np.asarray(a, dtype=np.float64) for a in self.split(drive + self.recurrent_products(h_prev))
+        )
+        sigma, phi = self.gate_activation, self.activation
+        i, f, g, o = sigma.value(a_i), sigma.value(a_f), phi.value(a_g), sigma.value(a_o)
+        c = f * c_prev + i * g
+        log_gate_slopes = [sigma.log_slope(a) for a in (a_i, a_f, a_o)]
+        slope_i, slope_f, slope_o = (np.exp(log) for log in log_gate_slopes)
+        log_slope, log_output_slope = phi.log_slope(a_g), phi.log_slope(c)
+        jacobian = LstmJacobian(
+            forget=f,
+            readout_slope=o * np.exp(log_output_slope),
+            gates=self.row_scaled(g * slope_i, c_prev * slope_f, i * np.exp(log_slope), phi.value(c) * slope_o),
+            h_prev=h_prev,
+        )
+        log_f = sigma.log_value(a_f)
+        underflow = underflows(log_slope, log_output_slope, log_f, *log_gate_slopes)
+        return Linearisation(jacobian, Traces(log_slope, log_f, {"i": i, "f": f, "o": o}, underflow))
+
+    def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
+        """‖[[γκ + s M σ₁(W_o), γ], [κ, 1]]‖₂ over norms of blocks, κ = s(M σ₁(W_i) + sup|c| σ₁(W_f)) + γσ₁(W_g).
+
+        s = sup σ′, γ = sup φ′, M = sup|φ|; a block matrix's norm is at most that of its blocks' norms.
+        """
+        s, gamma, M = self.gate_activation.max_slope, self.activation.max_slope, self.activation.max_value
+        if not np.isfinite(M):
+            return float("inf")
+        into_c = s * (M * block_norms["i"] + state_bound * block_norms["f"]) + gamma * block_norms["g"]
+        blocks = np.array([[gamma * into_c + s * M * block_norms["o"], gamma], [into_c, 1.0]])
+        return float(np.linalg.norm(blocks, 2))
+
+    def next_state_bound(self, state_bound: float) -> float:
+        """|c_t| ≤ |c_{t−1}| + sup|φ| (reached without forgetting, theory C11)."""
+        return state_bound + self.activation.max_value

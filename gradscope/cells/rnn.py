@@ -1,0 +1,36 @@
+"""The article's plain recurrence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gradscope.cells.base import Cell, Linearisation, Traces, underflows
+from gradscope.jacobians.base import Array
+from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled
+
+
+@dataclass(frozen=True)
+class Rnn(Cell):
+    """h_t = φ(a_t), a_t = W_xh x_t + b + W_hh h_{t−1};  J_t = diag(φ′(a_t)) W_hh."""
+
+    name: ClassVar[str] = "rnn"
+    gates: ClassVar[tuple[str, ...]] = ("u",)
+    closed_form: ClassVar[str] = "(φ′)^k W^k: the product of mean slopes times ‖W^k‖₂ (the article's formula)"
+
+    def step(self, s_prev: Array, drive: Array) -> Array:
+        """h_t."""
+        return self.activation.value(drive + self.recurrent_products(s_prev))
+
+    def linearise(self, s_prev: Array, drive: Array) -> Linearisation:
+        """diag(φ′(a)) W_hh."""
+        a = drive + self.recurrent_products(s_prev)
+        log_slope = self.activation.log_slope(a)
+        jacobian = DiagonalPlusRowScaled(None, self.row_scaled(np.exp(log_slope)), s_prev)
+        return Linearisation(jacobian, Traces(log_slope, None, {}, underflows(log_slope)))
+
+    def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
+        """γ σ₁(W), γ = sup φ′ (Pascanu, Mikolov and Bengio 2013)."""
+        return self.activation.max_slope * block_norms["u"]

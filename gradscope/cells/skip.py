@@ -1,0 +1,41 @@
+"""The article's first step towards the LSTM: an identity path around the plain recurrence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gradscope.cells.base import Cell, Linearisation, Traces, underflows
+from gradscope.jacobians.base import Array
+from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled
+
+
+@dataclass(frozen=True)
+class Skip(Cell):
+    """h_t = h_{t−1} + u_t, u_t = φ(W_xh x_t + b + W_hh h_{t−1});  J_t = I + diag(φ′(a_t)) W_hh."""
+
+    name: ClassVar[str] = "skip"
+    gates: ClassVar[tuple[str, ...]] = ("u",)
+    closed_form: ClassVar[str] = "the identity path: 1 at every lag"
+
+    def step(self, s_prev: Array, drive: Array) -> Array:
+        """h_t."""
+        return s_prev + self.activation.value(drive + self.recurrent_products(s_prev))
+
+    def linearise(self, s_prev: Array, drive: Array) -> Linearisation:
+        """I + diag(φ′(a)) W_hh."""
+        a = drive + self.recurrent_products(s_prev)
+        log_slope = self.activation.log_slope(a)
+        identity = np.ones_like(log_slope)
+        jacobian = DiagonalPlusRowScaled(identity, self.row_scaled(np.exp(log_slope)), s_prev)
+        return Linearisation(jacobian, Traces(log_slope, np.zeros_like(log_slope), {}, underflows(log_slope)))
+
+    def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
+        """1 + γ σ₁(W)."""
+        return 1.0 + self.activation.max_slope * block_norms["u"]
+
+    def next_state_bound(self, state_bound: float) -> float:
+        """|h_t| ≤ |h_{t−1}| + sup |φ|: nothing keeps h bounded as t grows (theory C09)."""
+        return state_bound + self.activation.max_value

@@ -1,0 +1,61 @@
+"""Slopes in the log domain, from pre-activations: what 1 − h² has lost when |h| rounds to 1 (theory N10).
+
+All logarithms here are natural; arrays are float64 whatever the trajectory's dtype was.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+LN10 = float(np.log(10.0))
+#: Natural log of the smallest normal float64. A slope below exp of it is not held to full precision.
+LN_TINY = float(np.log(np.finfo(np.float64).tiny))
+
+
+def softplus(a: Array) -> Array:
+    """ln(1 + eᵃ) without overflow."""
+    return np.logaddexp(0.0, a)
+
+
+def log_sigmoid(a: Array) -> Array:
+    """ln σ(a) = −softplus(−a); exact where σ(a) itself would round to 0 or 1.
+
+    >>> float(log_sigmoid(np.float64(-1000.0)))
+    -1000.0
+    """
+    return -softplus(-np.asarray(a, dtype=np.float64))
+
+
+def log_sech_squared(a: Array) -> Array:
+    """ln tanh′(a) = 2(ln 2 − |a| − log1p(e^{−2|a|})).
+
+    >>> round(float(log_sech_squared(np.float64(20.0))) / LN10, 4)
+    -16.7697
+    """
+    size = np.abs(np.asarray(a, dtype=np.float64))
+    return np.asarray(2.0 * (np.log(2.0) - size - np.log1p(np.exp(-2.0 * size))))
+
+
+def log_sigmoid_slope(a: Array) -> Array:
+    """ln σ′(a) = −softplus(a) − softplus(−a).
+
+    >>> round(float(log_sigmoid_slope(np.float64(40.0))) / LN10, 4)
+    -17.3718
+    """
+    a = np.asarray(a, dtype=np.float64)
+    return -softplus(a) - softplus(-a)
+
+
+def log_mean_exp(log_values: Array, axis: int = -1) -> Array:
+    """ln of the mean of exp(log_values) along an axis; −inf where every entry is −inf."""
+    log_values = np.asarray(log_values)
+    top = np.max(log_values, axis=axis, keepdims=True)
+    safe = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        mean = np.log(np.mean(np.exp(log_values - safe), axis=axis))
+    return np.asarray(mean + np.squeeze(safe, axis=axis))

@@ -1,0 +1,135 @@
+"""Backpropagated loss gradients at every lag, with exact power-of-two rescaling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from gradscope.jacobians.base import Array, WeightCotangent
+from gradscope.log_domain import LN10
+from gradscope.numerics.tape import Tape
+
+LOG10_2 = float(np.log(2.0)) / LN10
+
+#: ∂L_t/∂s_t, the loss's own term at step t, shape (*batch_shape, n); None where the loss has none.
+DirectTerm = Callable[[int], "Array | None"]
+
+
+class ScaledGradient(NamedTuple):
+    """∂L/∂s_t = vector · 2^exponent, one exponent per sample, so that 10^−5000 is as exact as 1.
+
+    Attributes
+    ----------
+    step : int
+        t.
+    vector : ndarray, shape (*batch_shape, n)
+    exponent : ndarray of int, shape (*batch_shape,)
+    weights : tuple of tuple of WeightCotangent
+        Per layer, the copy of the recurrent blocks used at step t (same scale); empty for t = 0.
+    """
+
+    step: int
+    vector: Array
+    exponent: Array
+    weights: tuple[tuple[WeightCotangent, ...], ...]
+
+
+@dataclass(frozen=True)
+class LossGradients:
+    """Norms at every lag k = T − t; NaN stands for an exact zero (or for no such gradient).
+
+    Attributes
+    ----------
+    log10_dstate : ndarray, shape (T + 1, *batch_shape)
+        log10 ‖∂L/∂s_{T−k}‖₂.
+    log10_dweight : ndarray, shape (T + 1, *batch_shape)
+        log10 ‖∂L/∂W_hh‖_F of the copies used at step T−k, all layers together; NaN at k = T.
+    log10_dweight_layers : ndarray, shape (T + 1, layers, *batch_shape)
+    """
+
+    log10_dstate: Array
+    log10_dweight: Array
+    log10_dweight_layers: Array
+
+
+def rescaled(vector: Array, exponent: Array) -> tuple[Array, Array]:
+    """Bring each sample's largest entry into [½, 1) by an exact power of two; a zero vector keeps its exponent."""
+    _, shift = np.frexp(np.max(np.abs(vector), axis=-1))
+    return np.ldexp(vector, -shift[..., None]), exponent + shift
+
+
+def add_direct(vector: Array, exponent: Array, direct: Array) -> tuple[Array, Array]:
+    """vector·2^exponent + direct, on the larger of the two scales (the smaller one loses only what it must)."""
+    _, shift = np.frexp(np.max(np.abs(direct), axis=-1))
+    empty = ~np.any(vector, axis=-1)
+    silent = ~np.any(direct, axis=-1)
+    common = np.where(empty, shift, np.where(silent, exponent, np.maximum(exponent, shift)))
+    # Below 2^−2000 of the other term nothing is left to add; the clip keeps ldexp in its range.
+    down = np.clip(exponent - common, -2000, 0)[..., None]
+    return np.ldexp(vector, down) + np.ldexp(direct, -common[..., None]), common
+
+
+def backpropagate(tape: Tape, direct_term: DirectTerm) -> Iterator[ScaledGradient]:
+    """Yield ∂L/∂s_t for t = T, T − 1, …, 0 (theory C03): g_{t−1} = J_tᵀ g_t + ∂L_{t−1}/∂s_{t−1}.
+
+    Parameters
+    ----------
+    tape : Tape
+    direct_term : callable
+        ``direct_term(t)`` is the loss's own gradient at s_t, or None. Step 0 is asked too.
+    """
+    shape = (*tape.batch_shape, tape.state_size)
+    vector, exponent = np.zeros(shape), np.zeros(tape.batch_shape, dtype=np.int64)
+    for t in range(tape.n_steps, -1, -1):
+        direct = direct_term(t)
+        if direct is not None:
+            vector, exponent = add_direct(vector, exponent, direct)
+        vector, exponent = rescaled(vector, exponent)
+        if t == 0:
+            yield ScaledGradient(0, vector, exponent, ())
+            return
+        jacobian = tape.jacobian(t)
+        yield ScaledGradient(t, vector, exponent, jacobian.weight_cotangents(vector))
+        vector = jacobian.pull(vector[..., None, :])[..., 0, :]
+
+
+def _log10(value: Array, exponent: Array) -> Array:
+    with np.errstate(divide="ignore"):
+        log = np.log10(value) + exponent * LOG10_2
+    return np.where(value > 0, log, np.nan)
+
+
+def _squared_norm(blocks: tuple[WeightCotangent, ...], batch_shape: tuple[int, ...]) -> Array:
+    """Σ over blocks of ‖rows columnsᵀ‖_F² = ‖rows‖² ‖columns‖²."""
+    total = np.zeros(batch_shape)
+    for rows, columns in blocks:
+        total = total + np.square(rows).sum(axis=-1) * np.square(np.asarray(columns, dtype=np.float64)).sum(axis=-1)
+    return total
+
+
+def measure_loss_gradients(
+    tape: Tape,
+    direct_term: DirectTerm,
+    *,
+    n_layers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> LossGradients:
+    """Norms of ∂L/∂s_{T−k} and of ∂L/∂(copy of W_hh used at step T−k), for every lag k = 0 … T."""
+    T, batch = tape.n_steps, tape.batch_shape
+    dstate = np.full((T + 1, *batch), np.nan)
+    dweight = np.full((T + 1, *batch), np.nan)
+    layers = np.full((T + 1, n_layers, *batch), np.nan)
+    for step, vector, exponent, weights in backpropagate(tape, direct_term):
+        lag = T - step
+        dstate[lag] = _log10(np.sqrt(np.square(vector).sum(axis=-1)), exponent)
+        if weights:
+            squares = [_squared_norm(blocks, batch) for blocks in weights]
+            for index, square in enumerate(squares):
+                layers[lag, index] = _log10(np.sqrt(square), exponent)
+            dweight[lag] = _log10(np.sqrt(sum(squares, np.zeros(batch))), exponent)
+        if progress is not None:
+            progress(lag, T)
+    return LossGradients(dstate, dweight, layers)
