@@ -1,0 +1,47 @@
+"""CSV: the rows of every result, with a leading ``source`` column; a null is an empty field."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import Any, TextIO
+
+from gradscope.records import Report, Result, plain
+
+
+def write_csv(report: Report, stream: TextIO) -> None:
+    """Write all rows under one header, at full precision; lists stand as JSON in their field.
+
+    ``layer`` and ``direction`` columns follow ``source`` where results are told apart by them
+    (a bidirectional network, a per-layer run).
+    """
+    apart = [
+        key
+        for key in ("layer", "direction")
+        if any(result.source.get(key) is not None for result in report.results)
+        and not any(key in result.columns for result in report.results)
+    ]
+    names = list(dict.fromkeys(name for result in report.results for name in result.columns if name != "source"))
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["source", *apart, *names])
+    for result in report.results:
+        lead = _lead(result, apart)
+        for row in result.rows():
+            first = _field(row["source"]) if "source" in row else lead[0]
+            writer.writerow([first, *lead[1:], *(_field(row.get(name)) for name in names)])
+
+
+def _lead(result: Result, apart: list[str]) -> list[str]:
+    return [_field(plain(result.source.get(key))) for key in ("name", *apart)]
+
+
+def _field(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return repr(value)
+    return json.dumps(value, allow_nan=False)

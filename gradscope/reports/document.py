@@ -1,0 +1,119 @@
+"""What there is to say, in blocks: a view makes them from a report, a renderer knows nothing else.
+
+Everything here is plain text and plain numbers, already rounded with care (``numbers``); a figure holds its raw series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Tone = Literal["plain", "good", "bad", "mixed", "dim"]
+Number = float | int | None
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A line of prose; ``verdict`` sentences come first and are set in bold."""
+
+    text: str
+    role: Literal["verdict", "note", "warning", "next"] = "note"
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: ``priority`` 0 is never dropped, higher numbers go first where the terminal is narrow."""
+
+    title: str
+    align: Literal["left", "right"] = "right"
+    priority: int = 0
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of text under columns; ``caption`` says what the rows are."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    tones: tuple[Tone, ...] = ()
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a figure; ``role`` picks its stroke, ``low``/``high`` an interval around it."""
+
+    name: str
+    role: str
+    x: tuple[float, ...]
+    y: tuple[Number, ...]
+    low: tuple[Number, ...] = ()
+    high: tuple[Number, ...] = ()
+
+
+@dataclass(frozen=True)
+class LineFigure:
+    """Curves over a shared axis; y values are already logarithms where ``y_label`` says so."""
+
+    title: str
+    description: str
+    x_label: str
+    y_label: str
+    curves: tuple[Curve, ...]
+    marks: tuple[tuple[str, float], ...] = ()  # horizontal lines: name and y
+
+
+@dataclass(frozen=True)
+class DiscFigure:
+    """Points of the complex plane on the unit disc, with an outline (the numerical range) where known."""
+
+    title: str
+    description: str
+    points: tuple[tuple[float, float], ...]
+    outline: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class HeatFigure:
+    """A matrix of numbers over two named axes, ``values[row][column]``."""
+
+    title: str
+    description: str
+    x_label: str
+    y_label: str
+    value_label: str
+    x_ticks: tuple[str, ...]
+    y_ticks: tuple[str, ...]
+    values: tuple[tuple[Number, ...], ...]
+
+
+Figure = LineFigure | DiscFigure | HeatFigure
+Block = Sentence | Table | LineFigure | DiscFigure | HeatFigure
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading (one source, as a rule) and what is said under it."""
+
+    heading: str
+    blocks: tuple[Block, ...]
+    subheading: str = ""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole report: a title, the line on how it was made, sections, and how to make it again."""
+
+    title: str
+    made_by: str
+    sections: tuple[Section, ...]
+    reproduce: str = ""
+    figures_title: str = field(default="")
+
+    def figures(self) -> Sequence[Figure]:
+        """All figures in order."""
+        kinds = (LineFigure, DiscFigure, HeatFigure)
+        return [block for section in self.sections for block in section.blocks if isinstance(block, kinds)]

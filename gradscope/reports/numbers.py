@@ -1,0 +1,129 @@
+"""Numbers as a person reads them: short, and never rounded across a threshold that a verdict hangs on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+NULL = "-"
+
+
+def is_null(value: Any) -> bool:
+    """Whether a cell of a record holds nothing: None, or a NaN or infinity (which leave as null).
+
+    >>> [is_null(v) for v in (None, float("nan"), 0.0, "x")]
+    [True, True, False, False]
+    """
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
+
+
+def _side(value: float, threshold: float) -> int:
+    return (value > threshold) - (value < threshold)
+
+
+def fixed(value: float | None, decimals: int = 3, *, against: Iterable[float | None] = (), sign: bool = False) -> str:
+    """Write ``value`` with ``decimals`` places, or as many more as keep it on its side of every threshold.
+
+    >>> fixed(0.99996, 3), fixed(0.99996, 3, against=[1.0]), fixed(-0.0001, 2, against=[0.0])
+    ('1.000', '0.99996', '-0.0001')
+    """
+    if is_null(value):
+        return NULL
+    assert value is not None
+    thresholds = [float(t) for t in against if t is not None and math.isfinite(t)]
+    value = float(value)
+    for places in range(decimals, 18):
+        text = f"{value:.{places}f}"
+        if all(_side(float(text), t) == _side(value, t) for t in thresholds):
+            break
+    else:
+        text = repr(value)
+    if places > decimals + 4 and abs(value) < 1e-4:
+        text = _scientific(value, thresholds)
+    if text.startswith("-") and float(text) == 0:
+        text = text[1:]
+    return f"+{text}" if sign and float(text) > 0 else text
+
+
+def _scientific(value: float, thresholds: list[float]) -> str:
+    for places in range(1, 17):
+        text = f"{value:.{places}e}"
+        if all(_side(float(text), t) == _side(value, t) for t in thresholds):
+            return text
+    return repr(value)
+
+
+def log_value(value: float | None, *, against: Iterable[float | None] = ()) -> str:
+    """Write a log10 value in at most about eight characters.
+
+    >>> log_value(-1.23456), log_value(-1234.5678), log_value(None)
+    ('-1.235', '-1234.6', '-')
+    """
+    if is_null(value):
+        return NULL
+    assert value is not None
+    decimals = 3 if abs(value) < 100 else 2 if abs(value) < 1000 else 1
+    return fixed(value, decimals, against=against)
+
+
+def significant(value: Any, digits: int = 4, *, against: Iterable[float | None] = ()) -> str:
+    """Write a number with ``digits`` significant digits, or more where a threshold asks for them.
+
+    >>> significant(1234567.0), significant(0.5), significant(1.0000001, against=[1.0]), significant(7)
+    ('1.235e+06', '0.5', '1.0000001', '7')
+    """
+    if is_null(value):
+        return NULL
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return value
+    thresholds = [float(t) for t in against if t is not None and math.isfinite(t)]
+    for places in range(digits, 18):
+        text = f"{value:.{places}g}"
+        if all(_side(float(text), t) == _side(float(value), t) for t in thresholds):
+            return text
+    return repr(float(value))
+
+
+def count(n: int, noun: str, plural: str | None = None) -> str:
+    """Count something in words.
+
+    >>> count(1, "lag"), count(3, "lag")
+    ('1 lag', '3 lags')
+    """
+    return f"{n} {noun if n == 1 else plural or noun + 's'}"
+
+
+_ASCII = {
+    "′": "'", "″": "''", "−": "-", "–": "-", "—": "-", "…": "...", "·": "*", "×": "x", "≤": "<=", "≥": ">=",
+    "≠": "!=", "≈": "~", "±": "+-", "‖": "||", "∂": "d", "Σ": "sum ", "Π": "prod ", "∏": "prod ", "ρ": "rho",
+    "λ": "lambda", "Λ": "Lambda", "σ": "sigma", "γ": "gamma", "κ": "kappa", "φ": "phi", "χ": "chi", "ε": "eps",
+    "²": "^2", "³": "^3", "⁻": "^-", "¹": "1", "₁": "_1", "₂": "_2", "₀": "_0", "ₜ": "_t", "⊙": "*", "→": "->",
+    "∈": "in", "∞": "inf", "√": "sqrt", "ᵏ": "^k", "ᵀ": "^T", "⋯": "...", "⋆": "*", "«": '"', "»": '"',
+}  # fmt: skip
+
+
+def to_ascii(text: str) -> str:
+    r"""Spell mathematical signs in ASCII; anything else beyond ASCII becomes a backslash escape.
+
+    >>> to_ascii("tanh′ ≤ 1, ‖W‖₂")
+    "tanh' <= 1, ||W||_2"
+    """
+    spelled = "".join(_ASCII.get(char, char) for char in text)
+    return spelled.encode("ascii", "backslashreplace").decode("ascii")
+
+
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)}
+
+
+def printable(text: str) -> str:
+    r"""Make a string from a file safe to print: control characters and lone surrogates are escaped.
+
+    >>> printable("a\x1b[31m")
+    'a\\x1b[31m'
+    """
+    return text.translate(_CONTROL).encode("utf-8", "backslashreplace").decode("utf-8")

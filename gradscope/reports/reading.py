@@ -1,0 +1,110 @@
+"""How a renderer reads a record: labels for sources, columns as plain values, which lags to show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gradscope.records import Report, Result, plain
+from gradscope.reports.numbers import is_null, printable
+
+_SHOWN = 16
+_MANTISSAS = ((1, 1.5, 2, 3, 5, 7), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))
+
+
+def label(result: Result) -> str:
+    """Name a result: its source, and the layer and direction where those tell results apart."""
+    source = result.source
+    parts = [printable(str(source.get("name", "?")))]
+    if source.get("layer") is not None:
+        parts.append(f"layer {source['layer']}")
+    if source.get("direction") is not None:
+        parts.append(str(source["direction"]))
+    return " ".join(parts)
+
+
+def labels(report: Report) -> list[str]:
+    """Label every result, with ``#2``, ``#3`` after a label that was there before."""
+    seen: dict[str, int] = {}
+    out = []
+    for result in report.results:
+        name = label(result)
+        seen[name] = seen.get(name, 0) + 1
+        out.append(name if seen[name] == 1 else f"{name} #{seen[name]}")
+    return out
+
+
+def short_labels(names: Sequence[str], width: int = 14) -> list[str]:
+    """Shorten labels for table heads: the end of a path, and ``#n`` where even that is too long or not unique."""
+    short = [name.replace("\\", "/").rsplit("/", 1)[-1] for name in names]
+    return [name if len(name) <= width and short.count(name) == 1 else f"#{i}" for i, name in enumerate(short, start=1)]
+
+
+def column(result: Result, name: str) -> list[Any]:
+    """One column as plain values, None for null; all None when the result has no such column."""
+    if name not in result.columns:
+        return [None] * result.n_rows
+    return [plain(value) for value in result.columns[name]]
+
+
+def picked(result: Result, name: str, rows: Sequence[int]) -> list[Any]:
+    """Some rows of one column, without turning all of it into Python objects."""
+    values = result.columns.get(name)
+    return [None if values is None else plain(values[i]) for i in rows]
+
+
+def has(result: Result, name: str) -> bool:
+    """Whether a column exists and says anything at all."""
+    values = result.columns.get(name)
+    return values is not None and any(not is_null(plain(value)) for value in values)
+
+
+def number(value: Any) -> float | None:
+    """Return a plain number, or None for a null, a word or a flag."""
+    value = plain(value)
+    return None if isinstance(value, bool | str | list | dict) or value is None else float(value)
+
+
+def shown_lags(last: int) -> list[int]:
+    """About fifteen round lags from 0 to ``last``, evenly spread on a log scale.
+
+    >>> shown_lags(100)
+    [0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100]
+    """
+    lags: list[int] = []
+    for mantissas in _MANTISSAS:
+        lags = sorted({0, last, *_round_numbers(mantissas, last)})
+        if len(lags) <= _SHOWN:
+            break
+    return lags
+
+
+def _round_numbers(mantissas: Sequence[float], last: int) -> list[int]:
+    out = []
+    decade = 1
+    while decade <= last:
+        out += [int(m * decade) for m in mantissas if m * decade <= last and m * decade == int(m * decade)]
+        decade *= 10
+    return out
+
+
+def shown_rows(result: Result) -> list[int]:
+    """Indices of the rows a table shows: all that were asked for, or about fifteen plus the turning points."""
+    n = result.n_rows
+    if result.settings.get("lags") is not None or n <= _SHOWN + 2 or "lag" not in result.columns:
+        return list(range(n))
+    lags = [int(lag) for lag in result.columns["lag"]]
+    index = {lag: i for i, lag in enumerate(lags)}
+    wanted = set(shown_lags(max(lags)))
+    for key in ("peak_lag", "horizon"):
+        turning = number(result.summary.get(key))
+        if turning is not None:
+            wanted.add(int(turning))
+    rows = {index[lag] for lag in wanted if lag in index}
+    status = result.columns.get("status")
+    if status is not None:
+        # The first lag at which the norm stops being an ordinary number is a row nobody may miss.
+        rows |= {next(i for i, s in enumerate(status) if s == word) for word in {*map(str, status)} - {"ok"}}
+    if len(rows) < _SHOWN // 2:  # a selection that starts late holds few round lags
+        rows |= {round(i * (n - 1) / (_SHOWN - 1)) for i in range(_SHOWN)}
+    return sorted(rows)

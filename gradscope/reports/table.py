@@ -1,0 +1,178 @@
+"""Text for a person: sentences and tables in a terminal of any width, complete and uncropped everywhere else."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from gradscope.records import Report
+from gradscope.reports.document import Document, Section, Sentence, Table
+from gradscope.reports.numbers import to_ascii
+from gradscope.reports.views import view
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_STYLES = {"good": "green", "bad": "red", "mixed": "yellow", "dim": "dim", "plain": ""}
+_GAP = 2
+_UNBOUNDED = 1_000_000
+
+
+def terminal_width(stream: TextIO | None = None) -> int | None:
+    """Columns to lay a table out for: COLUMNS if set, the terminal's width, None where there is no terminal.
+
+    None means complete at any width: nothing is dropped, shrunk or wrapped.
+    """
+    stream = sys.stdout if stream is None else stream
+    if not stream.isatty():
+        return None
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def wants_color(choice: str = "auto", stream: TextIO | None = None) -> bool:
+    """Whether to colour: ``always`` beats everything, then NO_COLOR, FORCE_COLOR, TERM=dumb, then the terminal."""
+    if choice in ("always", "never"):
+        return choice == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return os.environ["FORCE_COLOR"] != "0"
+    stream = sys.stdout if stream is None else stream
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def wants_unicode(stream: TextIO | None = None) -> bool:
+    """Whether the stream can carry signs beyond ASCII."""
+    stream = sys.stdout if stream is None else stream
+    encoding = (getattr(stream, "encoding", None) or "ascii").lower().replace("_", "-")
+    return os.environ.get("TERM") != "dumb" and encoding.startswith("utf")
+
+
+def render(
+    report: Report, *, width: int | None = None, color: bool = False, unicode: bool = True, verbose: bool = False
+) -> str:
+    """Render a report as text.
+
+    Parameters
+    ----------
+    report : Report
+    width : int or None
+        Columns of the terminal; the least important columns of a table are left out (and named) where it is narrow.
+        None writes everything.
+    color : bool
+    unicode : bool
+        False spells every sign in ASCII.
+    verbose : bool
+        All details of each source where several stand side by side.
+    """
+    return render_document(view(report, verbose=verbose), width=width, color=color, unicode=unicode)
+
+
+def render_document(document: Document, *, width: int | None, color: bool, unicode: bool) -> str:
+    """Render blocks as text; figures are left to ``terminal_plot``."""
+    from rich.console import Console
+
+    buffer = io.StringIO()
+    console = Console(
+        file=buffer,
+        width=width or _UNBOUNDED,
+        force_terminal=color,
+        color_system="standard" if color else None,
+        no_color=not color,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        legacy_windows=False,
+        _environ={},  # every choice was made above: rich is not to look again
+    )
+    for number, section in enumerate(document.sections):
+        if number:
+            _line(console, "", unicode)
+        _section(console, section, width, unicode)
+    _line(console, "", unicode)
+    _line(console, document.made_by, unicode, "dim")
+    if document.reproduce:
+        _line(console, document.reproduce, unicode, "dim")
+    text = "\n".join(line.rstrip() for line in buffer.getvalue().split("\n"))
+    return text if unicode else to_ascii(text)
+
+
+def _line(console: Console, text: str, unicode: bool, style: str = "") -> None:
+    from rich.text import Text
+
+    console.print(Text(text if unicode else to_ascii(text), style=style, overflow="fold"))
+
+
+def _section(console: Console, section: Section, width: int | None, unicode: bool) -> None:
+    if section.heading:
+        _line(console, section.heading, unicode, "bold")
+    if section.subheading:
+        _line(console, section.subheading, unicode, "dim")
+    for block in section.blocks:
+        if isinstance(block, Sentence):
+            style = _STYLES[block.tone]
+            _line(console, block.text, unicode, f"bold {style}".strip() if block.role == "verdict" else style)
+        elif isinstance(block, Table) and block.rows:
+            _line(console, "", unicode)
+            _table(console, block, width, unicode)
+
+
+def _table(console: Console, table: Table, width: int | None, unicode: bool) -> None:
+    from rich.box import Box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    spell = (lambda text: text) if unicode else to_ascii
+    rows = [[spell(text) for text in row] for row in table.rows]
+    titles = [spell(column.title) for column in table.columns]
+    kept = _fitting(table, titles, rows, width)
+    rule = "─" if unicode else "-"
+    box = Box(f"    \n    \n {rule}{rule} \n    \n    \n    \n    \n    \n")
+    # Without a terminal the table takes its natural width, however wide; on one, a cell too long is folded, not cut.
+    drawn = RichTable(box=box, pad_edge=False, padding=(0, _GAP - 1, 0, 0), show_edge=False, header_style="bold")
+    for i in kept:
+        column = table.columns[i]
+        drawn.add_column(
+            Text(titles[i]), justify=column.align, overflow="fold", no_wrap=column.align == "right" or width is None
+        )
+    for number, row in enumerate(rows):
+        tone = table.tones[number] if number < len(table.tones) else "plain"
+        drawn.add_row(*(Text(row[i]) for i in kept), style=_STYLES[tone])
+    if table.caption:
+        _line(console, table.caption, unicode)
+    console.print(drawn)
+    dropped = [titles[i].strip() for i in range(len(titles)) if i not in kept]
+    if dropped:
+        _line(
+            console,
+            f"Left out at {width} columns: {', '.join(dropped)} (all of them: -f csv, or a wider window).",
+            unicode,
+        )
+
+
+def _fitting(table: Table, titles: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> list[int]:
+    from rich.cells import cell_len
+
+    kept = list(range(len(titles)))
+    if width is None:
+        return kept
+    natural = [max(cell_len(text) for text in (titles[i], *(row[i] for row in rows))) for i in kept]
+
+    def total(columns: Sequence[int]) -> int:
+        return sum(natural[i] for i in columns) + _GAP * (len(columns) - 1)
+
+    droppable = sorted((i for i in kept if table.columns[i].priority), key=lambda i: -table.columns[i].priority)
+    for i in droppable:
+        if total(kept) <= width:
+            break
+        kept.remove(i)
+    return kept

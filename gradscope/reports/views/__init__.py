@@ -1,0 +1,18 @@
+"""One view per verb: what a report of that verb has to say, as a document of blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from gradscope.records import Report
+from gradscope.reports.document import Document
+
+VIEWS = ("gradients", "spectrum", "lyapunov", "inspect", "claims", "sweep", "diff")
+
+
+def view(report: Report, *, verbose: bool = False) -> Document:
+    """Say what ``report`` has to say; ``verbose`` adds every source's details where several stand side by side."""
+    name = report.verb if report.verb in VIEWS else "rows"
+    make: Callable[..., Document] = import_module(f"gradscope.reports.views.{name}").view
+    return make(report, verbose=verbose)

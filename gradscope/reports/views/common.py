@@ -1,0 +1,139 @@
+"""What every view says the same way: how the run was made, what a source is, warnings, gates, generic tables."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from gradscope.records import Report, Result, plain
+from gradscope.reports.document import Block, Column, Document, Section, Sentence, Table, Tone
+from gradscope.reports.numbers import NULL, is_null, printable, significant
+
+_VERDICT_TONES: dict[str, Tone] = {"vanishing": "bad", "exploding": "bad", "neutral": "good"}
+
+
+def verdict_tone(verdict: object) -> Tone:
+    """Colour of a verdict; the word itself says everything, the colour only helps."""
+    return _VERDICT_TONES.get(str(verdict), "mixed")
+
+
+def made_by(report: Report) -> str:
+    """Version, seed and environment: what somebody needs to get the same numbers."""
+    env = plain(report.environment)
+    versions = (("python", "Python"), ("numpy", "NumPy"), ("scipy", "SciPy"))
+    parts = [f"gradscope {report.gradscope}", f"seed {report.seed}"]
+    parts += [f"{name} {env[key]}" for key, name in versions if env.get(key)]
+    if env.get("blas"):
+        threads = env.get("threads")
+        parts.append(f"{env['blas']}" + (f" ({threads} thread{'s' if threads != 1 else ''})" if threads else ""))
+    return printable(", ".join(parts))
+
+
+def reproduce(report: Report) -> str:
+    """The command that gives this report again."""
+    return printable(shlex.join(["gradscope", *map(str, report.command)]))
+
+
+def about_source(result: Result) -> str:
+    """One line: what the source is and what was asked of it."""
+    source, settings = plain(result.source), plain(result.settings)
+    parts = []
+    for key in ("cell", "layer", "direction"):
+        if source.get(key) is not None and source[key] != source.get("name"):
+            parts.append(f"{key} {source[key]}" if key == "layer" else str(source[key]))
+    for key, name in (("inputs", "inputs"), ("hidden", "hidden"), ("layers", "layers"), ("state_size", "state")):
+        if source.get(key) is not None and not (key == "layers" and source[key] == 1):
+            parts.append(f"{name} {_short(source[key])}")
+    if settings.get("steps") is not None:
+        parts.append(f"T = {settings['steps']}")
+    if settings.get("inputs") is not None:
+        parts.append(f"{_short(settings['inputs'])} input")
+    for key in ("anchor", "transient", "wrt"):
+        value = settings.get(key)
+        if value not in (None, 0, "end", "state"):
+            parts.append(f"{key} {_short(value)}")
+    if settings.get("batch") not in (None, 1):
+        parts.append(f"batch {settings['batch']}")
+    if settings.get("dtype"):
+        parts.append(str(settings["dtype"]))
+    if source.get("sha256"):
+        parts.append(f"sha256 {str(source['sha256'])[:12]}")
+    return printable(", ".join(parts))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return "x".join(_short(item) for item in value)
+    if isinstance(value, Mapping):
+        return str(value.get("name") or value.get("kind") or ", ".join(f"{k} {_short(v)}" for k, v in value.items()))
+    return str(value)
+
+
+def warnings_of(result: Result) -> list[Block]:
+    """The warnings of one result; each carries its next step."""
+    return [Sentence(printable(f"Warning: {text}"), "warning", "mixed") for text in result.warnings]
+
+
+def gates_section(report: Report) -> list[Section]:
+    """A table of the gates, failures first; nothing when there are none."""
+    if not report.gates:
+        return []
+    failed = [gate for gate in report.gates if not gate.passed]
+    ordered = failed + [gate for gate in report.gates if gate.passed]
+    rows = []
+    tones: list[Tone] = []
+    for gate in ordered:
+        outcome = "pass" if gate.passed else "FAIL" if gate.level == "fail" else "WARN"
+        rows.append((outcome, printable(gate.expression), cell(gate.found), printable(gate.source)))
+        tones.append("good" if gate.passed else "bad" if gate.level == "fail" else "mixed")
+    columns = (
+        Column("gate", "left"),
+        Column("expected", "left"),
+        Column("found", "right"),
+        Column("source", "left"),
+    )
+    said = f"{len(failed)} of {len(report.gates)} gates failed." if failed else f"All {len(report.gates)} gates passed."
+    blocks: list[Block] = [Sentence(said, "verdict", "bad" if failed else "good")]
+    blocks.append(Table("Gates", columns, tuple(rows), tuple(tones)))
+    blocks += [Sentence(printable(gate.message), "warning", "bad") for gate in failed if gate.message]
+    return [Section("Gates", tuple(blocks))]
+
+
+def document(report: Report, title: str, sections: Iterable[Section]) -> Document:
+    """Put a document together, with the gates last."""
+    return Document(title, made_by(report), (*sections, *gates_section(report)), reproduce(report))
+
+
+def cell(value: Any) -> str:
+    """Any plain value as a table cell (floats at full precision: a gate's number is not rounded)."""
+    value = plain(value)
+    if is_null(value):
+        return NULL
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, list):
+        return printable(", ".join(cell(item) for item in value))
+    if isinstance(value, Mapping):
+        return printable(", ".join(f"{key} {cell(item)}" for key, item in value.items()))
+    return printable(str(value))
+
+
+def short_cell(value: Any) -> str:
+    """Any plain value as a table cell, floats at four significant digits."""
+    value = plain(value)
+    return significant(value) if isinstance(value, float) else cell(value)
+
+
+def generic_table(caption: str, names: Sequence[str], rows: Iterable[Mapping[str, Any]], keep: int = 4) -> Table:
+    """Lay out rows that have no view of their own: the first ``keep`` columns are never dropped."""
+    rows = list(rows)
+    texts = tuple(tuple(short_cell(row.get(name)) for name in names) for row in rows)
+    numeric = [all(isinstance(row.get(name), int | float | None) for row in rows) for name in names]
+    columns = tuple(
+        Column(name, "right" if right else "left", 0 if i < keep else i)
+        for i, (name, right) in enumerate(zip(names, numeric, strict=True))
+    )
+    return Table(caption, columns, texts)

@@ -1,0 +1,160 @@
+"""The main report: measured gradient beside theory and bounds, lag by lag."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from gradscope.records import Report, Result
+from gradscope.reports.document import Block, Column, Document, Section, Table
+from gradscope.reports.numbers import fixed, is_null, log_value, significant
+from gradscope.reports.reading import has, labels, number, picked, short_labels, shown_rows
+from gradscope.reports.views.common import about_source, document, verdict_tone, warnings_of
+from gradscope.reports.views.gradient_figures import figures
+from gradscope.reports.views.gradient_words import (
+    horizon_text,
+    interval_text,
+    peak_cell,
+    rate_text,
+    theory_cell,
+    verdict_blocks,
+)
+
+# Column name in the record, title, priority (0 stays; the highest number goes first on a narrow terminal), meaning.
+_LOG_COLUMNS = (
+    ("log10_norm_h", "dh/dh", 4, "the corner of all h components"),
+    ("log10_theory", "theory", 0, "the article's closed form"),
+    ("log10_eigen", "eigen", 3, "the same slopes with the spectral radius"),
+    ("log10_bound", "bound", 1, "true for every input"),
+    ("log10_path_bound", "path", 5, "sum of step norms along this trajectory"),
+    ("log10_dloss_dstate", "loss", 2, "gradient of the loss at the state"),
+    ("log10_dloss_dweight", "dL/dW", 8, "gradient of the loss at the copy of W_hh used there"),
+)
+_SOURCES_PER_TABLE = 3
+
+
+def view(report: Report, *, verbose: bool = False) -> Document:
+    """One source: everything about it. Several: side by side, and everything with ``verbose``."""
+    names = labels(report)
+    sections: list[Section] = []
+    several = len(report.results) > 1
+    if several:
+        sections.append(_side_by_side(report, names))
+    for name, result in zip(names, report.results, strict=True):
+        blocks: list[Block] = []
+        if not several or verbose:
+            blocks += [*verdict_blocks(result), _lag_table(result)]
+        blocks += [*warnings_of(result), *figures(result)]
+        if blocks:
+            sections.append(Section(name, tuple(blocks), about_source(result)))
+    return document(report, "Gradient against lag", sections)
+
+
+def _side_by_side(report: Report, names: Sequence[str]) -> Section:
+    columns = (
+        Column("source", "left"),
+        Column("verdict", "left"),
+        Column("rate/step", meaning="decades per step"),
+        Column("95 % interval", "left", 5),
+        Column("horizon", meaning="largest lag with a norm of at least epsilon"),
+        Column("peak", "left", 4, "the largest norm and its lag"),
+        Column("> theory", "left", 1, "lags at which the measurement exceeds the article's closed form"),
+        Column("bounds", "left", 2),
+    )
+    rows = []
+    for name, result in zip(names, report.results, strict=True):
+        broken = int(number(result.summary.get("bound_violations")) or 0)
+        row = (
+            name,
+            str(result.summary.get("verdict") or "-"),
+            rate_text(result),
+            interval_text(result),
+            horizon_text(result),
+            peak_cell(result),
+            theory_cell(result),
+            f"VIOLATED at {broken}" if broken else "hold",
+        )
+        rows.append(row)
+    tones = tuple(verdict_tone(result.summary.get("verdict")) for result in report.results)
+    table = Table("Side by side (rates in decades per step)", columns, tuple(rows), tones)
+    return Section("", (table, *_compact_tables(report, names)))
+
+
+def _compact_tables(report: Report, names: Sequence[str]) -> list[Block]:
+    heads = short_labels(names)
+    tables: list[Block] = []
+    for start in range(0, len(names), _SOURCES_PER_TABLE):
+        part = range(start, min(start + _SOURCES_PER_TABLE, len(names)))
+        lags = sorted(
+            {lag for i in part for lag in map(int, picked(report.results[i], "lag", shown_rows(report.results[i])))}
+        )
+        columns = [Column("lag")]
+        texts: list[dict[int, tuple[str, str]]] = []
+        for i in part:
+            columns += [Column(f"{heads[i]} "), Column("theory")]
+            result = report.results[i]
+            at = {int(lag): row for row, lag in enumerate(result.columns.get("lag", ()))}
+            rows_here = [at[lag] for lag in lags if lag in at]
+            texts.append({int(b[0]): (b[1] + b[3], b[2]) for b in _measured_and_theory(result, rows_here)})
+        rows = tuple((str(lag), *(cell for text in texts for cell in text.get(lag, ("", "")))) for lag in lags)
+        caption = "log10 of the norm, measured and in theory (> where theory is exceeded)"
+        tables.append(Table(caption if not start else "", tuple(columns), rows))
+    return tables
+
+
+def _measured_and_theory(result: Result, rows: Sequence[int]) -> list[tuple[str, str, str, str]]:
+    """Lag, measured, theory, flag: both numbers get the digits that keep the flag true to what is printed."""
+    epsilon = number(result.summary.get("epsilon")) or number(result.settings.get("epsilon"))
+    edge = [math.log10(epsilon)] if epsilon else []
+    statuses = picked(result, "status", rows)
+    out = []
+    for lag, norm, theory, status in zip(
+        picked(result, "lag", rows),
+        picked(result, "log10_norm", rows),
+        picked(result, "log10_theory", rows),
+        statuses,
+        strict=True,
+    ):
+        over = not is_null(norm) and not is_null(theory) and norm > theory + 1e-9
+        # Both are kept on their side of the middle, so that a marked row also reads as measured > theory.
+        middle = [(norm + theory) / 2] if over else []
+        null = str(status) if status else log_value(None)
+        measured = null if is_null(norm) else log_value(norm, against=[*edge, *middle])
+        predicted = log_value(theory, against=middle)
+        out.append((str(lag), measured, predicted, ">" if over else " "))
+    return out
+
+
+def _lag_table(result: Result) -> Table:
+    rows = shown_rows(result)
+    base = _measured_and_theory(result, rows)
+    columns = [Column("lag"), Column("measured", meaning="log10 of the spectral norm of the state Jacobian product")]
+    cells: list[list[str]] = [[b[0], b[1]] for b in base]
+
+    def add(column: Column, texts: Sequence[str]) -> None:
+        columns.append(column)
+        for row, text in zip(cells, texts, strict=True):
+            row.append(text)
+
+    if has(result, "log10_norm_std"):
+        spread = picked(result, "log10_norm_std", rows)
+        add(Column("+-", "right", 6, "standard deviation over the batch"), [fixed(s, 2) for s in spread])
+    for name, title, priority, meaning in _LOG_COLUMNS:
+        if not has(result, name):
+            continue
+        if name == "log10_theory":
+            add(Column(title, "right", priority, meaning), [b[2] for b in base])
+            add(Column(">", "left", 0, "the measurement exceeds this theory"), [b[3] for b in base])
+        else:
+            add(Column(title, "right", priority, meaning), [log_value(v) for v in picked(result, name, rows)])
+    if has(result, "stable_rank"):
+        add(Column("st.rank", "right", 7, "stable rank"), [fixed(v, 2) for v in picked(result, "stable_rank", rows)])
+    if has(result, "rank"):
+        add(
+            Column("rank", "right", 6, "singular values above rounding"),
+            [significant(v) for v in picked(result, "rank", rows)],
+        )
+    if has(result, "phase"):
+        add(Column("phase", "left", 1), [str(v or "-") for v in picked(result, "phase", rows)])
+    which = "all lags asked for" if result.settings.get("lags") is not None else f"{len(rows)} of {result.n_rows} lags"
+    return Table(f"log10 of each norm, by lag ({which})", tuple(columns), tuple(map(tuple, cells)))
