@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from gradscope.errors import InputError, UsageError
+
 Direction = Literal["forward", "backward"]
 
 #: Order in which gradscope stacks the gate blocks of each cell (rows of weight_ih and weight_hh): PyTorch's.
@@ -18,6 +20,15 @@ GATE_ORDER: dict[str, tuple[str, ...]] = {
     "lstm": ("i", "f", "g", "o"),
     "gru": ("r", "z", "n"),
 }
+
+
+def module_title(module: str) -> str:
+    """How a module is shown to people: its name, or ``(top level)`` for the empty name.
+
+    >>> module_title("encoder"), module_title("")
+    ('encoder', '(top level)')
+    """
+    return module or "(top level)"
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,12 @@ class WeightFile:
         Arrays that belong to no recurrent layer (heads, embeddings, …), by name; small enough to keep.
     skipped : tuple of str
         Names of the above, and of tensors that were not read at all, for ``inspect``.
+    questions : dict of str to InputError or UsageError
+        Recurrent modules that were found but need an answer first (or that no cell here can represent), each with
+        the error that selecting it raises.
+    chains : tuple of tuple of str
+        Modules of which the file itself proves that each feeds the next and nothing else lies between, bottom first;
+        together they can be read as one stack.
     """
 
     name: str
@@ -91,3 +108,5 @@ class WeightFile:
     layers: tuple[LayerWeights, ...]
     other_arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    questions: dict[str, InputError | UsageError] = field(default_factory=dict)
+    chains: tuple[tuple[str, ...], ...] = ()

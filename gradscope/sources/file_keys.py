@@ -1,0 +1,52 @@
+"""What the user may say about a weights file that the file itself cannot tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gradscope.errors import UsageError, did_you_mean
+from gradscope.sources.layer_weights import GATE_ORDER
+
+ACTIVATIONS = ("tanh", "sigmoid", "relu", "identity")
+#: ``hard_sigmoid`` is Keras 2's clip(0.2x + 0.5, 0, 1); ``hard_sigmoid_keras3`` is relu6(x + 3)/6.
+GATE_ACTIVATIONS = ("sigmoid", "hard_sigmoid", "hard_sigmoid_keras3")
+RESETS = ("after", "before")
+#: Cells without gates: nothing for ``gate_activation`` to act on.
+UNGATED = ("rnn", "skip")
+
+
+@dataclass(frozen=True)
+class FileKeys:
+    """The keys ``cell=``, ``activation=``, ``gate_activation=`` and ``reset=`` of a file source; None is "not said"."""
+
+    cell: str | None = None
+    activation: str | None = None
+    gate_activation: str | None = None
+    reset: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check every value against what is known, and the keys against one another."""
+        _check("cell", self.cell, tuple(GATE_ORDER))
+        _check("activation", self.activation, ACTIVATIONS)
+        _check("gate_activation", self.gate_activation, GATE_ACTIVATIONS)
+        _check("reset", self.reset, RESETS)
+        if self.cell is not None:
+            self.check_applies(self.cell)
+
+    def check_applies(self, cell: str, *, where: str = "") -> None:
+        """Refuse a key that means nothing for this cell.
+
+        Raises
+        ------
+        UsageError
+            ``reset=`` for anything but a gru; ``gate_activation=`` for a cell without gates.
+        """
+        if self.reset is not None and cell != "gru":
+            raise UsageError(f"{where}reset= is a key of gru, but the cell is {cell}; leave reset= out")
+        if self.gate_activation is not None and cell in UNGATED:
+            raise UsageError(f"{where}gate_activation= is a key of gated cells, but the cell is {cell}; leave it out")
+
+
+def _check(key: str, value: str | None, known: tuple[str, ...]) -> None:
+    if value is not None and value not in known:
+        raise UsageError(f"{key}={value}: known values are {', '.join(known)}.{did_you_mean(value, known)}")

@@ -1,0 +1,122 @@
+"""From a path to trained weights, or to ready matrices: one door for every file format.
+
+Everything read here is untrusted: no reader executes, writes, or touches the network, and every size is weighed
+against the file's own before anything is allocated (``docs/security.md``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO
+
+from gradscope.errors import InputError
+from gradscope.jacobians.base import Array
+from gradscope.sources.file_bytes import FORMATS, check_start, opened, sha256_of
+from gradscope.sources.file_keys import FileKeys
+from gradscope.sources.layer_weights import WeightFile
+from gradscope.sources.matrices import Matrices, read_matrices
+from gradscope.sources.module_selection import select_layers
+from gradscope.sources.naming import group_recurrent
+from gradscope.sources.npz import npz_tensors
+from gradscope.sources.safetensors import safetensors_tensors
+from gradscope.sources.stored_tensor import FLOAT_DTYPES, StoredTensor
+from gradscope.sources.zip_members import ZipMembers
+
+__all__ = ["Matrices", "read_matrices", "read_weights", "select_layers"]
+
+#: Heads and embeddings up to this many bytes (as stored) are kept beside the recurrent layers.
+MAX_OTHER_BYTES = 64 << 20
+_READABLE = (*FLOAT_DTYPES, "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool")
+
+Reader = Callable[[IO[bytes], int, str, FileKeys], WeightFile]
+
+
+def read_weights(
+    path: Path,
+    *,
+    cell: str | None = None,
+    activation: str | None = None,
+    gate_activation: str | None = None,
+    reset: str | None = None,
+) -> WeightFile:
+    """Read every recurrent layer and direction of a weights file into gradscope's layout.
+
+    Rows are outputs and gates stand in :data:`~gradscope.sources.layer_weights.GATE_ORDER`, whatever the file has;
+    values are float64 (``LayerWeights.dtype`` tells the file's own).
+
+    Parameters
+    ----------
+    path : Path
+        ``.npz``, ``.safetensors``, ``.pt``/``.pth``, ``.h5``/``.hdf5`` (``.weights.h5`` too), ``.keras`` or ``.onnx``.
+    cell, activation, gate_activation, reset : str, optional
+        What the file cannot tell: see :class:`~gradscope.sources.file_keys.FileKeys` for the known values. A key that
+        contradicts the file, or means nothing for a module's cell, becomes that module's entry in
+        ``WeightFile.questions`` and is raised when the module is selected.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is damaged or foreign, or holds no recurrent layer that can be represented.
+    MissingExtraError
+        If h5py or onnx is needed and not installed.
+    UsageError
+        If a key's value is unknown.
+    """
+    keys = FileKeys(cell=cell, activation=activation, gate_activation=gate_activation, reset=reset)
+    path = Path(path)
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        more = "; a .npy holds one matrix or ready Jacobians, not named weights" if path.suffix == ".npy" else ""
+        raise InputError(f"{path}: '{path.suffix}' is no weights format; known formats: {FORMATS}{more}")
+    with opened(path) as (stream, n_bytes):
+        digest = sha256_of(stream)
+        weights = reader(stream, n_bytes, path.name, keys)
+    object.__setattr__(weights, "sha256", digest)
+    if not weights.layers and weights.questions:
+        raise next(iter(weights.questions.values()))
+    return weights
+
+
+def weights_from_named(tensors: Mapping[str, StoredTensor], *, file: str, container: str, keys: FileKeys) -> WeightFile:
+    """Group PyTorch-named tensors into layers and keep the small rest."""
+    found = group_recurrent(tensors, file=file, keys=keys)
+    others = [tensor for name, tensor in tensors.items() if name not in found.used]
+    if not found.layers and not found.questions:
+        names = ", ".join(f"'{tensor.name}'" for tensor in others[:6]) or "no tensors"
+        raise InputError(
+            f"{file}: should hold a recurrent layer (PREFIX.weight_ih_l0, PREFIX.weight_hh_l0, …), but it has "
+            f"{names}{', …' if len(others) > 6 else ''}; rename the arrays"
+        )
+    return WeightFile(
+        name=file,
+        format=container,
+        sha256="",
+        layers=found.layers,
+        other_arrays=keep_small(others),
+        skipped=tuple(tensor.name for tensor in others),
+        questions=dict(found.questions),
+    )
+
+
+def keep_small(tensors: list[StoredTensor]) -> dict[str, Array]:
+    """Load the tensors (heads, embeddings, …) that are numeric and no larger than ``MAX_OTHER_BYTES``."""
+    return {
+        tensor.name: tensor.load()
+        for tensor in tensors
+        if tensor.dtype in _READABLE and tensor.size * 8 <= MAX_OTHER_BYTES
+    }
+
+
+def _read_npz(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
+    check_start(stream, (b"PK",), "a .npz (a zip container of arrays)", file=file)
+    with ZipMembers(stream, file=file) as members:
+        return weights_from_named(npz_tensors(members, file=file), file=file, container="npz", keys=keys)
+
+
+def _read_safetensors(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
+    tensors = safetensors_tensors(stream, n_bytes, file=file)
+    return weights_from_named(tensors, file=file, container="safetensors", keys=keys)
+
+
+_READERS: dict[str, Reader] = {".npz": _read_npz, ".safetensors": _read_safetensors}

@@ -1,0 +1,283 @@
+"""PyTorch's parameter names: from a flat list of tensors to recurrent layers.
+
+A name is ``PREFIX weight_ih|weight_hh|bias_ih|bias_hh [_lN] [_reverse]``; ``w_ih w_hh b_ih b_hh`` are accepted
+spellings, ``_lN`` may be missing (``nn.LSTMCell``, layer 0). The prefix without its trailing separator is the
+module: ``rnn.weight_ih_l0`` belongs to ``rnn``, ``enc_w_ih`` to ``enc``, and ``weight_ih_l0`` to the module whose
+name is the empty string, shown to people as ``(top level)``.
+
+Names do not say which cell it is, so the number of gate blocks does: G = rows of ``weight_hh`` / H = 1, 3, 4 mean
+rnn, gru, lstm (PyTorch's order) unless ``cell=`` says otherwise, and each convention is written down.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gradscope.errors import InputError, UsageError
+from gradscope.jacobians.base import Array
+from gradscope.sources.file_keys import FileKeys
+from gradscope.sources.layer_weights import GATE_ORDER, Direction, LayerWeights, module_title
+from gradscope.sources.stored_tensor import StoredTensor, load_weights, shown
+
+#: Searched from the left, anchored at the end: linear in the length of a hostile name.
+_NAME = re.compile(
+    r"(?P<kind>weight|bias|w|b)_(?P<which>ih|hh|hr)(?:_l(?P<layer>\d{1,4}))?(?P<reverse>_reverse)?\Z", re.IGNORECASE
+)
+_SEPARATORS = "._/:-"
+#: Wrappers that put a prefix before every name (nn.DataParallel, torch.compile).
+_WRAPPERS = ("module.", "_orig_mod.")
+_CELL_OF_BLOCKS = {1: "rnn", 3: "gru", 4: "lstm"}
+
+
+@dataclass
+class _Slot:
+    """The tensors of one layer and direction, by role (``weight_ih``, …)."""
+
+    tensors: dict[str, StoredTensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RecurrentModules:
+    """What the names gave: layers, modules that need an answer from the user, and the names that were used."""
+
+    layers: tuple[LayerWeights, ...]
+    questions: Mapping[str, InputError | UsageError]
+    used: frozenset[str]
+
+
+def strip_wrappers(names: list[str]) -> dict[str, str]:
+    """Map each name to itself without ``module.`` (nn.DataParallel) or ``_orig_mod.`` if every name carries it.
+
+    >>> strip_wrappers(["module.rnn.weight_hh_l0", "module.fc.bias"])
+    {'module.rnn.weight_hh_l0': 'rnn.weight_hh_l0', 'module.fc.bias': 'fc.bias'}
+    """
+    stripped = {name: name for name in names}
+    while stripped:
+        for wrapper in _WRAPPERS:
+            if all(name.startswith(wrapper) for name in stripped.values()):
+                stripped = {original: name.removeprefix(wrapper) for original, name in stripped.items()}
+                break
+        else:
+            break
+    return stripped
+
+
+def group_recurrent(tensors: Mapping[str, StoredTensor], *, file: str, keys: FileKeys) -> RecurrentModules:
+    """Find every recurrent layer among the tensors and read it.
+
+    Parameters
+    ----------
+    tensors : mapping
+        By their names in the file.
+    file : str
+        For messages.
+
+    Raises
+    ------
+    InputError
+        If a recurrent layer is incomplete or its shapes, dtypes or values cannot be weights.
+    """
+    slots: dict[str, dict[tuple[int, Direction], _Slot]] = {}
+    for original, name in strip_wrappers(list(tensors)).items():
+        match = _NAME.search(name)
+        if match is None:
+            continue
+        kind, before = match["kind"].lower(), name[: match.start()]
+        if kind in ("w", "b") and before and before[-1] not in _SEPARATORS:
+            continue  # "raw_ih" is a word that ends in w, not a module named "ra"
+        prefix = before.rstrip(_SEPARATORS)
+        role = f"{'weight' if kind in ('weight', 'w') else 'bias'}_{match['which'].lower()}"
+        place: tuple[int, Direction] = (int(match["layer"] or 0), "backward" if match["reverse"] else "forward")
+        taken = slots.setdefault(prefix, {}).setdefault(place, _Slot()).tensors
+        if role in taken:
+            raise InputError(
+                f"{file}: '{taken[role].name}' and '{original}' both name {role} of layer {place[0]} ({place[1]}) of "
+                f"module {module_title(prefix)}; remove or rename one"
+            )
+        taken[role] = tensors[original]
+    layers: list[LayerWeights] = []
+    questions: dict[str, InputError | UsageError] = {}
+    used: set[str] = set()
+    for module in sorted(slots):
+        places = slots[module]
+        if not any("weight_hh" in slot.tensors or "weight_ih" in slot.tensors for slot in places.values()):
+            continue  # a lone bias_ih is somebody else's name
+        used.update(tensor.name for slot in places.values() for tensor in slot.tensors.values())
+        read = _read_module(module, places, file=file, keys=keys)
+        if isinstance(read, InputError | UsageError):
+            questions[module] = read
+        else:
+            layers += read
+    return RecurrentModules(tuple(layers), questions, frozenset(used))
+
+
+def _read_module(
+    module: str, places: dict[tuple[int, Direction], _Slot], *, file: str, keys: FileKeys
+) -> list[LayerWeights] | InputError | UsageError:
+    """One module's layers, or the question that has to be answered first (sound shapes, open meaning)."""
+    where = f"{file}: module {module_title(module)}: "
+    for slot in places.values():
+        if "weight_hr" in slot.tensors:
+            return InputError(
+                f"{where}'{slot.tensors['weight_hr'].name}' is a projection (nn.LSTM(proj_size=…)), which no cell here "
+                "has; retrain or export without proj_size, or bring its Jacobians as a 3-D .npy"
+            )
+    order = sorted(places, key=lambda place: (place[0], place[1] != "forward"))
+    blocks = {place: _blocks(places[place], place, where) for place in order}
+    if len(set(blocks.values())) > 1:
+        raise InputError(f"{where}its layers have {sorted(set(blocks.values()))} gate blocks; one module is one cell")
+    n_blocks = next(iter(blocks.values()))
+    _check_stack(places, order, where)
+    try:
+        cell, facts, assumptions = cell_of_blocks(n_blocks, where=where, keys=keys)
+    except (InputError, UsageError) as question:
+        return question
+    return [_layer(module, place, places[place], cell, facts, assumptions, file=file, keys=keys) for place in order]
+
+
+def _blocks(slot: _Slot, place: tuple[int, Direction], where: str) -> int:
+    """Check one layer's shapes and return its number of gate blocks G."""
+    layer = f"layer {place[0]} ({place[1]})"
+    for role in ("weight_hh", "weight_ih"):
+        if role not in slot.tensors:
+            found = ", ".join(f"'{tensor.name}'" for tensor in slot.tensors.values())
+            raise InputError(f"{where}{layer} has {found} but no {role}; the file is incomplete, save the whole module")
+    w_hh, w_ih = slot.tensors["weight_hh"], slot.tensors["weight_ih"]
+    for tensor in (w_hh, w_ih):
+        if len(tensor.shape) != 2 or 0 in tensor.shape:
+            raise InputError(
+                f"{where}'{tensor.name}' should be a matrix (gates·hidden, columns) with at least one row and column, "
+                f"but its shape is {shown(tensor.shape)}; save the weight as a 2-D array"
+            )
+    rows, hidden = w_hh.shape
+    if rows % hidden:
+        hint = "; it looks transposed, rows must be outputs" if hidden % rows == 0 else ""
+        raise InputError(
+            f"{where}'{w_hh.name}' should have G·H rows for H columns (G gate blocks), but its shape is "
+            f"{shown(w_hh.shape)}{hint or '; check which array it is'}"
+        )
+    if w_ih.shape[0] != rows:
+        raise InputError(
+            f"{where}'{w_ih.name}' should have the {rows} rows of '{w_hh.name}', but its shape is {shown(w_ih.shape)}; "
+            "rows are gates·hidden in both (transpose it if its columns are)"
+        )
+    for role in ("bias_ih", "bias_hh"):
+        bias = slot.tensors.get(role)
+        if bias is not None and bias.shape != (rows,):
+            raise InputError(
+                f"{where}'{bias.name}' should have shape ({rows},) like the rows of '{w_hh.name}', but it has "
+                f"{shown(bias.shape)}; check that it belongs to this layer"
+            )
+    return rows // hidden
+
+
+def _check_stack(places: dict[tuple[int, Direction], _Slot], order: list[tuple[int, Direction]], where: str) -> None:
+    """Check that layers count up from 0, have the same directions, and that each takes what the one below puts out."""
+    numbers = sorted({number for number, _ in order})
+    if numbers != list(range(len(numbers))):
+        raise InputError(f"{where}layers should count 0, 1, 2, …, but it has layers {numbers}; a layer is missing")
+    for number in numbers:
+        here = [place for place in order if place[0] == number]
+        if len(here) != len([place for place in order if place[0] == 0]):
+            raise InputError(
+                f"{where}layer {number} has {' and '.join(d for _, d in here)} weights, unlike layer 0; "
+                "save every direction of every layer"
+            )
+        if number == 0:
+            continue
+        below = [places[place].tensors["weight_hh"].shape[1] for place in order if place[0] == number - 1]
+        for place in here:
+            w_ih = places[place].tensors["weight_ih"]
+            if w_ih.shape[1] != sum(below):
+                raise InputError(
+                    f"{where}'{w_ih.name}' should take the {sum(below)} outputs of layer {number - 1}, but it has "
+                    f"{w_ih.shape[1]} columns; the layers do not fit together"
+                )
+
+
+def cell_of_blocks(n_blocks: int, *, where: str, keys: FileKeys) -> tuple[str, dict[str, str], tuple[str, ...]]:
+    """Name the cell that G gate blocks stand for, the origin of each fact, and what was assumed on the way.
+
+    Raises
+    ------
+    InputError
+        If G has no conventional meaning and ``cell=`` is not given, or contradicts it.
+    UsageError
+        If a key does not apply to that cell.
+    """
+    if keys.cell is None and n_blocks not in _CELL_OF_BLOCKS:
+        fitting = [cell for cell, gates in GATE_ORDER.items() if len(gates) == n_blocks]
+        if not fitting:
+            raise InputError(f"{where}weight_hh has {n_blocks} gate blocks (rows / columns); known cells have 1 to 4")
+        raise InputError(
+            f"{where}weight_hh has {n_blocks} gate blocks, which no convention settles; say which cell it is with "
+            + " or ".join(f"cell={cell} (gates {','.join(GATE_ORDER[cell])})" for cell in fitting)
+        )
+    cell = keys.cell or _CELL_OF_BLOCKS[n_blocks]
+    gates = GATE_ORDER[cell]
+    if len(gates) != n_blocks:
+        fitting = [name for name, order in GATE_ORDER.items() if len(order) == n_blocks]
+        raise InputError(
+            f"{where}cell={cell} has {len(gates)} gate blocks ({','.join(gates)}), but weight_hh has {n_blocks}"
+            + (f"; cells that fit: {', '.join(fitting)}" if fitting else "")
+        )
+    keys.check_applies(cell, where=where)
+    facts = {"cell": "key" if keys.cell else "convention", "gates": "convention", "layout": "convention"}
+    assumptions: list[str] = []
+    if keys.cell is None:
+        others = [name for name, order in GATE_ORDER.items() if len(order) == n_blocks and name != cell]
+        settle = f"cell={others[0]} says otherwise" if others else "cell= settles it"
+        assumptions.append(f"{n_blocks} gate block{'s' * (n_blocks > 1)} read as {cell}: {settle}")
+    if len(gates) > 1:
+        assumptions.append(
+            f"gates taken in the order {','.join(gates)} (PyTorch's); reorder the rows if the file differs"
+        )
+    facts["activation"] = "key" if keys.activation else "convention"
+    if keys.activation is None and cell not in ("lstm", "gru"):
+        assumptions.append("activation assumed to be tanh: activation=relu (or sigmoid, identity) says otherwise")
+    if len(gates) > 1:
+        facts["gate_activation"] = "key" if keys.gate_activation else "convention"
+    if cell == "gru":
+        facts["reset"] = "key" if keys.reset else "convention"
+        if keys.reset is None:
+            assumptions.append(
+                "gru reset gate assumed to act after the matrix product (PyTorch's): reset=before says otherwise"
+            )
+    return cell, facts, tuple(assumptions)
+
+
+def _layer(
+    module: str,
+    place: tuple[int, Direction],
+    slot: _Slot,
+    cell: str,
+    facts: dict[str, str],
+    assumptions: tuple[str, ...],
+    *,
+    file: str,
+    keys: FileKeys,
+) -> LayerWeights:
+    values: dict[str, Array] = {role: load_weights(tensor, file=file) for role, tensor in slot.tensors.items()}
+    bias_ih, bias_hh = values.get("bias_ih"), values.get("bias_hh")
+    return LayerWeights(
+        module=module,
+        cell=cell,
+        layer=place[0],
+        direction=place[1],
+        weight_ih=values["weight_ih"],
+        weight_hh=values["weight_hh"],
+        bias_ih=bias_ih,
+        bias_hh=bias_hh,
+        activation=keys.activation or "tanh",
+        gate_activation=keys.gate_activation or "sigmoid",
+        reset=None if cell != "gru" else ("before" if keys.reset == "before" else "after"),
+        dtype=slot.tensors["weight_hh"].dtype,
+        gates_in_file=GATE_ORDER[cell],
+        parameters=tuple(
+            slot.tensors[role].name for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if role in slot.tensors
+        ),
+        facts_from=dict(facts),
+        assumptions=assumptions,
+    )
