@@ -151,7 +151,7 @@ def ladder():
         gradients_result("skip", 0.12, cell="skip", interval=0.01),
         gradients_result("forget-gate", -0.2, cell="forget-gate", theory_rate=-0.25),
         gradients_result("input-gate", -0.21, cell="input-gate", zero_from=30),
-        gradients_result("lstm", -0.012, cell="lstm", h_corner=True, interval=0.001, warnings=["Near the edge. Raise --steps."]),
+        gradients_result("lstm", -0.012, cell="lstm", interval=0.001, warnings=["Near the edge. Raise --steps."]),
     )  # fmt: skip
 
 

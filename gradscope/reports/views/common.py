@@ -38,10 +38,8 @@ def reproduce(report: Report) -> str:
 def about_source(result: Result) -> str:
     """One line: what the source is and what was asked of it."""
     source, settings = plain(result.source), plain(result.settings)
-    parts = []
-    for key in ("cell", "layer", "direction"):
-        if source.get(key) is not None and source[key] != source.get("name"):
-            parts.append(f"{key} {source[key]}" if key == "layer" else str(source[key]))
+    apart = [key for key in ("cell", "layer", "direction") if source.get(key) not in (None, source.get("name"))]
+    parts = [f"layer {source[key]}" if key == "layer" else str(source[key]) for key in apart]
     for key, name in (("inputs", "inputs"), ("hidden", "hidden"), ("layers", "layers"), ("state_size", "state")):
         if source.get(key) is not None and not (key == "layers" and source[key] == 1):
             parts.append(f"{name} {_short(source[key])}")

@@ -1,0 +1,250 @@
+"""Gates: ``--fail-on 'horizon < 50'`` trips when the expression is true, on raw numbers.
+
+A gate that cannot be decided (a censored horizon, a number that is missing), or that matches nothing, fails: a gate
+that passes must mean that somebody looked.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gradscope.errors import UsageError, did_you_mean
+from gradscope.records import GateOutcome, Report, Result, plain
+from gradscope.reports.fields import LISTS, ROWS, SOURCE_FIELDS, SOURCE_KEYS, SUMMARY, is_text
+from gradscope.reports.gate_values import Known, row_value, summary_value
+from gradscope.reports.reading import labels
+
+_PATTERN = re.compile(r"^\s*([A-Za-z_]\w*)((?:\s*@[^<>=!]+=[^<>=!]+?)*)\s*(<=|>=|==|!=|<|>)\s*(.+?)\s*$")
+_OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
+_FORM = "NAME[@key=value] OP NUMBER, like 'horizon < 50' or 'log10_norm@lag=100 < -6'"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A parsed expression: ``wanted`` is a number, or a word for ``==`` and ``!=``."""
+
+    expression: str
+    name: str
+    selectors: tuple[tuple[str, str], ...]
+    operator: str
+    wanted: float | bool | str
+
+    @property
+    def expected(self) -> str:
+        """What must hold for the gate to pass."""
+        at = "".join(f"@{key}={value}" for key, value in self.selectors)
+        return f"{self.name}{at} {_OPPOSITE[self.operator]} {_as_written(self.wanted)}"
+
+
+def _as_written(wanted: float | bool | str) -> str:
+    if isinstance(wanted, bool):
+        return str(wanted).lower()
+    return f"{wanted:.17g}" if isinstance(wanted, float) and wanted == int(wanted) else str(wanted)
+
+
+def parse_gate(expression: str) -> Gate:
+    """Parse one expression.
+
+    Raises
+    ------
+    UsageError
+        The form is wrong, the number is none, or an ordering is asked of words.
+
+    >>> parse_gate("log10_norm@lag=100 < -6").selectors
+    (('lag', '100'),)
+    """
+    match = _PATTERN.match(expression)
+    if match is None:
+        raise UsageError(f"gate '{expression}': wanted {_FORM}.")
+    name, at, operator, text = match.groups()
+    selectors = []
+    for part in re.split(r"[@,]", at)[1:]:
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (key and equals and value):
+            raise UsageError(f"gate '{expression}': '@{part.strip()}' is not @key=value; wanted {_FORM}.")
+        selectors.append((key, value))
+    wanted = _wanted(text.strip("'\""), name)
+    if isinstance(wanted, str) and operator not in ("==", "!="):
+        known = "; it holds words, so use == or !=" if is_text(name) else f"; wanted {_FORM}"
+        raise UsageError(f"gate '{expression}': '{text}' is not a number{known}.")
+    if isinstance(wanted, str) and not is_text(name) and name in _any_verb():
+        raise UsageError(f"gate '{expression}': '{text}' is not a number; wanted {_FORM}.")
+    if isinstance(wanted, float) and not math.isfinite(wanted):
+        raise UsageError(f"gate '{expression}': wanted a finite number, found '{text}'.")
+    return Gate(expression, name, tuple(selectors), operator, wanted)
+
+
+def _wanted(text: str, name: str) -> float | bool | str:
+    if is_text(name):
+        return text
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _any_verb() -> set[str]:
+    return {name for names in (*ROWS.values(), *SUMMARY.values()) for name in names}
+
+
+def check_names(expressions: Iterable[str], verb: str, *, also: Iterable[str] = ()) -> None:
+    """Refuse an expression that names nothing the verb produces, before anything is computed.
+
+    Parameters
+    ----------
+    expressions : iterable of str
+    verb : str
+    also : iterable of str
+        Further names that are known (a stored result may carry additions).
+
+    Raises
+    ------
+    UsageError
+        With the closest known name.
+    """
+    fields = {*ROWS.get(verb, ()), *SUMMARY.get(verb, ()), *also}
+    keys = {*fields, *SOURCE_FIELDS, *SOURCE_KEYS}
+    for expression in expressions:
+        gate = parse_gate(expression)
+        if gate.name in LISTS:
+            raise UsageError(f"gate '{expression}': {gate.name} is a list; a gate compares one number.")
+        if gate.name not in fields:
+            offer = did_you_mean(gate.name, fields) or f" Known: {', '.join(sorted(fields - LISTS))}."
+            raise UsageError(f"gate '{expression}': {verb} has no '{gate.name}'.{offer}")
+        for key, _ in gate.selectors:
+            if key not in keys:
+                offer = did_you_mean(key, keys) or f" Known: {', '.join(sorted(keys - LISTS))}."
+                raise UsageError(f"gate '{expression}': {verb} has no key '{key}'.{offer}")
+
+
+def evaluate(report: Report, fail_on: Sequence[str] = (), warn_on: Sequence[str] = ()) -> tuple[GateOutcome, ...]:
+    """Evaluate every gate on every source.
+
+    Parameters
+    ----------
+    report : Report
+    fail_on, warn_on : sequence of str
+        A gate trips (``passed`` is False) where its expression is true, undecidable, or matches nothing.
+
+    Returns
+    -------
+    tuple of GateOutcome
+        Expression by expression, source by source.
+
+    Raises
+    ------
+    UsageError
+        An expression is malformed or names nothing that is known.
+    """
+    carried = {name for result in report.results for name in (*result.columns, *result.summary)}
+    check_names([*fail_on, *warn_on], report.verb, also=carried)
+    names = labels(report)
+    outcomes: list[GateOutcome] = []
+    for level, expressions in (("fail", fail_on), ("warn", warn_on)):
+        for expression in expressions:
+            gate = parse_gate(expression)
+            here = [
+                _outcome(report, gate, level, result, name)
+                for result, name in zip(report.results, names, strict=True)
+                if _source_matches(gate, result, name)
+            ]
+            if not here:
+                everything = ", ".join(names) or "none"
+                said = f"it matches no source (sources: {everything})"
+                here = [GateOutcome(expression, level, False, None, "", _message(report, gate, level, "", said))]
+            outcomes += here
+    return tuple(outcomes)
+
+
+def _source_matches(gate: Gate, result: Result, name: str) -> bool:
+    for key, value in gate.selectors:
+        if key in result.columns:
+            continue
+        if key in ("source", "name"):
+            if value not in (name, str(result.source.get("name"))):
+                return False
+        elif not same_value(result.source.get(key, result.settings.get(key)), value):
+            return False
+    return True
+
+
+def same_value(found: Any, text: str) -> bool:
+    """Whether a record's value is the one written as ``text`` (numbers as numbers, words as words)."""
+    found = plain(found)
+    if isinstance(found, bool):
+        return text.lower() == str(found).lower()
+    if isinstance(found, int | float):
+        try:
+            return float(text) == float(found)
+        except ValueError:
+            return False
+    return found is not None and str(found) == text
+
+
+def _outcome(report: Report, gate: Gate, level: str, result: Result, name: str) -> GateOutcome:
+    row_keys = [(key, value) for key, value in gate.selectors if key in result.columns]
+    if gate.name in result.summary and not row_keys:
+        found = [summary_value(result, gate.name)]
+        where = [""]
+    elif gate.name in result.columns:
+        rows = _matching_rows(result, row_keys)
+        found = [row_value(result, gate.name, row) for row in rows]
+        where = [_row_name(result, row) for row in rows]
+    else:
+        found, where = [], []
+    if not found:
+        said = "it matches nothing here (no such row or number in this result)"
+        return GateOutcome(gate.expression, level, False, None, name, _message(report, gate, level, name, said))
+    verdicts = [value.compare(gate.operator, gate.wanted) for value in found]
+    tripped = [i for i, verdict in enumerate(verdicts) if verdict is not False]
+    if not tripped:
+        shown = _nearest(found, gate)
+        return GateOutcome(gate.expression, level, True, found[shown].shown(), name)
+    certain = [i for i in tripped if verdicts[i] is True]
+    shown = certain[_farthest([found[i] for i in certain], gate)] if certain else tripped[0]
+    value = found[shown]
+    at = f" at {where[shown]}" if where[shown] else ""
+    more = f" ({len(certain)} of {len(found)} rows trip)" if len(found) > 1 and certain else ""
+    undecided = "" if certain else f", which does not decide it{value.advice}"
+    said = f"expected {gate.expected}, found {value.describe()}{at}{more}{undecided}"
+    return GateOutcome(gate.expression, level, False, value.shown(), name, _message(report, gate, level, name, said))
+
+
+def _matching_rows(result: Result, keys: Sequence[tuple[str, str]]) -> list[int]:
+    return [i for i in range(result.n_rows) if all(same_value(result.columns[key][i], value) for key, value in keys)]
+
+
+def _row_name(result: Result, row: int) -> str:
+    for key in ("lag", "index", "param", "id", "module"):
+        if key in result.columns:
+            value = plain(result.columns[key][row])
+            return f"{key} {value}"
+    return f"row {row}"
+
+
+def _order(value: Known, gate: Gate) -> float:
+    middle = value.low if math.isfinite(value.low) else value.high
+    return -middle if gate.operator in ("<", "<=") else middle
+
+
+def _farthest(values: Sequence[Known], gate: Gate) -> int:
+    return max(range(len(values)), key=lambda i: _order(values[i], gate))
+
+
+_nearest = _farthest
+
+
+def _message(report: Report, gate: Gate, level: str, source: str, said: str) -> str:
+    option = f"--{level}-on"
+    command = ["gradscope", *map(str, report.command)]
+    if gate.expression not in command:
+        command += [option, gate.expression]
+    on = f" on {source}" if source else ""
+    return f"{option} '{gate.expression}'{on}: {said}.\n  reproduce: {shlex.join(command)}"
