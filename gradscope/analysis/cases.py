@@ -1,0 +1,160 @@
+"""From a source and a request to trajectories: one case per result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradscope.analysis.request import RunRequest
+from gradscope.errors import InputError, ShapeError, UsageError
+from gradscope.jacobians.base import Array
+from gradscope.networks.base import Network
+from gradscope.networks.run import Inputs, Trajectory, run_network
+from gradscope.numerics.tape import StoredTape, Tape, tape_of_matrices
+from gradscope.sources.build import Source
+from gradscope.sources.inputs import (
+    ArrayInputs,
+    GeneratedInputs,
+    InputsAfter,
+    arrange_inputs,
+    check_inputs_name,
+    is_generated,
+    load_numeric_array,
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One trajectory to measure.
+
+    Attributes
+    ----------
+    record : mapping
+        The ``source`` object of the result.
+    tape : Tape
+    network : Network or None
+        None for ready Jacobians: then nothing is known but the tape.
+    initial_bound : float
+        max |s_0|, from which state-dependent bounds start.
+    """
+
+    source: Source
+    record: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    tape: Tape
+    network: Network | None
+    initial_bound: float
+    warnings: tuple[str, ...]
+
+    @property
+    def trajectory(self) -> Trajectory | None:
+        """The tape as a trajectory, when a network made it."""
+        return self.tape if isinstance(self.tape, Trajectory) else None
+
+
+def open_inputs(request: RunRequest, width: int, *, seed: int) -> ArrayInputs | GeneratedInputs:
+    """x_1 … x_T (transient included): generated, or read from the file and checked against the width."""
+    if is_generated(request.inputs):
+        total = request.steps + request.transient
+        return GeneratedInputs(request.inputs, total, request.batch, width, seed, np.dtype(request.dtype))
+    check_inputs_name(request.inputs)
+    path = Path(request.inputs)
+    array = load_numeric_array(path, purpose="--inputs")
+    arranged = arrange_inputs(array, width, purpose=f"--inputs {path.name}")
+    if arranged.shape[0] < request.transient:
+        raise InputError(
+            f"--inputs {path.name} has {arranged.shape[0]} steps, fewer than --transient {request.transient}."
+        )
+    return ArrayInputs(arranged.astype(request.dtype), path.name)
+
+
+def initial_state(request: RunRequest, network: Network, batch: int) -> Array:
+    """s_0, shape (*networks, batch, n): zeros, or the file of --state."""
+    shape = (*network.weight_axes, batch, network.state_size)
+    if request.state is None:
+        return np.zeros(shape, dtype=request.dtype)
+    array = load_numeric_array(Path(request.state), purpose="--state")
+    n = network.state_size
+    if array.shape not in ((n,), (batch, n)):
+        raise ShapeError(
+            f"--state {Path(request.state).name}: wanted ({n},) or ({batch}, {n}), got {array.shape}"
+            + ("; an lstm's state is [h; c]." if network.h_components is not None else ".")
+        )
+    return np.broadcast_to(array, shape).astype(request.dtype)
+
+
+def run_case(
+    source: Source,
+    request: RunRequest,
+    network: Network,
+    inputs: ArrayInputs | GeneratedInputs,
+    record: Mapping[str, Any],
+    *,
+    name: str,
+) -> Case:
+    """Run the transient, then the measured steps."""
+    state = initial_state(request, network, inputs.batch)
+    measured: Inputs = inputs
+    if request.transient:
+        warmup = replace(inputs, n_steps=request.transient) if isinstance(inputs, GeneratedInputs) else inputs
+        for first in range(1, request.transient + 1, 4096):
+            last = min(first + 4095, request.transient)
+            state = network.advance(state, warmup.read(first, last), first=first)[-1]
+        measured = InputsAfter(inputs, request.transient)
+    trajectory = run_network(network, measured, state, memory=request.memory, progress=request.track(f"{name}: run"))
+    settings = {**request.settings(), "steps": trajectory.n_steps, "batch": inputs.batch, "inputs": inputs.description}
+    if network.input_size == 0:
+        settings["inputs"] = "none"
+    bound = float(np.max(np.abs(state))) if state.size else 0.0
+    return Case(source, record, settings, trajectory, network, bound, source.warnings)
+
+
+def cases_of(source: Source, request: RunRequest) -> list[Case]:
+    """Run a source: one case, or one per layer and direction of a bidirectional network."""
+    if source.jacobians is not None:
+        return [_ready_case(source, request)]
+    if source.directions:
+        return _bidirectional_cases(source, request)
+    network = source.network
+    if network is None:
+        raise UsageError(f"'{source.spec.text}' holds nothing that runs.")
+    inputs = open_inputs(request, network.input_size, seed=request.seed)
+    if source.backward:
+        inputs = reversed_inputs(inputs)
+    return [run_case(source, request, network, inputs, source.record, name=source.spec.text)]
+
+
+def reversed_inputs(inputs: ArrayInputs | GeneratedInputs) -> ArrayInputs:
+    """The same inputs read from their end."""
+    x = inputs.read(1, inputs.n_steps)
+    return ArrayInputs(x[::-1], inputs.description)
+
+
+def _ready_case(source: Source, request: RunRequest) -> Case:
+    matrices = source.jacobians
+    assert matrices is not None
+    for name, value, default in (("--state", request.state, None), ("--transient", request.transient, 0)):
+        if value != default:
+            raise UsageError(f"{name} has no meaning for ready Jacobians: '{source.spec.text}' is already linearised.")
+    tape: StoredTape = tape_of_matrices(matrices)
+    settings = {**request.settings(), "steps": tape.n_steps, "batch": 1, "inputs": "none"}
+    return Case(source, source.record, settings, tape, None, 0.0, source.warnings)
+
+
+def _bidirectional_cases(source: Source, request: RunRequest) -> list[Case]:
+    from gradscope.networks.bidirectional import split_bidirectional
+
+    width = source.directions[0][0].input_size
+    inputs = open_inputs(request, width, seed=request.seed)
+    cases = []
+    for part in split_bidirectional(source.directions, inputs.read(1, inputs.n_steps)):
+        record = {**source.record, "layer": part.layer, "direction": part.direction, "layers": 1}
+        record["state_size"] = part.network.state_size
+        name = f"{source.spec.text} layer {part.layer} {part.direction}"
+        layer_inputs = ArrayInputs(part.inputs, inputs.description)
+        cases.append(run_case(source, request, part.network, layer_inputs, record, name=name))
+    return cases

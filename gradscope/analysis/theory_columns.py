@@ -1,0 +1,75 @@
+"""The theory columns of a gradients row: estimate, eigenvalue rate, bound; from weights and slopes only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gradscope.analysis.cases import Case
+from gradscope.analysis.request import GradientsRequest
+from gradscope.cells.base import Cell, Traces
+from gradscope.jacobians.base import Array
+from gradscope.linalg import power_norms
+from gradscope.theory.bounds import stepwise_bound
+from gradscope.theory.closed_forms import article_estimate, direct_path, eigen_estimate, mean_slopes
+
+
+@dataclass(frozen=True)
+class TheoryColumns:
+    """log10 per lag, batch mean taken; NaN where a column has no meaning, −inf where it is exactly zero."""
+
+    name: str
+    estimate: Array
+    eigen: Array
+    bound: Array
+    bound_name: str | None
+    warnings: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def theory_columns(case: Case, request: GradientsRequest, log10_steps: Array) -> TheoryColumns:
+    """Closed form, eigenvalue rate and input-independent bound of a case."""
+    T = case.tape.n_steps
+    nothing = np.full(T + 1, np.nan)
+    trajectory = case.trajectory
+    if case.network is None or trajectory is None:
+        return TheoryColumns("none: only Jacobians are known", nothing, nothing, nothing, None)
+    layers = [
+        _layer_columns(cell, traces, request, T, case.initial_bound)
+        for cell, traces in zip(case.network.layers, trajectory.traces(), strict=True)
+    ]
+    if len(layers) == 1:
+        return layers[0]
+    # A stack is block triangular: its diagonal blocks, one per layer, bound it from below and none from above.
+    estimate = np.max([layer.estimate for layer in layers], axis=0)
+    eigen = np.max([layer.eigen for layer in layers], axis=0)
+    return TheoryColumns(f"the largest over layers of {layers[0].name}", estimate, eigen, nothing, None)
+
+
+def _batch_mean(values: Array) -> Array:
+    return np.asarray(values.reshape(values.shape[0], -1).mean(axis=1))
+
+
+def _layer_columns(
+    cell: Cell, traces: Traces, request: GradientsRequest, T: int, initial_bound: float
+) -> TheoryColumns:
+    anchor: Any = request.anchor
+    nothing = np.full(T + 1, np.nan)
+    eigen = nothing
+    if traces.log_direct is not None:
+        estimate = _batch_mean(direct_path(traces.log_direct, anchor))
+    else:
+        W = np.asarray(cell.recurrent_blocks()[cell.gates[-1]], dtype=np.float64)
+        powers = power_norms(W, T)
+        slopes = mean_slopes(traces.log_slope)
+        estimate = _batch_mean(article_estimate(slopes, np.where(powers.zero, -np.inf, powers.log10_norm), anchor))
+        with np.errstate(divide="ignore"):
+            log10_radius = float(np.log10(np.max(np.abs(np.linalg.eigvals(W)))))
+        if np.isfinite(log10_radius):
+            eigen = _batch_mean(eigen_estimate(slopes, log10_radius, anchor))
+    bound = stepwise_bound(cell, T, initial_bound, anchor)
+    bound_name = "the cell's step bound, Π_t" if np.isfinite(bound).all() else None
+    return TheoryColumns(cell.closed_form, estimate, eigen, bound, bound_name)

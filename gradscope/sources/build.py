@@ -1,0 +1,334 @@
+"""From a parsed SOURCE to a network with its weights, its record, and what theory reads of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from gradscope.cells import CELLS
+from gradscope.cells.activations import find_activation
+from gradscope.cells.base import Cell
+from gradscope.errors import InputError, UsageError
+from gradscope.jacobians.base import Array
+from gradscope.networks.base import Network
+from gradscope.networks.layer import Layer
+from gradscope.sources.ensembles import ENSEMBLES, chrono_bias
+from gradscope.sources.layer_weights import GATE_ORDER, LayerWeights
+from gradscope.sources.seeding import generator
+from gradscope.sources.spec import FILE_FORMATS, SourceSpec
+
+#: Weights larger than this are refused before anything is allocated, unless --memory says otherwise.
+DEFAULT_MEMORY = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class RecurrentBlock:
+    """One square recurrent matrix: what ``spectrum`` decomposes."""
+
+    param: str
+    gate: str | None
+    matrix: Array
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network (or ready Jacobians) with everything a verb needs to know of where it came from.
+
+    Attributes
+    ----------
+    spec : SourceSpec
+    record : dict
+        The ``source`` object of the contract.
+    network : Network or None
+        What runs; None for ready Jacobians and for a bidirectional pair (see ``directions``).
+    jacobians : ndarray, shape (K, n, n), or None
+    directions : tuple of (forward, backward) cells, bottom layer first, or ()
+    blocks : tuple of RecurrentBlock
+    warnings : tuple of str
+    """
+
+    spec: SourceSpec
+    record: Mapping[str, Any]
+    network: Network | None = None
+    jacobians: Array | None = None
+    directions: tuple[tuple[Cell, Cell], ...] = ()
+    backward: bool = False
+    blocks: tuple[RecurrentBlock, ...] = ()
+    warnings: tuple[str, ...] = ()
+    classes: int = 10
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+
+
+def build_source(spec: SourceSpec, *, seed: int, dtype: str = "float64", memory: int = DEFAULT_MEMORY) -> Source:
+    """Build or read what a SOURCE names.
+
+    Raises
+    ------
+    UsageError
+        A size that would not fit in ``memory`` (said before allocating), keys that do not go together.
+    InputError
+        A file that cannot be read.
+    """
+    if spec.kind == "cell":
+        return _built(spec, seed, np.dtype(dtype), memory)
+    suffix = spec.path.suffix.lower()
+    if suffix not in FILE_FORMATS:
+        raise InputError(f"{spec.name}: '{suffix}' is no format gradscope reads. Wanted: {', '.join(FILE_FORMATS)}.")
+    if suffix == ".npy":
+        return _from_matrices(spec, np.dtype(dtype))
+    return _from_weights(spec, seed, np.dtype(dtype))
+
+
+# --- built networks -----------------------------------------------------------------------------------------
+
+
+def draw_cell(spec: SourceSpec, cell: str, width: int, rng: np.random.Generator, dtype: Any) -> Cell:
+    """Draw one layer of a built network.
+
+    Draws come in a fixed order (W_hh gate by gate, W_xh, chrono biases), so a network keeps its W_hh when only
+    its input gain or bias changes.
+    """
+    H, cell_type = spec["hidden"], CELLS[cell]
+    weight_hh = np.concatenate([ENSEMBLES[spec["init"]](rng, H, spec["gain"]) for _ in cell_type.gates])
+    weight_ih = rng.standard_normal((H * len(cell_type.gates), width)) * (spec["input_gain"] / np.sqrt(width))
+    bias = {gate: np.full(H, spec["bias"]) for gate in cell_type.gates}
+    if cell_type.memory_gate is not None:
+        if spec["init"] == "chrono":
+            times = chrono_bias(rng, H, spec["chrono_max"])
+            bias[cell_type.memory_gate] = bias[cell_type.memory_gate] + times
+            if cell_type.write_gate is not None:
+                bias[cell_type.write_gate] = bias[cell_type.write_gate] - times
+        bias[cell_type.memory_gate] = bias[cell_type.memory_gate] + spec["forget_bias"]
+    settings: dict[str, Any] = {"activation": find_activation(spec["activation"])}
+    if cell_type.supports_norm:
+        settings["norm"] = spec["norm"]
+    return cell_type.from_layer(
+        weight_ih.astype(dtype),
+        weight_hh.astype(dtype),
+        np.concatenate([bias[gate] for gate in cell_type.gates]).astype(dtype),
+        None,
+        **settings,
+    )
+
+
+def _check_size(spec: SourceSpec, gates: int, memory: int) -> None:
+    H, layers = spec["hidden"], spec["layers"] if "layers" in _keys_of(spec) else 1
+    n_bytes = 8 * gates * H * (H + spec["inputs"]) * layers
+    if n_bytes > memory:
+        raise UsageError(
+            f"'{spec.text}' would hold {n_bytes / 2**30:.3g} GiB of weights; the limit is {memory / 2**30:.3g} GiB.\n"
+            "Choose a smaller hidden or inputs, or raise --memory."
+        )
+
+
+def _keys_of(spec: SourceSpec) -> Mapping[str, Any]:
+    from gradscope.sources.spec import known_keys
+
+    return known_keys(spec.kind, spec.name, spec.given)
+
+
+def _built(spec: SourceSpec, seed: int, dtype: Any, memory: int) -> Source:
+    if spec.name == "seq2seq":
+        raise UsageError("seq2seq cannot be run yet.")
+    if spec.name == "dnn":
+        raise UsageError("dnn cannot be run yet.")
+    _check_size(spec, len(CELLS[spec.name].gates), memory)
+    n_layers, both = spec["layers"], spec["bidirectional"]
+    pairs: list[tuple[Cell, ...]] = []
+    width = spec["inputs"]
+    for index in range(n_layers):
+        names = ("forward", "backward") if both else ("forward",)
+        pairs.append(
+            tuple(draw_cell(spec, spec.name, width, generator(seed, "weights", index, name), dtype) for name in names)
+        )
+        width = spec["hidden"] * len(names)
+    blocks: list[RecurrentBlock] = []
+    for index, cells in enumerate(pairs):
+        for cell, ending in zip(cells, ("", "_reverse"), strict=False):
+            blocks += _blocks(cell, f"weight_hh_l{index}{ending}")
+    record = _record(spec, spec.name, spec["hidden"], n_layers, pairs[0][0].state_size * n_layers, pairs)
+    if both:
+        directions = tuple((forward, backward) for forward, backward in pairs)
+        return Source(spec, record, directions=directions, blocks=tuple(blocks), classes=spec["classes"])
+    network = stack_of(tuple(cells[0] for cells in pairs), dropout=spec["dropout"], seed=seed)
+    return Source(spec, record, network, blocks=tuple(blocks), classes=spec["classes"])
+
+
+def stack_of(cells: tuple[Cell, ...], *, dropout: float = 0.0, seed: int = 0) -> Network:
+    """One layer as itself, several as a stack with a seeded dropout mask between layers."""
+    if len(cells) == 1:
+        return Layer(cells[0])
+    from gradscope.networks.stack import Stack
+
+    return Stack(cells, dropout=dropout, seed=seed)
+
+
+def _blocks(cell: Cell, param: str) -> list[RecurrentBlock]:
+    """The recurrent blocks of one cell, gate None when there is one only."""
+    blocks = cell.recurrent_blocks()
+    return [RecurrentBlock(param, gate if len(blocks) > 1 else None, matrix) for gate, matrix in blocks.items()]
+
+
+def _record(
+    spec: SourceSpec, cell: str, hidden: int, layers: int, state_size: int, cells: Any, sha256: str | None = None
+) -> dict[str, Any]:
+    return {
+        "name": spec.text,
+        "cell": cell,
+        "hidden": hidden,
+        "layers": layers,
+        "state_size": state_size,
+        "sha256": sha256 or hash_of_weights(cells),
+    }
+
+
+def hash_of_weights(groups: Any) -> str:
+    """sha256 over the weights of a built network, so that two runs can be seen to have had the same one."""
+    digest = hashlib.sha256()
+    for cells in groups:
+        for cell in cells:
+            for array in (cell.weight_ih, cell.weight_hh, cell.bias):
+                digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def _from_matrices(spec: SourceSpec, dtype: Any) -> Source:
+    from gradscope.sources.files import read_matrices
+
+    matrices = read_matrices(spec.path)
+    if matrices.are_jacobians:
+        return _from_jacobians(spec, matrices.values, matrices.sha256)
+    W = matrices.values.astype(dtype)
+    n = W.shape[0]
+    cell = CELLS["rnn"].from_layer(
+        np.zeros((n, 0), dtype=dtype),
+        W,
+        np.full(n, spec["bias"], dtype=dtype),
+        None,
+        activation=find_activation(spec["activation"]),
+    )
+    record = _record(spec, "rnn", n, 1, n, (), matrices.sha256)
+    blocks = (RecurrentBlock("W_hh", None, W),)
+    warnings: tuple[str, ...] = ()
+    if "activation" not in spec.given:
+        warnings = ("a matrix alone does not name its activation: tanh was assumed; say :activation=identity for W^k",)
+    return Source(spec, record, Layer(cell), blocks=blocks, warnings=warnings)
+
+
+def _from_jacobians(spec: SourceSpec, matrices: Array, sha256: str) -> Source:
+    if spec.given:
+        raise UsageError(f"'{spec.text}' holds ready Jacobians, which take no keys: drop :{next(iter(spec.given))}=.")
+    n = int(matrices.shape[-1])
+    record = _record(spec, "jacobians", n, 1, n, (), sha256)
+    return Source(spec, record, jacobians=matrices)
+
+
+def cell_of_layer(layer: LayerWeights, dtype: Any) -> Cell:
+    """A cell from a layer as a file holds it."""
+    settings: dict[str, Any] = {
+        "activation": find_activation(layer.activation),
+        "gate_activation": find_activation(layer.gate_activation, gate=True),
+    }
+    if layer.reset is not None:
+        settings["reset"] = layer.reset
+    biases = [None if b is None else b.astype(dtype) for b in (layer.bias_ih, layer.bias_hh)]
+    return CELLS[layer.cell].from_layer(
+        layer.weight_ih.astype(dtype), layer.weight_hh.astype(dtype), biases[0], biases[1], **settings
+    )
+
+
+def recurrent_parameter(layer: LayerWeights) -> str:
+    """The file's own name for W_hh, or PyTorch's where the file's format has none that would be understood."""
+    for name in layer.parameters:
+        if ("hh" in name.rsplit(".", 1)[-1] and "weight" in name) or name.endswith("w_hh"):
+            return name
+    ending = "_reverse" if layer.direction == "backward" else ""
+    prefix = f"{layer.module}." if layer.module else ""
+    return f"{prefix}weight_hh_l{layer.layer}{ending}"
+
+
+def _from_weights(spec: SourceSpec, seed: int, dtype: Any) -> Source:
+    from gradscope.sources.files import read_matrices, read_weights, select_layers
+
+    if spec["cell"] == "seq2seq":
+        raise UsageError("cell=seq2seq cannot be read yet.")
+    if spec["cell"] in ("dnn",):
+        raise UsageError("cell=dnn has a W of its own at every step: give its step Jacobians as a 3-D .npy instead.")
+    try:
+        weights = read_weights(
+            spec.path,
+            cell=spec["cell"],
+            activation=spec["activation"],
+            gate_activation=spec["gate_activation"],
+            reset=spec["reset"],
+        )
+    except InputError:
+        if spec.path.suffix.lower() != ".npz" or spec.given:
+            raise
+        try:
+            matrices = read_matrices(spec.path)
+        except InputError:
+            matrices = None
+        if matrices is None or not matrices.are_jacobians:
+            raise
+        return _from_jacobians(spec, matrices.values, matrices.sha256)
+    layers = select_layers(weights, param=spec["param"], layer=spec["layer"], direction=spec["direction"])
+    return source_of_layers(spec, layers, weights.sha256, dtype, arrays=weights.other_arrays)
+
+
+def source_of_layers(
+    spec: SourceSpec, layers: tuple[LayerWeights, ...], sha256: str, dtype: Any, *, arrays: Mapping[str, Array]
+) -> Source:
+    """A network from one module's layers: a single layer, a stack, or a bidirectional pair of each."""
+    cells = [cell_of_layer(layer, dtype) for layer in layers]
+    first = layers[0]
+    n_layers = len({layer.layer for layer in layers})
+    state_size = sum(cell.state_size for cell in cells) // (2 if len(cells) > n_layers else 1)
+    record = _record(spec, first.cell, first.hidden_size, n_layers, state_size, (), sha256)
+    record["module"] = first.module
+    blocks: list[RecurrentBlock] = []
+    for layer, cell in zip(layers, cells, strict=True):
+        blocks += _blocks(cell, recurrent_parameter(layer))
+    warnings = tuple(dict.fromkeys(sentence for layer in layers for sentence in layer.assumptions))
+    shared: dict[str, Any] = {"blocks": tuple(blocks), "warnings": warnings, "arrays": arrays}
+    directions = {layer.direction for layer in layers}
+    if len(directions) == 2:
+        pairs = tuple((cells[i], cells[i + 1]) for i in range(0, len(cells), 2))
+        return Source(spec, record, directions=pairs, **shared)
+    if directions == {"backward"}:
+        record["direction"] = "backward"
+        if n_layers > 1:
+            raise InputError(
+                f"{spec.name}: the backward direction of {n_layers} layers is fed by both directions below.\n"
+                f"Drop direction=, or pick one with layer=N."
+            )
+        return Source(spec, record, Layer(cells[0]), backward=True, **shared)
+    if spec["layer"] is not None:
+        record["layer"] = spec["layer"]
+    if spec["direction"] is not None:
+        record["direction"] = spec["direction"]
+    _check_chain(spec, layers)
+    return Source(spec, record, stack_of(tuple(cells)), **shared)
+
+
+def _check_chain(spec: SourceSpec, layers: tuple[LayerWeights, ...]) -> None:
+    """Each layer must read what the one below puts out; a forward half of a bidirectional stack does not."""
+    for below, above in pairwise(layers):
+        if above.input_size != below.hidden_size:
+            raise InputError(
+                f"{spec.name}: layer {above.layer} reads {above.input_size} inputs, layer {below.layer} puts out "
+                f"{below.hidden_size}: they are no stack by themselves.\nPick one with layer=N."
+            )
+
+
+def gate_names(cell: str) -> tuple[str, ...]:
+    """Gate blocks of a cell in row order."""
+    return GATE_ORDER[cell]

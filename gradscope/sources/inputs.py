@@ -1,0 +1,215 @@
+"""x_1 … x_T: generated from a seed, or read from a file."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradscope.errors import InputError, ShapeError, UsageError, did_you_mean
+from gradscope.jacobians.base import Array
+from gradscope.sources.file_bytes import check_start, opened
+from gradscope.sources.npy_header import MAGIC, MAX_HEADER, NpyHeader
+from gradscope.sources.seeding import generator
+
+GENERATED = ("normal", "uniform", "zeros")
+#: Generated inputs are drawn in blocks of this many steps, each with its own stream: any stretch can be redrawn.
+BLOCK_STEPS = 1024
+
+
+@dataclass(frozen=True)
+class ArrayInputs:
+    """Inputs held in memory, shape (T, ..., batch, I)."""
+
+    x: Array
+    description: str = "array"
+
+    @property
+    def n_steps(self) -> int:
+        """T."""
+        return int(self.x.shape[0])
+
+    @property
+    def batch(self) -> int:
+        """Sequences side by side."""
+        return int(self.x.shape[-2])
+
+    def read(self, first: int, last: int) -> Array:
+        """x_first … x_last."""
+        return self.x[first - 1 : last]
+
+
+@dataclass(frozen=True)
+class GeneratedInputs:
+    """Inputs drawn block by block: ``normal`` N(0, 1), ``uniform`` on [−1, 1), or ``zeros``.
+
+    A longer run begins with the same inputs as a shorter one, and no stretch depends on what was read before.
+    """
+
+    kind: str
+    n_steps: int
+    batch: int
+    width: int
+    seed: int
+    dtype: Any = np.float64
+
+    @property
+    def description(self) -> str:
+        """One word for the report."""
+        return self.kind
+
+    def _block(self, index: int) -> Array:
+        shape = (BLOCK_STEPS, self.batch, self.width)
+        if self.kind == "zeros":
+            return np.zeros(shape, dtype=self.dtype)
+        rng = generator(self.seed, "inputs", index)
+        drawn = rng.standard_normal(shape) if self.kind == "normal" else rng.uniform(-1.0, 1.0, shape)
+        return np.asarray(drawn, dtype=self.dtype)
+
+    def read(self, first: int, last: int) -> Array:
+        """x_first … x_last."""
+        if last < first:
+            return np.zeros((0, self.batch, self.width), dtype=self.dtype)
+        blocks = range((first - 1) // BLOCK_STEPS, (last - 1) // BLOCK_STEPS + 1)
+        start = blocks[0] * BLOCK_STEPS
+        parts = []
+        for index in blocks:
+            low, high = index * BLOCK_STEPS, (index + 1) * BLOCK_STEPS
+            parts.append(self._block(index)[max(first - 1 - low, 0) : min(last, high) - low])
+        return parts[0] if len(parts) == 1 and start <= first - 1 else np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class InputsAfter:
+    """What remains of inputs after their first ``skip`` steps (the transient)."""
+
+    inputs: ArrayInputs | GeneratedInputs
+    skip: int
+
+    @property
+    def n_steps(self) -> int:
+        """Steps that remain."""
+        return self.inputs.n_steps - self.skip
+
+    @property
+    def batch(self) -> int:
+        """Sequences side by side."""
+        return self.inputs.batch
+
+    def read(self, first: int, last: int) -> Array:
+        """x_first … x_last, counted after the transient."""
+        return self.inputs.read(first + self.skip, last + self.skip)
+
+
+def is_generated(text: str) -> bool:
+    """Tell a generator's name from a file."""
+    return text in GENERATED
+
+
+def check_inputs_name(text: str) -> None:
+    """Refuse what is neither a generator nor a file, before anything is built.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not is_generated(text) and not Path(text).suffix:
+        raise UsageError(
+            f"--inputs {text}: wanted normal, uniform, zeros, FILE.npy or FILE.csv.{did_you_mean(text, GENERATED)}"
+        )
+
+
+def load_numeric_array(path: Path, *, purpose: str) -> Array:
+    """Read a .npy or .csv of numbers, without pickles and without NaN.
+
+    Raises
+    ------
+    InputError
+        Missing, empty, foreign, non-numeric or non-finite: named, with what to do.
+    """
+    if not path.is_file():
+        raise InputError(f"{purpose}: no file '{path}' here.")
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        array = _read_csv(path, purpose)
+    elif suffix == ".npy":
+        try:
+            array = np.load(path, allow_pickle=False)
+        except (ValueError, OSError, EOFError, SyntaxError, TypeError, MemoryError) as problem:
+            raise InputError(
+                f"{purpose}: '{path}' is not a readable .npy of numbers ({_first_line(problem)})."
+            ) from None
+    else:
+        raise InputError(f"{purpose}: '{path}' ends in '{suffix}'; wanted .npy or .csv.")
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{purpose}: '{path}' holds {array.dtype}, wanted real numbers.")
+    array = np.asarray(array, dtype=np.float64)
+    if not np.isfinite(array).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise InputError(f"{purpose}: '{path}' has a NaN or Inf at index {where}: clean the file first.")
+    return array
+
+
+def _read_npy(path: Path) -> Array:
+    """The array, its declared size checked against the file's before anything is allocated."""
+    with opened(path) as (stream, n_bytes):
+        check_start(stream, (MAGIC,), "a .npy array", file=path.name)
+        header = NpyHeader(stream.read(MAX_HEADER + 12), n_bytes, name="", file=path.name)
+        stream.seek(0)
+        return header.values(stream.read())
+
+
+def _first_line(problem: BaseException) -> str:
+    return (str(problem).splitlines() or [type(problem).__name__])[0]
+
+
+def _read_csv(path: Path, purpose: str) -> Array:
+    """Rows are steps; one header line is allowed."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise InputError(f"{purpose}: '{path}' is not a readable text file ({_first_line(problem)}).") from None
+    rows = [line for line in lines if line.strip()]
+    if rows and not _is_numeric_row(rows[0]):
+        rows = rows[1:]
+    if not rows:
+        raise InputError(f"{purpose}: '{path}' holds no rows of numbers.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            return np.loadtxt(rows, delimiter=",", ndmin=2, dtype=np.float64)
+        except (ValueError, UserWarning) as problem:
+            raise InputError(f"{purpose}: '{path}' is not a table of numbers ({_first_line(problem)}).") from None
+
+
+def _is_numeric_row(line: str) -> bool:
+    try:
+        [float(cell) for cell in line.split(",")]
+    except ValueError:
+        return False
+    return True
+
+
+def arrange_inputs(array: Array, width: int, *, purpose: str) -> Array:
+    """Bring (T, I) or (batch, T, I) to (T, batch, I), checking the width.
+
+    Raises
+    ------
+    ShapeError
+        Wrong width; a file that looks transposed is asked about, not turned around.
+    """
+    if array.ndim == 1 and width == 1:
+        array = array[:, None]
+    if array.ndim not in (2, 3):
+        raise ShapeError(f"{purpose}: wanted (T, {width}) or (batch, T, {width}), got shape {array.shape}.")
+    if array.shape[-1] != width:
+        hint = ""
+        if array.shape[-2] == width:
+            hint = "\nIt looks transposed: save it with the last two axes swapped if the steps run along the last axis."
+        elif array.ndim == 3 and array.shape[0] == width:
+            hint = "\nIts first axis has that width: move it to the end."
+        raise ShapeError(f"{purpose}: the layer reads inputs of width {width}, the file has shape {array.shape}.{hint}")
+    return array[:, None] if array.ndim == 2 else np.ascontiguousarray(np.swapaxes(array, 0, 1))
