@@ -81,6 +81,8 @@ class Cell(ABC):
     #: The gate that ``forget_bias`` lengthens memory by, if there is one; likewise the one chrono closes.
     memory_gate: ClassVar[str | None] = None
     write_gate: ClassVar[str | None] = None
+    #: Whether the pre-activations can be normalised.
+    supports_norm: ClassVar[bool] = False
 
     @classmethod
     def from_layer(
@@ -162,6 +164,15 @@ class Cell(ABC):
             # (networks…, G, H, H) → (time 1, networks…, batch 1, G, H, H)
             blocks = blocks[None, ..., None, :, :, :]
         return RowScaledSum(np.stack(coefficients, axis=-2), blocks)
+
+
+def product_bound(*factors: float) -> float:
+    """Multiply bounds; a factor 0 stays 0 beside an infinite one (a block that is zero passes nothing on).
+
+    >>> product_bound(float("inf"), 0.0), product_bound(2.0, 0.25)
+    (0.0, 0.5)
+    """
+    return 0.0 if 0.0 in factors else float(np.prod(factors))
 
 
 def underflows(*log_factors: Array) -> Array:

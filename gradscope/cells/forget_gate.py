@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradscope.cells.base import Cell, Linearisation, Traces, underflows
+from gradscope.cells.base import Cell, Linearisation, Traces, product_bound, underflows
 from gradscope.jacobians.base import Array
 from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled
 
@@ -50,12 +50,14 @@ class ForgetGate(Cell):
         return Linearisation(jacobian, Traces(log_slope, log_f, {"f": f}, underflows(log_slope, log_gate_slope, log_f)))
 
     def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
-        """max(1, γσ₁(W_u)) + (sup|h| + sup|φ|) sup σ′ σ₁(W_f): f + (1−f)γσ₁ is a mean of 1 and γσ₁."""
+        """√(1 + γ²σ₁(W_u)²) + (sup|h| + sup|φ|) sup σ′ σ₁(W_f).
+
+        A row of [diag(f), diag(1−f)] has norm ≤ 1, so ‖diag(f) + diag(1−f) X‖ ≤ ‖[I; X]‖; with one unit open and
+        another closed this is attained (max(1, ‖X‖) would be too small).
+        """
         sup_difference = state_bound + self.activation.max_value
-        return (
-            max(1.0, self.activation.max_slope * block_norms["u"])
-            + sup_difference * self.gate_activation.max_slope * block_norms["f"]
-        )
+        through_gate = product_bound(sup_difference, self.gate_activation.max_slope, block_norms["f"])
+        return float(np.hypot(1.0, self.activation.max_slope * block_norms["u"])) + through_gate
 
     def next_state_bound(self, state_bound: float) -> float:
         """A convex combination never leaves [−M, M], M = max(|h_0|, sup|φ|)."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradscope.cells.base import Cell, Linearisation, Traces, underflows
+from gradscope.cells.base import Cell, Linearisation, Traces, product_bound, underflows
 from gradscope.jacobians.base import Array
 from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled
 
@@ -51,12 +51,10 @@ class InputGate(Cell):
 
     def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
         """1 + sup σ′ (sup|φ| σ₁(W_i) + sup|h| σ₁(W_f)) + γ σ₁(W_u); sup|h| grows with t (theory C13)."""
-        return (
-            1.0
-            + self.gate_activation.max_slope
-            * (self.activation.max_value * block_norms["i"] + state_bound * block_norms["f"])
-            + self.activation.max_slope * block_norms["u"]
-        )
+        s, gamma = self.gate_activation.max_slope, self.activation.max_slope
+        through_i = product_bound(self.activation.max_value, s, block_norms["i"])
+        through_f = product_bound(state_bound, s, block_norms["f"])
+        return 1.0 + through_i + through_f + gamma * block_norms["u"]
 
     def next_state_bound(self, state_bound: float) -> float:
         """|h_t| ≤ |h_{t−1}| + sup|φ|."""

@@ -68,7 +68,7 @@ class LstmJacobian(StepJacobian):
         to_c = R_c[..., :, None, :] * c[..., None, :3, :]
         to_h = (R_h * c[..., 3, :][..., None, :])[..., :, None, :]
         both = np.concatenate([to_c, to_h], axis=-2)
-        return both.reshape(*both.shape[:-2], -1)
+        return both.reshape(*both.shape[:-2], 4 * self.hidden_size)
 
     def pull(self, R: Array) -> Array:
         """R·J."""

@@ -47,7 +47,7 @@ class RowScaledSum:
     def stacked(self) -> Array:
         """The blocks below one another, shape (..., G·H, H)."""
         W = self.weights
-        return W.reshape(*W.shape[:-3], -1, W.shape[-1])
+        return W.reshape(*W.shape[:-3], self.n_gates * W.shape[-2], W.shape[-1])
 
     def form(self) -> Array:
         """The dense (..., H, H) block."""
@@ -58,7 +58,7 @@ class RowScaledSum:
     def pull_coefficients(self, R: Array) -> Array:
         """[R·diag(c_1), …, R·diag(c_G)] side by side, shape (..., r, G·H)."""
         scaled = R[..., :, None, :] * self.coefficients[..., None, :, :]
-        return scaled.reshape(*scaled.shape[:-2], -1)
+        return scaled.reshape(*scaled.shape[:-2], self.n_gates * scaled.shape[-1])
 
     def pull(self, R: Array) -> Array:
         """R·Σ_g diag(c_g) W_g for R of shape (..., r, H)."""
@@ -70,7 +70,8 @@ class RowScaledSum:
 
     def push_products(self, products: Array) -> Array:
         """Σ_g diag(c_g) V_g for V of shape (..., G·H, r)."""
-        products = products.reshape(*products.shape[:-2], self.n_gates, -1, products.shape[-1])
+        H = self.coefficients.shape[-1]
+        products = products.reshape(*products.shape[:-2], self.n_gates, H, products.shape[-1])
         return np.asarray((self.coefficients[..., None] * products).sum(axis=-3))
 
     def push(self, Q: Array) -> Array:
