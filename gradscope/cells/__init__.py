@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from gradscope.cells.base import Cell
 from gradscope.cells.forget_gate import ForgetGate
+from gradscope.cells.gru import Gru
 from gradscope.cells.input_gate import InputGate
 from gradscope.cells.lstm import Lstm
 from gradscope.cells.rnn import Rnn
 from gradscope.cells.skip import Skip
 
 #: The article's ladder first.
-CELLS: dict[str, type[Cell]] = {cell.name: cell for cell in (Rnn, Skip, ForgetGate, InputGate, Lstm)}
+CELLS: dict[str, type[Cell]] = {cell.name: cell for cell in (Rnn, Skip, ForgetGate, InputGate, Lstm, Gru)}
