@@ -21,6 +21,7 @@ from gradscope.sources.naming import group_recurrent
 from gradscope.sources.npz import npz_tensors
 from gradscope.sources.safetensors import safetensors_tensors
 from gradscope.sources.stored_tensor import FLOAT_DTYPES, StoredTensor
+from gradscope.sources.torch_file import legacy_torch_tensors, zip_torch_tensors
 from gradscope.sources.zip_members import ZipMembers
 
 __all__ = ["Matrices", "read_matrices", "read_weights", "select_layers"]
@@ -78,7 +79,9 @@ def read_weights(
     return weights
 
 
-def weights_from_named(tensors: Mapping[str, StoredTensor], *, file: str, container: str, keys: FileKeys) -> WeightFile:
+def weights_from_named(
+    tensors: Mapping[str, StoredTensor], *, file: str, container: str, keys: FileKeys, skipped: tuple[str, ...] = ()
+) -> WeightFile:
     """Group PyTorch-named tensors into layers and keep the small rest."""
     found = group_recurrent(tensors, file=file, keys=keys)
     others = [tensor for name, tensor in tensors.items() if name not in found.used]
@@ -94,7 +97,7 @@ def weights_from_named(tensors: Mapping[str, StoredTensor], *, file: str, contai
         sha256="",
         layers=found.layers,
         other_arrays=keep_small(others),
-        skipped=tuple(tensor.name for tensor in others),
+        skipped=(*(tensor.name for tensor in others), *skipped),
         questions=dict(found.questions),
     )
 
@@ -119,4 +122,19 @@ def _read_safetensors(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys
     return weights_from_named(tensors, file=file, container="safetensors", keys=keys)
 
 
-_READERS: dict[str, Reader] = {".npz": _read_npz, ".safetensors": _read_safetensors}
+def _read_torch(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
+    start = check_start(stream, (b"PK", b"\x80"), "a PyTorch checkpoint (.pt)", file=file)
+    if start.startswith(b"PK"):
+        with ZipMembers(stream, file=file) as members:
+            found = zip_torch_tensors(members, file=file)
+            return weights_from_named(found.tensors, file=file, container="torch", keys=keys, skipped=found.skipped)
+    found = legacy_torch_tensors(stream, n_bytes, file=file)
+    return weights_from_named(found.tensors, file=file, container="torch", keys=keys, skipped=found.skipped)
+
+
+_READERS: dict[str, Reader] = {
+    ".npz": _read_npz,
+    ".safetensors": _read_safetensors,
+    ".pt": _read_torch,
+    ".pth": _read_torch,
+}

@@ -47,6 +47,16 @@ class RecurrentModules:
     used: frozenset[str]
 
 
+def names_a_recurrent_weight(name: str) -> bool:
+    """Tell whether a tensor's name is one of a recurrent layer's matrices.
+
+    >>> names_a_recurrent_weight("rnn.weight_hh_l0"), names_a_recurrent_weight("fc.weight")
+    (True, False)
+    """
+    match = _NAME.search(name)
+    return match is not None and match["kind"].lower() in ("weight", "w") and match["which"].lower() in ("hh", "ih")
+
+
 def strip_wrappers(names: list[str]) -> dict[str, str]:
     """Map each name to itself without ``module.`` (nn.DataParallel) or ``_orig_mod.`` if every name carries it.
 
