@@ -1,1 +1,36 @@
-"""Gradient dynamics in recurrent networks."""
+"""Gradient dynamics in recurrent networks: the gradient at every distance in time, beside its bound."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from gradscope._version import __version__
+
+if TYPE_CHECKING:
+    from gradscope.api import build, gradients, load, spectrum
+    from gradscope.records import Report, Result
+
+__all__ = ["Report", "Result", "__version__", "build", "gradients", "load", "spectrum"]
+
+#: Public names and where they live; imported on first use, so that `import gradscope` costs nothing.
+_HOMES = {
+    "Report": "gradscope.records",
+    "Result": "gradscope.records",
+    "build": "gradscope.api",
+    "gradients": "gradscope.api",
+    "load": "gradscope.api",
+    "spectrum": "gradscope.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'gradscope' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """Public names."""
+    return sorted(__all__)

@@ -62,14 +62,22 @@ def open_inputs(request: RunRequest, width: int, *, seed: int) -> ArrayInputs | 
         total = request.steps + request.transient
         return GeneratedInputs(request.inputs, total, request.batch, width, seed, np.dtype(request.dtype))
     check_inputs_name(request.inputs)
-    path = Path(request.inputs)
-    array = load_numeric_array(path, purpose="--inputs")
-    arranged = arrange_inputs(array, width, purpose=f"--inputs {path.name}")
+    array, name = read_inputs_file(request.inputs)
+    arranged = arrange_inputs(array, width, purpose=f"--inputs {name}")
     if arranged.shape[0] < request.transient:
-        raise InputError(
-            f"--inputs {path.name} has {arranged.shape[0]} steps, fewer than --transient {request.transient}."
-        )
-    return ArrayInputs(arranged.astype(request.dtype), path.name)
+        raise InputError(f"--inputs {name} has {arranged.shape[0]} steps, fewer than --transient {request.transient}.")
+    return ArrayInputs(arranged.astype(request.dtype), name)
+
+
+def read_inputs_file(text: str) -> tuple[Array, str]:
+    """The array of ``--inputs FILE`` (npy, csv, or npz and safetensors with ``FILE:NAME``), and what to call it."""
+    from gradscope.sources.named_arrays import read_named
+
+    stem = text if Path(text).exists() else text.rpartition(":")[0] or text
+    if Path(stem).suffix.lower() in (".npz", ".safetensors"):
+        return read_named(text, purpose="--inputs")
+    path = Path(text)
+    return load_numeric_array(path, purpose="--inputs"), path.name
 
 
 def initial_state(request: RunRequest, network: Network, batch: int) -> Array:

@@ -59,12 +59,12 @@ def read_readout(name: str, H: int) -> tuple[Array, Array]:
     ------
     InputError, ShapeError
     """
-    from gradscope.sources.files import read_arrays
+    from gradscope.sources.named_arrays import read_arrays
 
     path = Path(name)
     if path.suffix.lower() != ".npz":
         raise InputError(f"--readout {path.name}: wanted an .npz with `weight` (classes, {H}) and `bias`.")
-    arrays = read_arrays(path)
+    arrays = read_arrays(path, purpose="--readout")
     if "weight" not in arrays:
         raise InputError(f"--readout {path.name}: no array named weight; found {', '.join(arrays) or 'nothing'}.")
     weight = np.asarray(arrays["weight"], dtype=np.float64)

@@ -15,6 +15,7 @@ from gradscope.jacobians.base import Array
 from gradscope.linalg import power_norms
 from gradscope.theory.bounds import stepwise_bound
 from gradscope.theory.closed_forms import article_estimate, direct_path, eigen_estimate, mean_slopes
+from gradscope.theory.powers import nilpotency_by_pattern
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,9 @@ def _layer_columns(
         powers = power_norms(W, T)
         slopes = mean_slopes(traces.log_slope)
         estimate = _batch_mean(article_estimate(slopes, np.where(powers.zero, -np.inf, powers.log10_norm), anchor))
-        with np.errstate(divide="ignore"):
-            log10_radius = float(np.log10(np.max(np.abs(np.linalg.eigvals(W)))))
-        if np.isfinite(log10_radius):
+        radius = float(np.max(np.abs(np.linalg.eigvals(W)))) if nilpotency_by_pattern(W) is None else 0.0
+        if radius > 0:
+            log10_radius = float(np.log10(radius))
             eigen = _batch_mean(eigen_estimate(slopes, log10_radius, anchor))
     bound = stepwise_bound(cell, T, initial_bound, anchor)
     bound_name = "the cell's step bound, Π_t" if np.isfinite(bound).all() else None

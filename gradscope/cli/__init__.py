@@ -1,1 +1,80 @@
-"""The command line: options in, exit codes out."""
+"""The command line: options in, exit codes out. No linear algebra lives here.
+
+0 fine · 1 a gate tripped · 2 usage · 3 the input cannot be read or the numbers cannot be trusted ·
+130 interrupted · 141 closed pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from gradscope.cli.group import cli
+from gradscope.errors import GradscopeError, UsageError
+
+EXIT_USAGE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_PIPE = 2, 3, 130, 141
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; every error is one or two lines on stderr."""
+    try:
+        # Verbs return their exit code; --help and --version return 0 through click.
+        code = cli.main(args=list(arguments), prog_name="gradscope", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0)
+    except click.ClickException as problem:
+        _say(_usage_message(problem))
+        return EXIT_USAGE
+    except UsageError as problem:
+        return _refuse(problem, EXIT_USAGE, arguments)
+    except GradscopeError as problem:
+        return _refuse(problem, EXIT_INPUT, arguments)
+    except MemoryError:
+        _say(
+            "gradscope: out of memory. Use fewer steps or units, or a smaller --memory so that the tape is recomputed."
+        )
+        return EXIT_INPUT
+    except BrokenPipeError:
+        return _leave_quietly()
+    except (KeyboardInterrupt, click.Abort):
+        _say("gradscope: interrupted")
+        return EXIT_INTERRUPTED
+    except OSError as problem:
+        return _refuse(problem, EXIT_INPUT, arguments)
+
+
+def _usage_message(problem: click.ClickException) -> str:
+    context = getattr(problem, "ctx", None)
+    path = context.command_path if context is not None else "gradscope"
+    return f"{path}: {problem.format_message()}\nTry: {path} --help"
+
+
+def _refuse(problem: BaseException, code: int, arguments: Sequence[str]) -> int:
+    if any(word == "-vv" or word.startswith("-vvv") for word in arguments):
+        traceback.print_exc()
+    _say(f"gradscope: {problem}")
+    return code
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, file=sys.stderr)
+    except BrokenPipeError:
+        _leave_quietly()
+
+
+def _leave_quietly() -> int:
+    """The reader of stdout has gone: point stdout at nothing, so that the interpreter's last flush is silent too."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    return EXIT_PIPE
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of ``gradscope`` and ``python -m gradscope``."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))

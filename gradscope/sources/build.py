@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -178,13 +179,18 @@ def _record(
     spec: SourceSpec, cell: str, hidden: int, layers: int, state_size: int, cells: Any, sha256: str | None = None
 ) -> dict[str, Any]:
     return {
-        "name": spec.text,
+        "name": source_name(spec),
         "cell": cell,
         "hidden": hidden,
         "layers": layers,
         "state_size": state_size,
         "sha256": sha256 or hash_of_weights(cells),
     }
+
+
+def source_name(spec: SourceSpec) -> str:
+    """The source as written; an absolute path is cut to its file name, so that results can be committed."""
+    return os.path.basename(spec.text) if os.path.isabs(spec.name) else spec.text
 
 
 def hash_of_weights(groups: Any) -> str:

@@ -118,7 +118,7 @@ def check_inputs_name(text: str) -> None:
     """
     if not is_generated(text) and not Path(text).suffix:
         raise UsageError(
-            f"--inputs {text}: wanted normal, uniform, zeros, FILE.npy or FILE.csv.{did_you_mean(text, GENERATED)}"
+            f"--inputs {text}: wanted normal, uniform, zeros, or a file (.npy .csv .npz .safetensors).{did_you_mean(text, GENERATED)}"
         )
 
 
@@ -143,7 +143,7 @@ def load_numeric_array(path: Path, *, purpose: str) -> Array:
                 f"{purpose}: '{path}' is not a readable .npy of numbers ({_first_line(problem)})."
             ) from None
     else:
-        raise InputError(f"{purpose}: '{path}' ends in '{suffix}'; wanted .npy or .csv.")
+        raise InputError(f"{purpose}: '{path}' ends in '{suffix}'; wanted .npy, .csv, .npz or .safetensors.")
     if array.dtype.kind not in "fiub":
         raise InputError(f"{purpose}: '{path}' holds {array.dtype}, wanted real numbers.")
     array = np.asarray(array, dtype=np.float64)

@@ -1,0 +1,41 @@
+"""How many BLAS threads: one for small matrices, the machine's for large ones, decided by measurement."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gradscope.errors import UsageError
+
+#: From this state size on a second thread speeds the products up; below it only adds overhead
+#: (docs/performance.md has the measurement).
+THREADED_FROM = 512
+
+
+def choose_threads(requested: int | None, state_size: int) -> int:
+    """Threads for a run over states of this size.
+
+    Raises
+    ------
+    UsageError
+        For fewer than one.
+    """
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if requested is not None:
+        if requested < 1:
+            raise UsageError(f"--threads {requested}: wanted a whole number ≥ 1.")
+        return requested
+    limit = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
+    if limit.isdigit() and int(limit) > 0:
+        available = min(available, int(limit))
+    return available if state_size >= THREADED_FROM else 1
+
+
+@contextmanager
+def blas_threads(count: int) -> Iterator[None]:
+    """Limit BLAS to ``count`` threads inside the block."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=count, user_api="blas"):
+        yield

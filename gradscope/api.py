@@ -1,0 +1,111 @@
+"""The Python API: one function per verb, the same words as the command line, records out.
+
+>>> import gradscope
+>>> report = gradscope.gradients("rnn:hidden=8", steps=20)
+>>> report.results[0].summary["bound_violations"]
+0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradscope._version import __version__
+from gradscope.analysis.environment import describe_environment
+from gradscope.analysis.request import GradientsRequest, RunRequest
+from gradscope.analysis.threads import blas_threads, choose_threads
+from gradscope.errors import UsageError
+from gradscope.records import Report, Result
+from gradscope.sources.build import Source, build_source
+from gradscope.sources.spec import parse_source
+
+if TYPE_CHECKING:
+    from gradscope.sources.layer_weights import WeightFile
+
+
+def build(source: str, *, seed: int = 0, dtype: str = "float64") -> Source:
+    """Build or read what a SOURCE names: the network, its recurrent blocks, its record."""
+    return build_source(parse_source(source), seed=seed, dtype=dtype)
+
+
+def load(path: str | Path) -> WeightFile:
+    """Read every recurrent layer of a weights file, as ``inspect`` lists them."""
+    from gradscope.sources.files import read_weights
+
+    return read_weights(Path(path))
+
+
+def _request(cls: type[Any], options: dict[str, Any]) -> Any:
+    try:
+        return cls(**options)
+    except TypeError as problem:
+        raise UsageError(f"unknown option: {problem}") from None
+
+
+def assemble(
+    verb: str,
+    results: Iterable[Result],
+    *,
+    command: Sequence[str] | None,
+    sources: Sequence[str],
+    seed: int,
+    threads: int | None,
+) -> Report:
+    """A report around results."""
+    return Report(
+        schema=f"gradscope/{verb}/1",
+        gradscope=__version__,
+        command=tuple(command if command is not None else (verb, *sources)),
+        seed=seed,
+        environment=describe_environment(threads),
+        results=tuple(results),
+    )
+
+
+def measure(
+    verb: str,
+    sources: Sequence[str],
+    request: RunRequest,
+    measure_one: Callable[[Source, Any], list[Result]],
+    *,
+    threads: int | None = None,
+    command: Sequence[str] | None = None,
+) -> Report:
+    """Build each source, measure it under the right number of BLAS threads, and gather the results."""
+    if not sources:
+        raise UsageError(f"{verb} needs at least one SOURCE, for example: gradscope {verb} rnn")
+    specs = [parse_source(text) for text in sources]
+    built = [build_source(spec, seed=request.seed, dtype=request.dtype) for spec in specs]
+    largest = max(int(source.record["state_size"]) for source in built)
+    count = choose_threads(threads, largest)
+    with blas_threads(count):
+        results = [result for source in built for result in measure_one(source, request)]
+    return assemble(verb, results, command=command, sources=sources, seed=request.seed, threads=count)
+
+
+def gradients(
+    *sources: str, threads: int | None = None, command: Sequence[str] | None = None, **options: Any
+) -> Report:
+    """Measure the gradient at every lag, beside theory and bounds.
+
+    Parameters
+    ----------
+    *sources : str
+        As on the command line.
+    **options
+        The fields of :class:`~gradscope.analysis.request.GradientsRequest`: ``steps``, ``inputs``, ``seed``, …
+    """
+    from gradscope.analysis.gradients import measure_gradients
+
+    request = _request(GradientsRequest, options)
+    return measure("gradients", sources, request, measure_gradients, threads=threads, command=command)
+
+
+def spectrum(*sources: str, threads: int | None = None, command: Sequence[str] | None = None, **options: Any) -> Report:
+    """Eigendecompose every recurrent block and say how far from normal it is."""
+    from gradscope.analysis.spectrum import measure_spectrum
+
+    request = _request(RunRequest, options)
+    return measure("spectrum", sources, request, measure_spectrum, threads=threads, command=command)

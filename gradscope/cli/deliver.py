@@ -1,0 +1,103 @@
+"""What every verb does around its measurement: check gates by name, open files, measure, judge, write, exit."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import click
+
+from gradscope.cli.output import Outputs, Terminal, describe_terminal
+from gradscope.cli.progress import Progress
+from gradscope.records import GateOutcome, Report
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The report options of one command line."""
+
+    format_name: str
+    outputs: tuple[str, ...]
+    fail_on: tuple[str, ...]
+    warn_on: tuple[str, ...]
+    plot: bool
+    quiet: bool
+    verbose: int
+    progress: str
+    color: str
+
+    @classmethod
+    def from_options(cls, values: dict[str, Any]) -> Delivery:
+        """Pick the report options out of a command's parameters."""
+        return cls(
+            format_name="json" if values["as_json"] else values["format_name"],
+            outputs=values["outputs"],
+            fail_on=values["fail_on"],
+            warn_on=values["warn_on"],
+            plot=values["plot"],
+            quiet=values["quiet"],
+            verbose=values["verbose"],
+            progress=values["progress"],
+            color=values["color"],
+        )
+
+
+def command_line() -> tuple[str, ...]:
+    """The verb and its arguments as typed, absolute paths cut to file names so that results can be committed."""
+    context = click.get_current_context()
+    words = context.meta.get("gradscope.arguments", ())
+    return tuple(without_directories(word) for word in words)
+
+
+def without_directories(word: str) -> str:
+    """Cut an absolute path to its last part; everything else stays.
+
+    >>> without_directories("/tmp/x/w.npz:layer=0"), without_directories("sub/w.npz")
+    ('w.npz:layer=0', 'sub/w.npz')
+    """
+    return os.path.basename(word) if os.path.isabs(word) else word
+
+
+def deliver(verb: str, delivery: Delivery, make: Callable[[Progress], Report]) -> int:
+    """Measure and write; returns the exit code."""
+    from gradscope.reports.gates import check_names, evaluate
+
+    expressions = (*delivery.fail_on, *delivery.warn_on)
+    check_names(expressions, verb)
+    with Outputs(delivery.outputs) as outputs:
+        with Progress(delivery.progress, quiet=delivery.quiet) as progress:
+            report = make(progress)
+        if expressions:
+            report = replace(report, gates=evaluate(report, delivery.fail_on, delivery.warn_on))
+        outputs.write(report)
+        write_to_stdout(report, delivery, describe_terminal(delivery.color))
+    return judge(report, delivery)
+
+
+def write_to_stdout(report: Report, delivery: Delivery, terminal: Terminal) -> None:
+    """The report in the chosen format, and the plot behind it."""
+    from gradscope.reports.formats import write
+
+    look: dict[str, Any] = {"width": terminal.width, "color": terminal.color, "unicode": terminal.unicode}
+    write(report, delivery.format_name, sys.stdout, verbose=delivery.verbose > 0, **look)
+    if delivery.plot:
+        from gradscope.reports.terminal_plot import render
+
+        sys.stdout.write(render(report, **look))
+    sys.stdout.flush()
+
+
+def judge(report: Report, delivery: Delivery) -> int:
+    """Say on stderr which gates tripped; 1 if one of them was to fail."""
+    tripped = [gate for gate in report.gates if not gate.passed]
+    for gate in tripped:
+        if not delivery.quiet or gate.level == "fail":
+            print(_gate_line(gate), file=sys.stderr)
+    return 1 if any(gate.level == "fail" for gate in tripped) else 0
+
+
+def _gate_line(gate: GateOutcome) -> str:
+    return gate.message or f"{gate.level}: {gate.expression} ({gate.source}: found {gate.found})"

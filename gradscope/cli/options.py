@@ -1,0 +1,134 @@
+"""The options that verbs share: one name, one meaning, one definition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from gradscope.errors import UsageError
+from gradscope.reports.formats import STDOUT_FORMATS
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_UNITS = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+class MemorySize(click.ParamType[int]):
+    """``500M``, ``2G``, ``1073741824``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes."""
+        if isinstance(value, int):
+            return value
+        text = str(value).strip().upper().removesuffix("IB").removesuffix("B")
+        unit = text[-1:] if text[-1:].isalpha() else ""
+        try:
+            size = int(float(text.removesuffix(unit)) * _UNITS[unit])
+        except (ValueError, KeyError, OverflowError):
+            self.fail(f"'{value}' is no size: write 500M or 2G", param, ctx)
+        if size < 2**20:
+            self.fail(f"'{value}' is less than 1M", param, ctx)
+        return size
+
+
+def _apply(options: list[Callable[[F], F]], command: F) -> F:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def run_options(command: F) -> F:
+    """Options of every measuring verb that say what is run."""
+    return _apply(
+        [
+            click.option("-T", "--steps", type=int, default=100, show_default=True, help="Steps of the sequence."),
+            click.option(
+                "--inputs",
+                default="normal",
+                show_default=True,
+                metavar="KIND|FILE",
+                help="normal, uniform, zeros, or a file: (T, inputs) or (batch, T, inputs).",
+            ),
+            click.option("--batch", type=int, default=1, show_default=True, help="Sequences side by side."),
+            click.option("--seed", type=int, default=0, show_default=True, help="Of weights, readout and inputs."),
+            click.option(
+                "--dtype",
+                type=click.Choice(["float64", "float32"]),
+                default="float64",
+                show_default=True,
+                help="Of the trajectory; Jacobians are always multiplied in float64.",
+            ),
+            click.option("--state", metavar="FILE.npy", help="Initial state: h, or [h; c] (default: zeros)."),
+            click.option(
+                "--transient", type=int, default=0, show_default=True, help="Steps run before measuring.", metavar="N"
+            ),
+            click.option("--threads", type=int, help="BLAS threads (default: one for small matrices)."),
+            click.option(
+                "--memory",
+                type=MemorySize(),
+                default="1G",
+                show_default=True,
+                metavar="SIZE",
+                help="What the tape may take before it is recomputed from checkpoints.",
+            ),
+        ],
+        command,
+    )
+
+
+def report_options(command: F) -> F:
+    """Options of every verb that say what becomes of the result."""
+    return _apply(
+        [
+            click.option(
+                "-f",
+                "--format",
+                "format_name",
+                type=click.Choice(STDOUT_FORMATS),
+                default="table",
+                show_default=True,
+                help="What is written to stdout.",
+            ),
+            click.option("--json", "as_json", is_flag=True, help="The same as -f json."),
+            click.option(
+                "-o",
+                "--output",
+                "outputs",
+                multiple=True,
+                metavar="FILE",
+                help="Also write a file; its suffix picks the format. Repeatable.",
+            ),
+            click.option(
+                "--fail-on", multiple=True, metavar="EXPR", help="Exit 1 when true, e.g. 'horizon < 50'. Repeatable."
+            ),
+            click.option("--warn-on", multiple=True, metavar="EXPR", help="Warn when true. Repeatable."),
+            click.option("--plot", is_flag=True, help="Draw in the terminal as well."),
+            click.option("--config", metavar="FILE", help="Read options from this file, not from pyproject.toml."),
+            click.option("-q", "--quiet", is_flag=True, help="Only errors on stderr."),
+            click.option("-v", "--verbose", count=True, help="More detail; -vv adds tracebacks."),
+            click.option("--progress", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True),
+            click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True),
+        ],
+        command,
+    )
+
+
+def examples(*lines: str) -> str:
+    """An epilog of runnable examples."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def request_options(values: dict[str, Any]) -> dict[str, Any]:
+    """Pick the fields of a RunRequest out of a command's parameters."""
+    names = ("steps", "inputs", "batch", "seed", "dtype", "state", "transient", "memory")
+    return {name: values[name] for name in names}
+
+
+def refuse_empty(sources: tuple[str, ...], verb: str) -> None:
+    """Ask for a source where none was given."""
+    if not sources:
+        raise UsageError(f"{verb} needs at least one SOURCE, for example: gradscope {verb} rnn\nTry: {verb} --help")

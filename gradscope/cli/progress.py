@@ -1,0 +1,77 @@
+"""Progress on stderr: only for work that takes more than a second, only where somebody looks."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from types import TracebackType
+
+#: Nothing is shown before this many seconds, so that short runs stay silent.
+PATIENCE = 1.0
+#: A terminal is refreshed this often; a CI log gets a plain line this often.
+TERMINAL_EVERY, LOG_EVERY = 0.1, 10.0
+
+
+class Progress:
+    """A line that says what is done, how much, and how long it still takes.
+
+    ``on`` writes plain lines even where stderr is no terminal; ``off`` writes nothing.
+    """
+
+    def __init__(self, mode: str = "auto", *, quiet: bool = False) -> None:
+        self.terminal = sys.stderr.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
+        self.active = mode == "on" or (mode == "auto" and (self.terminal or bool(os.environ.get("CI"))))
+        if quiet or mode == "off":
+            self.active = False
+        self.every = TERMINAL_EVERY if self.terminal else LOG_EVERY
+        self.started = time.monotonic()
+        self.part, self.part_started = "", self.started
+        self.shown_at = self.started + PATIENCE - self.every
+        self.width = 0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._clear()
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Report that ``done`` of ``total`` steps of a part are over."""
+        if not self.active:
+            return
+        now = time.monotonic()
+        if label != self.part:
+            self.part, self.part_started = label, now
+        if now - self.shown_at < self.every:
+            return
+        self.shown_at = now
+        text = f"{label}: {100 * done // max(total, 1)} %"
+        elapsed = now - self.part_started
+        if done and elapsed > PATIENCE:
+            text += f", {_span(elapsed * (total - done) / done)} left"
+        if self.terminal:
+            sys.stderr.write("\r" + text.ljust(self.width))
+            self.width = len(text)
+        else:
+            sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+    def _clear(self) -> None:
+        if self.terminal and self.width:
+            sys.stderr.write("\r" + " " * self.width + "\r")
+            sys.stderr.flush()
+            self.width = 0
+
+
+def _span(seconds: float) -> str:
+    """12 s, 3 min, 2 h.
+
+    >>> _span(200)
+    '3 min'
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,38 @@
+"""``gradscope spectrum``: eigenvalues, and what they cannot say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from gradscope.cli.deliver import Delivery, command_line, deliver
+from gradscope.cli.options import examples, refuse_empty, report_options, request_options, run_options
+from gradscope.cli.progress import Progress
+from gradscope.records import Report
+
+
+@click.command(
+    "spectrum",
+    epilog=examples(
+        "gradscope spectrum rnn lstm",
+        "gradscope spectrum rnn:init=orthogonal,hidden=32 --plot",
+        "gradscope spectrum rnn:gain=0.9 --json",
+    ),
+)
+@click.argument("sources", nargs=-1, metavar="SOURCE...")
+@run_options
+@report_options
+def command(sources: tuple[str, ...], **values: Any) -> int:
+    """Eigendecomposition of every recurrent block, W = P Lambda P^-1, and how far from normal it is."""
+    refuse_empty(sources, "spectrum")
+    arguments = command_line() or ("spectrum", *sources)
+
+    def make(progress: Progress) -> Report:
+        from gradscope.api import spectrum
+
+        return spectrum(
+            *sources, threads=values["threads"], command=arguments, progress=progress, **request_options(values)
+        )
+
+    return deliver("spectrum", Delivery.from_options(values), make)

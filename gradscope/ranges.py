@@ -1,0 +1,64 @@
+"""Ranges as users write them: ``1,5,10``, ``0:50:5``, ``0.5:1.5:0.1``; both ends included, no drift."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+
+from gradscope.errors import UsageError
+
+#: A range of more points than this is a slip of the keyboard.
+MAX_POINTS = 10_000_000
+
+
+def _decimal(text: str, whole: str) -> Decimal:
+    try:
+        value = Decimal(text.strip())
+    except InvalidOperation:
+        raise UsageError(f"'{text}' in '{whole}': wanted a number, a:b or a:b:step.") from None
+    if not value.is_finite():
+        raise UsageError(f"'{text}' in '{whole}': wanted a finite number.")
+    return value
+
+
+def decimal_range(text: str) -> list[Decimal]:
+    """Expand one number, ``a:b`` (step 1) or ``a:b:step``, both ends included when the step hits them.
+
+    Decimal arithmetic, so that 0.5:1.5:0.1 is eleven points and the last one is 1.5.
+
+    >>> [str(v) for v in decimal_range("0.5:0.8:0.1")]
+    ['0.5', '0.6', '0.7', '0.8']
+
+    Raises
+    ------
+    UsageError
+        Not a number, a zero step, or a step that leads away from the end.
+    """
+    parts = text.split(":")
+    if len(parts) > 3 or not all(part.strip() for part in parts):
+        raise UsageError(f"'{text}': wanted a number, a:b or a:b:step.")
+    numbers = [_decimal(part, text) for part in parts]
+    if len(numbers) == 1:
+        return numbers
+    first, last = numbers[:2]
+    step = numbers[2] if len(numbers) == 3 else Decimal(1)
+    if step == 0 or (last - first) * step < 0:
+        raise UsageError(f"'{text}': a step of {step} never leads from {first} to {last}.")
+    count = int((last - first) / step) + 1
+    if count > MAX_POINTS:
+        raise UsageError(f"'{text}' has {count} points; at most {MAX_POINTS}.")
+    return [first + index * step for index in range(count)]
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Expand a comma list of numbers and ranges into ascending, distinct whole numbers ≥ 0.
+
+    >>> whole_numbers("0:10:5,7")
+    (0, 5, 7, 10)
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        for value in decimal_range(part):
+            if value != int(value) or value < 0:
+                raise UsageError(f"'{part}' in '{text}': wanted whole numbers ≥ 0.")
+            found.add(int(value))
+    return tuple(sorted(found))
