@@ -8,8 +8,8 @@ import numpy as np
 
 from gradscope.errors import ShapeError
 from gradscope.jacobians.base import Array
-from gradscope.linalg.binary_scale import log10_scaled, normalise
-from gradscope.linalg.singular_values import finite_singular_values
+from gradscope.linalg.binary_scale import normalise
+from gradscope.linalg.running_product import run_product
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,9 @@ def power_norms(W: Array, n_powers: int) -> PowerNorms:
     W = np.asarray(W, dtype=np.float64)
     if W.ndim < 2 or W.shape[-1] != W.shape[-2]:
         raise ShapeError(f"powers need a square matrix (..., n, n); got shape {W.shape}")
-    log10_norm = np.full((n_powers + 1, *W.shape[:-2]), np.nan)
-    zero = np.zeros(log10_norm.shape, dtype=bool)
-    P = np.broadcast_to(np.eye(W.shape[-1]), W.shape)
-    W, step = normalise(W)
-    exponent = np.zeros(W.shape[:-2], dtype=np.int64)
-    for k in range(n_powers + 1):
-        sigma, finite = finite_singular_values(P)
-        log10_norm[k] = log10_scaled(sigma[..., 0], exponent)
-        zero[k] = finite & (sigma[..., 0] == 0)
-        P, extra = normalise(P @ W)
-        exponent = exponent + step + extra
-    return PowerNorms(log10_norm, zero)
+    n, leading = W.shape[-1], W.shape[:-2]
+    scaled, exponent = normalise(W.reshape(-1, n, n))
+    history = run_product(lambda X, _: X @ scaled, n, len(scaled), n_powers, ranks=False)
+    history.exponent += np.arange(n_powers + 1)[:, None] * exponent
+    shape = (n_powers + 1, *leading)
+    return PowerNorms(history.log10_norm().reshape(shape), history.zero.reshape(shape))

@@ -1,0 +1,57 @@
+"""Fewer rows for the same product: P = L·R with orthonormal L, small rows of R dropped and accounted for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gradscope.jacobians.base import Array
+from gradscope.linalg.singular_values import EPS
+
+#: Gaussian combinations by which the size of an error is estimated.
+DOUBT_ROWS = 4
+
+
+class Compression(NamedTuple):
+    """R = Q·rows + (what was dropped) + (rounding).
+
+    Attributes
+    ----------
+    rows : ndarray, shape (B, r', n)
+        Q'ᵀR, the rows that may be kept; those below ``kept`` are small.
+    Q : ndarray, shape (B, r, r')
+        Orthonormal columns.
+    dropped : ndarray, shape (B, 4, n)
+        Gaussian combinations of the dropped rows.
+    rounding : ndarray, shape (B, 4, n)
+        Gaussian combinations of (a model of) the rounding errors of Q'ᵀR.
+    rotated : ndarray, shape (B, r, n)
+        All rows, dropped ones included: R has their singular values.
+    """
+
+    rows: Array
+    Q: Array
+    dropped: Array
+    rounding: Array
+    rotated: Array
+
+
+def compress(R: Array, norm: Array, cut: float, rng: np.random.Generator) -> Compression:
+    """Rotate the rows of R (B, r, n) so that the small ones come last, and drop those below cut·‖R‖₂.
+
+    Q comes from the QR factorisation of R·Ω with Gaussian Ω (Halko, Martinsson and Tropp 2011, algorithm 4.1, run to
+    full width). How well it reveals the rank decides only how many rows stay: what is dropped is measured on the
+    rotated rows themselves. The factor Q is orthogonal whatever R is, so that singular values change only by the
+    dropped tail E, PᵀP = RᵀR + EᵀE, and by rounding, columnwise a small multiple of eps times the column's norm.
+    """
+    B, r, n = R.shape
+    Q = np.linalg.qr(R @ rng.standard_normal((n, r)))[0]
+    rotated = np.swapaxes(Q, -1, -2) @ R
+    # Frobenius norm of rows j, j + 1, …: the error if they go.
+    tail = np.sqrt(np.cumsum(np.einsum("bij,bij->bi", rotated, rotated)[:, ::-1], axis=-1)[:, ::-1])
+    kept = max(1, int(np.sum(tail > cut * norm[:, None], axis=-1).max()))
+    dropped = rng.standard_normal((B, DOUBT_ROWS, r - kept)) @ rotated[:, kept:]
+    columns = np.sqrt(np.einsum("bij,bij->bj", R, R))
+    rounding = 4.0 * EPS * columns[:, None, :] * rng.standard_normal((B, DOUBT_ROWS, n))
+    return Compression(rotated[:, :kept], Q[:, :, :kept], dropped, rounding, rotated)

@@ -1,0 +1,158 @@
+"""Largest eigenvalues of Gram matrices, warm-started, each one certified.
+
+Every road ends in the same two questions. *Is θ an eigenvalue?* The residual ρ = ‖Gv − θv‖ answers: some eigenvalue
+lies within ρ, and within ρ²/gap where the other eigenvalues are known to stay below θ − gap (Temple, Kato).
+*Is it the largest?* A residual cannot tell (a start may be orthogonal to the top vector, or two eigenvalues may have
+crossed since the last lag), so an upper bound on the others must: by the trace of a power of G, or by a Cholesky
+factorisation of θ(1 + δ)I − G, which exists only if every eigenvalue is below θ(1 + δ). Where neither certifies, the
+full decomposition decides.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import lapack
+
+from gradscope.jacobians.base import Array
+
+#: Relative error allowed in an eigenvalue of G = RRᵀ; the singular value of R gets half of it.
+TOLERANCE = 2e-11
+#: A single matrix of at most this size is cheaper to decompose than to iterate on.
+DECOMPOSE_UP_TO = 40
+#: Stacks of matrices of at most this size are squared together; larger ones are worth a Lanczos run each.
+SQUARE_UP_TO = 64
+FEW = 4
+LANCZOS_STEPS = 72
+POWER = 16
+
+
+def largest_eigenvalues(G: Array, start: Array) -> tuple[Array, Array]:
+    """Largest eigenvalue and its vector of every symmetric positive semidefinite matrix in a stack.
+
+    Parameters
+    ----------
+    G : ndarray, shape (B, r, r)
+        Scaled so that no trace overflows or underflows; an exactly zero matrix gives 0.
+    start : ndarray, shape (B, r)
+        Guesses, of any length (the vectors of a neighbouring problem).
+
+    Returns
+    -------
+    theta : ndarray, shape (B,)
+        Relative error at most 2e-11.
+    vectors : ndarray, shape (B, r)
+        Guesses for the next, neighbouring problem.
+    """
+    B, r, _ = G.shape
+    if r == 1:
+        return G[:, 0, 0].copy(), np.ones((B, 1))
+    if B <= FEW and r <= DECOMPOSE_UP_TO:
+        return np.maximum(np.linalg.eigvalsh(G)[:, -1], 0.0), start
+    if B > FEW and r <= SQUARE_UP_TO:
+        return _by_squaring(G, start)
+    theta, vectors = np.empty(B), np.empty((B, r))
+    for b in range(B):
+        theta[b], vectors[b] = _by_lanczos(G[b], start[b])
+    return theta, vectors
+
+
+def _decompose(G: Array) -> tuple[Array, Array]:
+    values, vectors = np.linalg.eigh(G)
+    return np.maximum(values[:, -1], 0.0), vectors[:, :, -1]
+
+
+def _by_squaring(G: Array, start: Array) -> tuple[Array, Array]:
+    """Power steps with G^16, whose trace also bounds every other eigenvalue: μ^16 ≤ tr G^16 − θ^16."""
+    r = G.shape[-1]
+    trace = np.trace(G, axis1=-2, axis2=-1)
+    # With trace 1 the largest eigenvalue is at least 1/r, so that its 16th power (r ≤ 64: 1e-29) is far from underflow.
+    unit = G / np.where(trace > 0, trace, 1.0)[:, None, None]
+    M = unit
+    for _ in range(int(np.log2(POWER))):
+        M = M @ M
+    mass = np.trace(M, axis1=-2, axis2=-1)
+    # A share of 1/√r in every direction's worth: no start is orthogonal to the top vector by construction.
+    v = start + (0.1 / np.sqrt(r)) * np.linalg.norm(start, axis=-1, keepdims=True) + 1e-30
+    good = np.zeros(len(G), dtype=bool)
+    theta = np.zeros(len(G))
+    for _ in range(6):
+        v = (M @ v[..., None])[..., 0]
+        v /= np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-300)
+        Gv = (unit @ v[..., None])[..., 0]
+        theta = np.einsum("bi,bi->b", v, Gv)
+        residual = np.linalg.norm(Gv - theta[:, None] * v, axis=-1)
+        top = theta**POWER
+        others = np.maximum(mass - top, r * 1e-15 * top) ** (1.0 / POWER)
+        gap = theta - others - residual
+        error = np.where(gap > 0, residual**2 / np.where(gap > 0, gap, 1.0), np.inf)
+        good = (error <= 0.5 * TOLERANCE * theta) | (trace == 0)
+        if good.all():
+            break
+    if not good.all():
+        theta[~good], v[~good] = _decompose(unit[~good])
+    return np.maximum(theta, 0.0) * trace, v
+
+
+def _by_lanczos(G: Array, start: Array) -> tuple[float, Array]:
+    """Lanczos with full reorthogonalisation from the guess, until residual and certificate both pass."""
+    r = len(G)
+    trace = float(np.trace(G))
+    if trace == 0.0:
+        return 0.0, start
+    Q = np.empty((LANCZOS_STEPS + 1, r))
+    alpha, beta = np.empty(LANCZOS_STEPS), np.empty(LANCZOS_STEPS)
+    length = float(np.linalg.norm(start))
+    Q[0] = start / length if length > 0 else 1.0 / np.sqrt(r)
+    # A pseudo-random share (the same on every run) keeps the top vector within reach after a crossing.
+    Q[0] += 0.02 / np.sqrt(r) * np.cos(np.arange(r) * 2.399963)
+    Q[0] /= np.linalg.norm(Q[0])
+    for j in range(LANCZOS_STEPS):
+        w = G @ Q[j]
+        alpha[j] = Q[j] @ w
+        basis = Q[: j + 1]
+        w -= basis.T @ (basis @ w)
+        beta[j] = np.sqrt(w @ w)
+        if beta[j] < 0.1 * alpha[j]:
+            # What is left is small beside what was taken off: once is not enough (Kahan).
+            w -= basis.T @ (basis @ w)
+            beta[j] = np.sqrt(w @ w)
+        broke_down = beta[j] <= 1e-14 * trace / r
+        if not broke_down:
+            Q[j + 1] = w / beta[j]
+        if broke_down or j == LANCZOS_STEPS - 1 or (j >= 3 and j % 3 == 0):
+            ritz, S, _ = lapack.dstev(alpha[: j + 1], beta[: max(j, 1)])
+            theta, s = float(ritz[-1]), S[:, -1]
+            residual = float(beta[j] * abs(s[-1]))
+            gap = theta - float(ritz[-2]) - residual if j else 0.0
+            error = min(residual, residual**2 / gap if gap > 0 else np.inf)
+            if error <= 0.2 * TOLERANCE * theta:
+                if _nothing_above(G, theta, trace):
+                    return theta, np.asarray(s @ basis)
+                break
+            if broke_down:
+                break
+    values, vectors = _decompose(G[None])
+    return float(values[0]), vectors[0]
+
+
+def _nothing_above(G: Array, theta: float, trace: float) -> bool:
+    """Certify that no eigenvalue of G exceeds θ(1 + δ), δ = TOLERANCE, by the cheapest argument that does."""
+    r = len(G)
+    bound = theta * (1.0 + TOLERANCE)
+    if trace - theta < theta:
+        return True
+    squares = float(np.vdot(G, G))
+    if squares - theta**2 < theta**2:
+        return True
+    diagonal = np.einsum("ii->i", G)
+    mean = trace / r
+    if squares - trace * mean < 1e-8 * theta**2:
+        # Nearly a multiple of I (orthogonal factors): every eigenvalue is within ‖G − mean·I‖_F of the mean.
+        deviation = G.copy()
+        np.einsum("ii->i", deviation)[:] -= mean
+        if mean + float(np.linalg.norm(deviation)) <= bound:
+            return True
+    shifted = np.negative(G)
+    np.einsum("ii->i", shifted)[:] = bound - diagonal
+    _, info = lapack.dpotrf(shifted.T, lower=1, clean=0, overwrite_a=1)
+    return bool(info == 0)

@@ -1,0 +1,230 @@
+"""Norms of a growing product of matrices, kept in as few rows as carry digits.
+
+The product P_k (or its transpose) is held as 2^e·L·X: the rows X (r × n) are multiplied by each new factor; L has
+orthonormal columns, so that X and P_k share their singular values. Every so often the rows are rotated and the
+small ones dropped (`compression`). What was dropped, and what rounding did to the rest, does not vanish from the
+account: a few random combinations of it, the *doubt*, travel with the rows through every later factor. At each lag
+their norm estimates the error of P_k; when it could reach 1e-10 of the norm asked for, the product is rebuilt
+from its first factor without any rotation, exactly as the dense reference does it. That also settles exact zeros: a
+rotated nilpotent product leaves rounding noise, noise is all doubt, and the rebuilt product is zero where it is zero.
+
+Dropped rows are orthogonal to the kept ones in the left space, so they enter ‖P‖ only squared: ‖P‖² ≤ ‖X‖² + ‖E‖².
+Where neither a rank nor a corner is asked for, rows below 1e-8·‖P‖ may therefore go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from gradscope.jacobians.base import Array
+from gradscope.linalg.binary_scale import exponent_of, scale_by_power_of_two
+from gradscope.linalg.compression import DOUBT_ROWS, compress
+from gradscope.linalg.largest_eigenvalue import largest_eigenvalues
+from gradscope.linalg.product_history import ProductHistory
+from gradscope.linalg.singular_values import EPS, finite_singular_values
+
+#: Rows X (B, r, n) and a lag k ≥ 1 to X·F_k, the rows of the product one factor longer.
+Advance = Callable[[Array, int], Array]
+
+#: Doubt (root mean square of its rows) beyond this share of the norm ends compression. An estimate from four Gaussian
+#: rows falls short by a factor 30, the room left below 1e-10, with probability 3e-6.
+DOUBT_LIMIT = 3e-12
+#: The same for dropped rows where they count squared: 30²·(3e-7)²/2 = 4e-11.
+DROPPED_LIMIT = 3e-7
+#: Traces of XXᵀ within these bounds need no rescaling.
+LOW, HIGH = 2.0**-200, 2.0**200
+FIRST_COMPRESSION = 12
+
+
+def run_product(
+    advance: Advance,
+    n: int,
+    n_products: int,
+    n_lags: int,
+    *,
+    h: Array | None = None,
+    ranks: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> ProductHistory:
+    """Measure F_1·F_2 ⋯ F_k for k = 0 … K, many products side by side.
+
+    Parameters
+    ----------
+    advance : callable
+        ``advance(X, k)`` is X·F_k for X of shape (B, r, n).
+    n, n_products, n_lags : int
+        Size of the factors, B, K.
+    h : ndarray of int, optional
+        Measure the corner P[h, h] too.
+    ranks : bool
+        Count the singular values above rounding.
+    progress : callable, optional
+        Called as ``progress(lag, K)``.
+    """
+    history = ProductHistory.empty(n_lags, n_products)
+    product = RunningProduct(advance, n, n_products, h, ranks)
+    history.add_spectrum(0, np.ones((n_products, n)), n)
+    product.measure(history)
+    for lag in range(1, n_lags + 1):
+        product.multiply(lag)
+        if not product.measure(history):
+            product.rebuild()
+            product.measure(history)
+        if lag >= product.next_compression or (lag == n_lags and ranks) or (lag == 1 and product.has_dead_rows()):
+            product.compress(history)
+        if progress is not None:
+            progress(lag, n_lags)
+    return history
+
+
+class RunningProduct:
+    """The product so far: 2^e·L·X."""
+
+    def __init__(self, advance: Advance, n: int, n_products: int, h: Array | None, ranks: bool) -> None:
+        self.advance, self.n, self.n_products = advance, n, n_products
+        self.h, self.ranks = h, ranks
+        # A corner feels dropped rows linearly; a rank ends at n·eps; a norm alone feels them squared.
+        self.cut = EPS if h is not None else 0.3 * n * EPS if ranks else 1e-8
+        self.dropped_count_squared = h is None and not ranks
+        self.next_compression = FIRST_COMPRESSION
+        self.exactly = False
+        self.rng = np.random.default_rng(20260101)
+        self.nonfinite = np.zeros(n_products, dtype=bool)
+        self._start_over()
+
+    def _start_over(self) -> None:
+        """The empty product, unrotated: L = I."""
+        B, n = self.n_products, self.n
+        self.lag = 0
+        self.X: Array = np.broadcast_to(np.eye(n), (B, n, n))
+        self.n_rows = n
+        self.exponent = np.zeros(B, dtype=np.int64)
+        self.top = np.ones((B, n))
+        # ‖L[h, :]·X[:, h]‖ = ‖K·X[:, h]‖ with L[h, :] = Q_h·K; None stands for the identity.
+        self.L_h: Array | None = None
+        self.Q_h: Array | None = None
+        self.K: Array | None = None
+        self.top_h: Array = np.ones((B, 0 if self.h is None else len(self.h)))
+
+    def multiply(self, lag: int) -> None:
+        """X ← X·F_lag, with XXᵀ and its trace; rescaled where needed."""
+        self.lag = lag
+        # Overflow and inf − inf are found in the traces below and reported as statuses.
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.X = self.advance(self.X, lag)
+            self._take_gram()
+        out = ~((self.trace > LOW) & (self.trace < HIGH))
+        if out.any():
+            self._rescale(out)
+            self._take_gram()
+
+    def _take_gram(self) -> None:
+        self.gram = _gram(self.X[:, : self.n_rows])
+        self.trace = np.einsum("bii->b", self.gram)
+
+    def _rescale(self, out: Array) -> None:
+        """Take exact powers of two out of the products marked ``out``; empty those that are not finite."""
+        X = self.X
+        self.nonfinite = self.nonfinite | ~np.isfinite(X[:, : self.n_rows]).all(axis=(-2, -1))
+        if self.nonfinite.any():
+            X = np.where(self.nonfinite[:, None, None], 0.0, X)
+        exponent = np.where(out, exponent_of(X[:, : self.n_rows]), 0)
+        # Doubt beside a vanished product may overflow: infinite doubt is what it is.
+        with np.errstate(over="ignore"):
+            self.X = scale_by_power_of_two(X, -exponent)
+        self.exponent = self.exponent + exponent
+
+    def measure(self, history: ProductHistory) -> bool:
+        """Write the norms at this lag; False if the doubt is too large to believe them."""
+        k = self.lag
+        if k == 0:
+            self._take_gram()
+        theta, self.top = largest_eigenvalues(self.gram, self.top)
+        history.squared_norm[k] = smallest = theta
+        history.squared_frobenius[k] = self.trace
+        history.exponent[k] = self.exponent
+        history.nonfinite[k] = self.nonfinite
+        if self.h is not None:
+            theta_h, extra = self._corner(self.h)
+            history.squared_norm_h[k] = theta_h
+            history.exponent_h[k] = self.exponent + extra
+            smallest = np.ldexp(theta_h, 2 * extra)
+        return self.n_rows == self.X.shape[1] or self._believable(theta, smallest)
+
+    def _believable(self, theta: Array, smallest: Array) -> bool:
+        """Whether the doubt leaves 1e-10 of the norms (squared: theta, and the smallest asked for)."""
+        doubt = self.X[:, self.n_rows :]
+        with np.errstate(over="ignore", invalid="ignore"):
+            square = np.einsum("bij,bij->bi", doubt, doubt)
+        rounding = square[:, :DOUBT_ROWS].mean(axis=-1)
+        believable = rounding <= DOUBT_LIMIT**2 * smallest
+        if self.dropped_count_squared:
+            believable &= square[:, DOUBT_ROWS:].mean(axis=-1) <= DROPPED_LIMIT**2 * theta
+        return bool(believable.all())
+
+    def _corner(self, h: Array) -> tuple[Array, Array]:
+        """(‖P[h, h]‖₂/2^extra)² and extra."""
+        Z = self.X[:, h[:, None], h] if self.K is None else self.K @ self.X[:, : self.n_rows, h]
+        extra = exponent_of(Z)
+        if np.abs(extra).max(initial=0) > 100:
+            Z = scale_by_power_of_two(Z, -extra)
+        else:
+            extra = np.zeros_like(extra)
+        theta, self.top_h = largest_eigenvalues(_gram(Z), self.top_h)
+        return theta, extra
+
+    def has_dead_rows(self) -> bool:
+        """Whether rows or columns are exactly zero in every product (dead relu units): compression pays at once."""
+        rows, columns = (self.X != 0).any(axis=2).any(axis=0), (self.X != 0).any(axis=1).any(axis=0)
+        return bool(min(rows.mean(), columns.mean()) < 0.97)
+
+    def rebuild(self) -> None:
+        """Multiply all factors again, unrotated, and stay unrotated."""
+        lag = self.lag
+        self._start_over()
+        self.exactly = True
+        for k in range(1, lag + 1):
+            self.multiply(k)
+
+    def compress(self, history: ProductHistory) -> None:
+        """Drop the rows that no longer carry digits."""
+        rows = self.X[:, : self.n_rows]
+        if self.exactly:
+            if self.ranks:
+                history.add_spectrum(self.lag, finite_singular_values(rows)[0], self.n)
+            self.next_compression = 2 * self.lag
+            return
+        packed = compress(rows, np.sqrt(history.squared_norm[self.lag]), self.cut, self.rng)
+        if self.ranks:
+            history.add_spectrum(self.lag, finite_singular_values(packed.rotated)[0], self.n)
+        before, after = self.n_rows, packed.rows.shape[1]
+        self.next_compression = self.lag + max(1, self.lag // 3 if after < 0.97 * before else self.lag)
+        if after == before:
+            return
+        if self.dropped_count_squared:
+            doubt = np.concatenate([packed.rounding, packed.dropped], axis=1)
+        else:
+            doubt = packed.rounding + packed.dropped
+        if before < self.X.shape[1]:
+            doubt += self.X[:, before:]
+        self.X = np.concatenate([packed.rows, doubt], axis=1)
+        self.n_rows = after
+        self.top = np.einsum("brs,br->bs", packed.Q, self.top)
+        if self.h is not None:
+            self._rotate_corner(packed.Q, self.h)
+
+    def _rotate_corner(self, Q: Array, h: Array) -> None:
+        top_h = self.top_h if self.Q_h is None else np.einsum("bij,bj->bi", self.Q_h, self.top_h)
+        self.L_h = Q[:, h] if self.L_h is None else self.L_h @ Q
+        self.Q_h, self.K = np.linalg.qr(self.L_h)
+        self.top_h = np.einsum("bij,bi->bj", self.Q_h, top_h)
+
+
+def _gram(X: Array) -> Array:
+    """XXᵀ; one large product goes to BLAS syrk, stacks of small ones are faster as plain products."""
+    transposed = np.swapaxes(X, -1, -2)
+    if len(X) > 1 and X.shape[-2] <= 64:
+        transposed = np.ascontiguousarray(transposed)
+    return np.asarray(X @ transposed)

@@ -1,0 +1,61 @@
+"""Largest eigenvalues: ties, crossings, and starts orthogonal to the answer (theory N03)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gradscope.linalg import largest_eigenvalue
+from gradscope.linalg.largest_eigenvalue import TOLERANCE, largest_eigenvalues
+
+
+def with_spectrum(values, rng):
+    Q = np.linalg.qr(rng.normal(size=(len(values), len(values))))[0]
+    G = (Q * values) @ Q.T
+    return (G + G.T) / 2, Q
+
+
+SPECTRA = {
+    "separated": lambda r: 2.0 ** -np.arange(r),
+    "flat": lambda r: np.ones(r),
+    "pair": lambda r: np.r_[1.0, 1.0, np.linspace(0.9, 0, r - 2)],
+    "gap 1e-9": lambda r: np.r_[1.0, 1 - 1e-9, np.linspace(0.9, 0, r - 2)],
+    "gap 1e-4": lambda r: np.r_[1.0, 1 - 1e-4, np.linspace(0.9, 0, r - 2)],
+    "crowded edge": lambda r: 1 - np.linspace(0, 1, r) ** 2,
+    "rank one": lambda r: np.r_[1.0, np.zeros(r - 1)],
+    "zero": lambda r: np.zeros(r),
+}
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+@pytest.mark.parametrize(("r", "stack"), [(1, 7), (2, 3), (7, 12), (33, 20), (60, 2), (60, 9), (100, 2)])
+@pytest.mark.parametrize("start", ["random", "second vector", "zero"])
+def test_every_road_finds_the_largest(name, r, stack, start):
+    rng = np.random.default_rng(r)
+    G, vectors = zip(*(with_spectrum(SPECTRA[name](max(r, 3))[:r], rng) for _ in range(stack)), strict=True)
+    guess = {
+        "random": rng.normal(size=(stack, r)),
+        # Warm from a neighbouring problem in which another eigenvalue was the largest: a residual of zero.
+        "second vector": np.stack([v[:, min(1, r - 1)] for v in vectors]),
+        "zero": np.zeros((stack, r)),
+    }[start]
+    theta, following = largest_eigenvalues(np.stack(G), guess)
+    expected = np.linalg.eigvalsh(np.stack(G))[:, -1]
+    np.testing.assert_allclose(theta, np.maximum(expected, 0), rtol=TOLERANCE, atol=1e-14)
+    assert following.shape == (stack, r)
+
+
+def test_without_the_certificate_the_second_vector_wins(monkeypatch):
+    """The planted error: accept any small residual, and a start at the second eigenvector is believed."""
+    G = np.diag(np.linspace(1, 2, 80))[None]
+    start = np.eye(80)[None, 40]
+    monkeypatch.setattr(largest_eigenvalue, "_nothing_above", lambda *_: True)
+    monkeypatch.setattr(np, "cos", np.zeros_like)
+    assert largest_eigenvalues(G, start)[0][0] < 1.9
+
+
+def test_the_certificate_refuses_what_is_not_largest():
+    G = np.diag([2.0, *np.ones(99)])
+    assert largest_eigenvalue._nothing_above(G, 2.0, float(np.trace(G)))
+    assert not largest_eigenvalue._nothing_above(G, 2.0 * (1 - 1e-10), float(np.trace(G)))
+    assert not largest_eigenvalue._nothing_above(G, 1.0, float(np.trace(G)))

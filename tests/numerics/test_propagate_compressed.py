@@ -1,0 +1,175 @@
+"""The compressed running product against the dense reference, in every regime and at every trap."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled, RowScaledSum
+from gradscope.linalg import running_product
+from gradscope.numerics import propagate
+from gradscope.numerics.propagate import measure_norms
+from gradscope.numerics.reference import measure_norms_densely
+from gradscope.numerics.tape import StoredTape, tape_of_matrices
+
+ANCHORS = pytest.mark.parametrize("anchor", ["end", "start"])
+
+
+@pytest.fixture(autouse=True)
+def always_compressed(monkeypatch):
+    """Small cases would otherwise be decomposed at every lag."""
+    monkeypatch.setattr(propagate, "DECOMPOSE_BELOW", 0.0)
+
+
+def rnn_tape(n, n_steps, gain, *, batch=1, seed=0, W=None, h=None):
+    rng = np.random.default_rng(seed)
+    W = rng.normal(size=(n, n)) * gain / np.sqrt(n) if W is None else W
+    state, slopes = np.zeros((batch, n)), []
+    for _ in range(n_steps):
+        state = np.tanh(state @ W.T + 0.3 * rng.normal(size=(batch, n)))
+        slopes.append(1 - state**2)
+    steps = DiagonalPlusRowScaled(None, RowScaledSum(np.array(slopes)[..., None, :], W[None]))
+    return StoredTape(np.zeros((n_steps + 1, batch, n)), steps, h)
+
+
+def orthogonal(n, rng):
+    return np.linalg.qr(rng.normal(size=(n, n)))[0]
+
+
+def regimes():
+    rng = np.random.default_rng(11)
+    near_ties = np.stack([np.diag(rng.uniform(0.9, 1, size=60)) for _ in range(60)])
+    Q = orthogonal(48, rng)
+    crossing = np.stack([np.kron(np.diag([1.0, 1 + 0.2 * np.sin(t / 5)]), Q[:24, :24] + np.eye(24)) for t in range(60)])
+    return {
+        "vanishing": rnn_tape(72, 90, 0.9),
+        "critical": rnn_tape(72, 90, 1.05),
+        "chaotic": rnn_tape(72, 90, 3.0),
+        "orthogonal factors": tape_of_matrices(np.broadcast_to(Q, (40, 48, 48))),
+        "orthogonal weights, tanh": rnn_tape(48, 60, 1.0, W=Q),
+        "identity": tape_of_matrices(np.broadcast_to(np.eye(9), (40, 9, 9))),
+        "independent factors": tape_of_matrices(rng.normal(size=(60, 48, 48)) / 7),
+        "diagonal, many near ties": tape_of_matrices(near_ties),
+        "two blocks whose norms cross": tape_of_matrices(crossing),
+        "non-normal: Jordan block": tape_of_matrices(
+            np.broadcast_to(0.9 * np.eye(50) + np.eye(50, k=1), (150, 50, 50))
+        ),
+        "dead relu units": tape_of_matrices((rng.random((40, 60, 1)) < 0.5) * rng.normal(size=(40, 60, 60)) / 5),
+        "batch": rnn_tape(24, 90, 1.2, batch=17),
+        "one unit": tape_of_matrices(rng.normal(size=(40, 5, 1, 1))),
+        "entries 1e300": tape_of_matrices(rng.normal(size=(30, 20, 20)) * 1e300),
+        "entries 1e-300": tape_of_matrices(rng.normal(size=(30, 20, 20)) * 1e-300),
+        "corner": rnn_tape(48, 90, 1.3, h=np.arange(24)),
+    }
+
+
+REGIMES = regimes()
+
+
+def assert_same_norms(measured, reference):
+    # 1e-10 relative in the norm is 4.3e-11 in its log10; log10 itself is rounded to eps times its size.
+    allowance = 1e-10 / np.log(10) + 4e-16 * np.nan_to_num(np.abs(reference.log10_norm))
+    for name in ("zero", "zero_h", "nonfinite"):
+        np.testing.assert_array_equal(getattr(measured, name), getattr(reference, name), err_msg=name)
+    for name in ("log10_norm", "log10_norm_h"):
+        a, b = getattr(measured, name), getattr(reference, name)
+        np.testing.assert_array_equal(np.isnan(a), np.isnan(b), err_msg=name)
+        worst = np.nanmax(np.where(np.isnan(a), 0, np.abs(a - b) - allowance))
+        assert worst <= 0, f"{name}: {worst}"
+    np.testing.assert_allclose(measured.stable_rank, reference.stable_rank, rtol=2e-10)
+
+
+@ANCHORS
+@pytest.mark.parametrize("name", REGIMES)
+def test_every_norm_at_every_lag(anchor, name):
+    tape = REGIMES[name]
+    assert_same_norms(measure_norms(tape, anchor=anchor), measure_norms_densely(tape, anchor=anchor))
+
+
+@ANCHORS
+def test_ranks_are_exact_where_counted_and_close_in_between(anchor):
+    tape = REGIMES["vanishing"]
+    measured, reference = (
+        measure_norms(tape, anchor=anchor).rank[:, 0],
+        measure_norms_densely(tape, anchor=anchor).rank[:, 0],
+    )
+    assert measured[0] == 72
+    assert reference[-1] < 30
+    # A singular value within rounding of the threshold may fall on either side: one or two of seventy-two.
+    counted = [0, 12, 90]
+    assert np.abs(measured[counted] - reference[counted]).max() <= 1
+    assert np.abs(measured - reference).max() <= 4
+
+
+@ANCHORS
+def test_the_product_is_really_compressed(anchor, monkeypatch):
+    """Otherwise the tests above would compare the reference with itself."""
+    widths = []
+    measure = running_product.RunningProduct.measure
+    monkeypatch.setattr(
+        running_product.RunningProduct,
+        "measure",
+        lambda self, history: widths.append(self.n_rows) or measure(self, history),
+    )
+    measure_norms(REGIMES["vanishing"], anchor=anchor)
+    assert widths[0] == 72
+    assert widths[-1] < 48
+
+
+NILPOTENT = {
+    "shift": np.eye(30, k=1),
+    "permuted triangle": np.triu(np.random.default_rng(3).normal(size=(30, 30)), k=1)[::-1, ::-1],
+    "block": np.kron(np.eye(10, k=1), np.random.default_rng(4).normal(size=(3, 3))),
+}
+
+
+@ANCHORS
+@pytest.mark.parametrize("name", NILPOTENT)
+def test_nilpotent_products_are_exactly_zero_at_the_same_lag(anchor, name):
+    tape = tape_of_matrices(np.broadcast_to(NILPOTENT[name], (36, 30, 30)))
+    measured = measure_norms(tape, anchor=anchor)
+    first_zero = 10 if name == "block" else 30
+    np.testing.assert_array_equal(measured.zero[:, 0], np.arange(37) >= first_zero)
+    assert_same_norms(measured, measure_norms_densely(tape, anchor=anchor))
+
+
+def revived():
+    """The large directions die at step 31; what then counts had been below rounding for thirty lags."""
+    fade, kill = np.diag(np.r_[np.ones(30), np.full(30, 0.1)]), np.diag(np.r_[np.zeros(30), np.ones(30)])
+    return np.array([fade] * 30 + [kill] * 5)
+
+
+@ANCHORS
+def test_dropped_directions_that_return(anchor):
+    matrices = revived() if anchor == "start" else revived()[::-1]
+    tape = tape_of_matrices(matrices)
+    assert_same_norms(measure_norms(tape, anchor=anchor), measure_norms_densely(tape, anchor=anchor))
+
+
+def test_without_the_doubt_a_returning_direction_is_lost(monkeypatch):
+    """The planted error: believe every norm, and the product above comes out wrong."""
+    monkeypatch.setattr(running_product.RunningProduct, "_believable", lambda *_: True)
+    tape = tape_of_matrices(revived())
+    measured, reference = measure_norms(tape, anchor="start"), measure_norms_densely(tape, anchor="start")
+    assert not np.allclose(measured.log10_norm[-1], reference.log10_norm[-1], rtol=0, atol=1.0, equal_nan=False)
+
+
+@ANCHORS
+@pytest.mark.parametrize("closing", [1e-3, 1e-7, 0.0])
+def test_a_corner_far_below_the_whole(anchor, closing):
+    """An lstm whose output gates are closed at the last step: ∂h/∂h is a rounding error of ∂s/∂s."""
+    rng = np.random.default_rng(7)
+    matrices = rng.normal(size=(60, 40, 40)) / 6
+    matrices[-1 if anchor == "end" else 0][:20] *= closing
+    tape = StoredTape(np.zeros((61, 1, 40)), tape_of_matrices(matrices).steps, np.arange(20))
+    assert_same_norms(measure_norms(tape, anchor=anchor), measure_norms_densely(tape, anchor=anchor))
+
+
+@ANCHORS
+def test_zero_and_nonfinite_elements_leave_the_batch_alone(anchor):
+    rng = np.random.default_rng(8)
+    matrices = rng.normal(size=(40, 4, 12, 12)) / 3
+    matrices[20, 1] = 0.0
+    matrices[25, 2, 3, 4] = np.nan
+    tape = tape_of_matrices(matrices)
+    assert_same_norms(measure_norms(tape, anchor=anchor), measure_norms_densely(tape, anchor=anchor))
