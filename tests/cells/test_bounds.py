@@ -120,6 +120,6 @@ def test_what_has_no_bound_says_inf_and_a_zero_block_passes_nothing(build_cell):
     for name in ("forget-gate", "input-gate", "lstm", "gru"):
         cell = build_cell(name, activation="relu")
         assert cell.step_norm_bound(block_norms(cell), np.inf) == np.inf
-        still = {gate: 0.0 for gate in cell.gates}
+        still = dict.fromkeys(cell.gates, 0.0)
         if name in ("forget-gate", "input-gate"):
             assert cell.step_norm_bound(still, np.inf) == 1.0

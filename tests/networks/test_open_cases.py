@@ -12,6 +12,7 @@ from gradscope.cells import CELLS
 from gradscope.networks.layer import Layer
 from gradscope.networks.readout import LinearLoss
 from gradscope.networks.run import run_network
+from gradscope.networks.stack import Stack
 from gradscope.numerics.backprop import backpropagate
 
 CASES = {
@@ -52,7 +53,7 @@ def close(found, truth):
 def network_of(case):
     inputs = case["inputs"]
     cells = tuple(layer_of(inputs["cell"], inputs["params"], f"l{layer}") for layer in range(inputs["num_layers"]))
-    return Layer(cells[0])
+    return Layer(cells[0]) if len(cells) == 1 else Stack(cells)
 
 
 def check(case):
@@ -94,7 +95,7 @@ def check(case):
     close(np.sqrt(np.square(by_weight).sum(axis=(-2, -1))), expected["norm_F_per_step"])
 
 
-@pytest.mark.parametrize("name", ["D05_lstm", "D06_gru"])
+@pytest.mark.parametrize("name", ["D05_lstm", "D06_gru", "D10_stacked_rnn"])
 def test_every_entry(name):
     check(CASES[name])
 

@@ -1,0 +1,146 @@
+"""Products of step Jacobians at every lag against 50 digits, from recurrences written out a second time in mpmath."""
+
+from __future__ import annotations
+
+import mpmath as mp
+import numpy as np
+import pytest
+
+from gradscope.networks.layer import Layer
+
+STEPS = 12
+
+
+def sigma(a):
+    return 1 / (1 + mp.exp(-a))
+
+
+def gates(cell, h, x, bias_hh=None):
+    """Lists of pre-activations, W h + U x + b, gate by gate."""
+    U, W, b = cell.weight_ih.tolist(), cell.weight_hh.tolist(), cell.bias.tolist()
+    H = cell.hidden_size
+    rows = [
+        sum(mp.mpf(w) * v for w, v in zip(W[i], h, strict=True))
+        + sum(mp.mpf(u) * v for u, v in zip(U[i], x, strict=True))
+        + mp.mpf(b[i])
+        for i in range(len(b))
+    ]
+    return [rows[g * H : (g + 1) * H] for g in range(len(rows) // H)]
+
+
+def step(cell, s, x):
+    """The article's recurrences, in the words of their docstrings."""
+    H = cell.hidden_size
+    h = s[:H]
+    if cell.name == "rnn":
+        return [mp.tanh(a) for a in gates(cell, h, x)[0]]
+    if cell.name == "skip":
+        return [v + mp.tanh(a) for v, a in zip(h, gates(cell, h, x)[0], strict=True)]
+    if cell.name == "forget-gate":
+        a_f, a_u = gates(cell, h, x)
+        return [sigma(f) * v + (1 - sigma(f)) * mp.tanh(u) for v, f, u in zip(h, a_f, a_u, strict=True)]
+    if cell.name == "input-gate":
+        return [sigma(f) * v + sigma(i) * mp.tanh(u) for v, i, f, u in zip(h, *gates(cell, h, x), strict=True)]
+    if cell.name == "lstm":
+        a_i, a_f, a_g, a_o = gates(cell, h, x)
+        c = [sigma(f) * v + sigma(i) * mp.tanh(g) for v, i, f, g in zip(s[H:], a_i, a_f, a_g, strict=True)]
+        return [sigma(o) * mp.tanh(v) for o, v in zip(a_o, c, strict=True)] + c
+    a_r, a_z, a_n = gates(cell, h, x)
+    W_n = cell.weight_hh[2 * H :].tolist()
+    r = [sigma(a) for a in a_r]
+    masked = [a * b for a, b in zip(r, h, strict=True)]
+    new = []
+    for i in range(H):
+        product = sum(mp.mpf(w) * v for w, v in zip(W_n[i], h, strict=True))
+        if cell.reset == "before":
+            a = a_n[i] - product + sum(mp.mpf(w) * v for w, v in zip(W_n[i], masked, strict=True))
+        else:
+            a = a_n[i] - product + r[i] * (product + mp.mpf(float(cell.bias_recurrent[i])))
+        new.append((1 - sigma(a_z[i])) * mp.tanh(a) + sigma(a_z[i]) * h[i])
+    return new
+
+
+def jacobian(cell, s, x):
+    """Complex step of 1e−60 at 130 digits: 50 digits and more are exact."""
+    tiny = mp.mpf(10) ** -60
+    J = mp.matrix(len(s))
+    for j in range(len(s)):
+        moved = [v + (1j * tiny if i == j else 0) for i, v in enumerate(s)]
+        for i, v in enumerate(step(cell, moved, x)):
+            J[i, j] = v.imag / tiny
+    return J
+
+
+def norms_to_fifty_digits(cell, s0, xs):
+    with mp.workdps(130):
+        s = [mp.mpf(v) for v in s0.tolist()]
+        jacobians = []
+        for x in xs.tolist():
+            point = [mp.mpf(v) for v in x]
+            jacobians.append(jacobian(cell, s, point))
+            s = step(cell, s, point)
+        P, norms = mp.eye(len(s0)), []
+        for J in reversed(jacobians):
+            P = P * J
+            norms.append(mp.sqrt(max(mp.eigsy(P * P.T, eigvals_only=True))))
+        return [+v for v in norms]
+
+
+def norms_of(cell, s0, xs):
+    network = Layer(cell)
+    states = network.advance(s0[None], xs[:, None])
+    J = network.linearise(states, xs[:, None]).jacobian
+    P, norms = np.eye(len(s0))[None], []
+    for t in range(len(xs) - 1, -1, -1):
+        P = J[t].pull(P)
+        norms.append(np.linalg.norm(P[0], 2))
+    return norms
+
+
+def check(cell, s0, xs):
+    for lag, (found, truth) in enumerate(
+        zip(norms_of(cell, s0, xs), norms_to_fifty_digits(cell, s0, xs), strict=True), 1
+    ):
+        assert abs(mp.mpf(float(found)) / truth - 1) <= 1e-12, lag
+
+
+def test_every_lag(variant, build_cell):
+    name, extra = variant
+    cell = build_cell(name, hidden=3, gain=1.2, **extra)
+    rng = np.random.default_rng(1)
+    check(cell, rng.normal(size=cell.state_size) / 2, rng.normal(size=(STEPS, 2)))
+
+
+def test_saturated_units_keep_their_slopes(variant, build_cell):
+    """Drives near ±20: slopes near 4e−18 … 2e−9, where 1 − h² would give 0 or no digit."""
+    name, extra = variant
+    cell = build_cell(name, hidden=3, **extra)
+    rng = np.random.default_rng(1)
+    cell.weight_ih[...] *= 12 / np.abs(cell.weight_ih).sum(axis=-1, keepdims=True)
+    check(cell, rng.normal(size=cell.state_size) / 2, np.sign(rng.normal(size=(6, 2))) * 1.5)
+
+
+def test_one_unit_at_twenty(build_cell):
+    """The article's saturation (theory C10): sech²(20) = 1.7e−17 per step, −16.7697 decades."""
+    cell = build_cell("rnn", hidden=1, inputs=1)
+    cell.weight_hh[...], cell.weight_ih[...], cell.bias[...] = 1.0, 0.0, 19.0
+    s = np.ones((1, 1))
+    line = cell.linearise(s, cell.drive(np.zeros((1, 1))))
+    assert np.log10(line.jacobian.dense().item()) == pytest.approx(-16.7697, abs=5e-5)
+    assert not line.traces.underflow.any()
+
+
+def test_a_slope_that_float64_cannot_hold_is_flagged(variant, build_cell):
+    name, extra = variant
+    cell = build_cell(name, **extra)
+    drive = np.full((1, cell.n_gates * 3), 800.0)
+    assert cell.linearise(np.zeros((1, cell.state_size)), drive).traces.underflow.all()
+    assert not cell.linearise(np.zeros((1, cell.state_size)), drive / 800).traces.underflow.any()
+
+
+def test_the_oracle_sees_a_planted_error(build_cell):
+    cell, wrong = build_cell("gru"), build_cell("gru")
+    wrong.bias_recurrent[0] += 1e-9
+    xs = np.ones((3, 2))
+    found, truth = norms_of(wrong, np.zeros(3), xs), norms_to_fifty_digits(cell, np.zeros(3), xs)
+    assert abs(mp.mpf(float(found[-1])) / truth[-1] - 1) > 1e-12
