@@ -165,7 +165,11 @@ def _ascend(T: Array, log_r: float, theta: float, *, on_axis: bool) -> tuple[flo
         # BFGS stalls on a ridge where two singular values meet; the simplex does not need a gradient there.
         options: Any = {"xatol": 1e-9, "fatol": 1e-14, "maxiter": 150}
         options["initial_simplex"] = np.vstack([x, *(x + 1e-3 * axis for axis in np.eye(x.size))])
-        again: Any = minimize(lambda y: negative(y)[0], x, method="Nelder-Mead", options=options)
+
+        def height(y: Array) -> float:
+            return negative(y)[0]
+
+        again: Any = minimize(height, x, method="Nelder-Mead", options=options)
         x = again.x if again.fun < found.fun else x
     angle = theta if on_axis else float(x[1])
     return -float(negative(x)[0]), complex((1 + np.exp(x[0])) * np.exp(1j * angle))
