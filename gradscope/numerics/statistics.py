@@ -51,7 +51,7 @@ def student_quantile(degrees: float | Array, level: float = LEVEL) -> Array:
     return np.asarray(stdtrit(degrees, 0.5 + 0.5 * level), dtype=np.float64)
 
 
-def mean_interval(series: Array, *, level: float = LEVEL) -> MeanInterval:
+def mean_interval(series: Array, *, lengths: Array | None = None, level: float = LEVEL) -> MeanInterval:
     """Average a stationary, autocorrelated series over its first axis, with an interval from batch means.
 
     x̄ ± t_{B−1} √(Σ_b L_b (x̄_b − x̄)² / ((B − 1) T)), L_b the length of batch b. B = 24; B = 12 or 6 for
@@ -62,6 +62,8 @@ def mean_interval(series: Array, *, level: float = LEVEL) -> MeanInterval:
     ----------
     series : ndarray, shape (T, ...)
         Finite values; a column that holds an infinity gives NaN bounds.
+    lengths : ndarray, shape (T,), optional
+        How many steps each entry is the average of, if not one each.
 
     Returns
     -------
@@ -78,20 +80,23 @@ def mean_interval(series: Array, *, level: float = LEVEL) -> MeanInterval:
     if n == 0:
         nothing = np.full(series.shape[1:], np.nan)
         return MeanInterval(nothing, nothing.copy(), nothing.copy())
+    weights = np.ones(n) if lengths is None else np.asarray(lengths, dtype=np.float64)
+    weights = weights.reshape(-1, *([1] * (series.ndim - 1)))
+    total = float(weights.sum())
     # A mean taken about the first entry keeps constant series exact: their intervals have width 0.
     origin = np.where(np.isfinite(series[0]), series[0], 0.0)
     with np.errstate(invalid="ignore"):
-        centred = series - origin
-        mean = centred.mean(axis=0)
+        weighted = (series - origin) * weights
+        mean = weighted.sum(axis=0) / total
         half = np.full(series.shape[1:], np.nan)
         undecided = np.ones(series.shape[1:], dtype=bool)
         for batches in BATCH_COUNTS if n > 1 else ():
             count = min(batches, n)
             starts = np.arange(count) * n // count
-            lengths = np.diff(np.append(starts, n)).reshape(-1, *([1] * (series.ndim - 1)))
-            spread = np.add.reduceat(centred, starts, axis=0) / lengths - mean
-            variance = (lengths * spread**2).sum(axis=0) / (count - 1)
-            half = np.where(undecided, student_quantile(count - 1, level) * np.sqrt(variance / n), half)
+            steps = np.add.reduceat(weights, starts, axis=0)
+            spread = np.add.reduceat(weighted, starts, axis=0) / steps - mean
+            variance = (steps * spread**2).sum(axis=0) / (count - 1)
+            half = np.where(undecided, student_quantile(count - 1, level) * np.sqrt(variance / total), half)
             correlated = (spread[1:] * spread[:-1]).sum(axis=0) > 1.64 / math.sqrt(count) * (spread**2).sum(axis=0)
             undecided &= correlated
             if not undecided.any():
@@ -149,7 +154,7 @@ def fit_rate(lags: Array, values: Array, *, level: float = LEVEL) -> RateFit:
     residuals = _residuals(centred, y)
     variance = _walk_variance(weights, steps, deviations)
     degrees = _batch_count(steps.size) - 1
-    if _bounded(residuals):
+    if bool(bounded(residuals)):
         variance = _bounded_variance(centred, residuals)
     half = float(student_quantile(degrees, level)) * math.sqrt(variance)
     return RateFit(rate, rate - half, rate + half)
@@ -180,10 +185,10 @@ def _walk_variance(weights: Array, steps: Array, deviations: Array) -> float:
     return long_run * float(weights**2 @ steps)
 
 
-def _bounded(residuals: Array) -> bool:
-    """Tell bounded residuals from a random walk's, whose mean square grows with their number (Sargan and Bhargava)."""
-    single = float(np.mean(np.diff(residuals) ** 2))
-    return float(np.mean(residuals**2)) < BOUNDED_RESIDUAL_RATIO * residuals.size * single
+def bounded(residuals: Array) -> Array:
+    """Tell bounded residuals (True) from a random walk's, whose mean square grows with their number; along axis 0."""
+    single = np.mean(np.diff(residuals, axis=0) ** 2, axis=0)
+    return np.asarray(np.mean(residuals**2, axis=0) < BOUNDED_RESIDUAL_RATIO * residuals.shape[0] * single)
 
 
 def _bounded_variance(centred: Array, residuals: Array) -> float:

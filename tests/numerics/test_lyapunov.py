@@ -1,0 +1,409 @@
+"""Lyapunov exponents against closed forms, exact identities, and the exact law of Gaussian products."""
+
+from __future__ import annotations
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import digamma, polygamma
+
+from gradscope.errors import UntrustedNumbersError, UsageError
+from gradscope.numerics.frame import Frame, mean_log_det
+from gradscope.numerics.lyapunov import entropy_rate, kaplan_yorke_dimension, measure_lyapunov
+from gradscope.numerics.tape import tape_of_matrices
+
+
+def gaussians(seed, n_steps, batch, n, gain=1.0):
+    return gain * np.random.default_rng(seed).standard_normal((n_steps, batch, n, n)) / math.sqrt(n)
+
+
+def newman(n, gain=1.0):
+    """Theory C06.2: exponents of products of independent Gaussian matrices, and the variance of one step."""
+    half = (n - np.arange(1, n + 1) + 1) / 2.0
+    return math.log(gain) + 0.5 * (math.log(2.0 / n) + digamma(half)), polygamma(1, half) / 4.0
+
+
+def repeated(W, n_steps):
+    return tape_of_matrices(np.broadcast_to(W, (n_steps, *W.shape)))
+
+
+def qr_road(W, n_steps, **options):
+    """The time averages themselves: factors 2 and 1/2 in turn keep the eigenvalue road for constant Jacobians shut."""
+    factors = np.array([2.0, 0.5] * (n_steps // 2))
+    spectrum = measure_lyapunov(tape_of_matrices(factors[:, None, None] * W), **options)
+    assert spectrum.method == "qr"
+    return spectrum
+
+
+# --- the exact law of Gaussian products -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "gain"), [(1, 1.0), (2, 3.0), (5, 1.0), (20, 0.7), (60, 1.0)])
+def test_gaussian_products_follow_newman(n, gain):
+    """Within 4.5 standard errors of the exact per-step variance ψ′((N − i + 1)/2)/4, over 2000 steps in all."""
+    batch = 4 if n < 50 else 1
+    spectrum = measure_lyapunov(tape_of_matrices(gaussians(n, 2000 // batch, batch, n, gain)), align=0)
+    truth, variance = newman(n, gain)
+    z = (spectrum.exponents.mean(axis=0) - truth) / np.sqrt(variance / 2000)
+    print(f"N = {n}: rms z {np.sqrt(np.mean(z**2)):.2f}, max {np.abs(z).max():.2f}")
+    assert np.abs(z).max() < 4.5
+
+
+def test_default_alignment_leaves_gaussian_exponents_unbiased():
+    spectrum = measure_lyapunov(tape_of_matrices(gaussians(1, 1000, 8, 6)))
+    truth, variance = newman(6)
+    assert np.abs((spectrum.exponents.mean(axis=0) - truth) / np.sqrt(variance / 8000)).max() < 4.5
+
+
+def test_intervals_cover_at_the_stated_level():
+    """95 ± 2 %: 1000 networks, three exponents each."""
+    spectrum = measure_lyapunov(tape_of_matrices(gaussians(7, 400, 1000, 3)), align=0, log_det=False)
+    truth, _ = newman(3)
+    coverage = np.mean((spectrum.low <= truth) & (truth <= spectrum.high), axis=0)
+    print("coverage of nominal 95 % intervals, T = 400, N = 3:", np.round(100 * coverage, 1), "%")
+    assert np.all(np.abs(coverage - 0.95) < 0.02)
+
+
+# --- identities ---------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 120), st.integers(1, 3), st.floats(0.1, 5.0), st.integers(0, 10**6))
+def test_exponents_add_up_to_the_mean_log_determinant(n, n_steps, batch, gain, seed):
+    """To rounding: n additions per step of logs of size ~10, and blocks with condition up to e^17 (n ε e^17 < 1e-7)."""
+    spectrum = measure_lyapunov(tape_of_matrices(gaussians(seed, n_steps, batch, n, gain)))
+    assert spectrum.mean_log_det is not None
+    np.testing.assert_allclose(spectrum.sum, spectrum.mean_log_det, rtol=0, atol=1e-8)
+    assert np.all(np.diff(spectrum.exponents, axis=-1) <= 0)
+
+
+def test_mean_log_det_against_mpmath_with_saturated_rows():
+    matrices = gaussians(3, 4, 1, 5) * np.logspace(0, -250, 5)[:, None]
+    with mpmath.workdps(800):
+        truth = sum(mpmath.log(abs(mpmath.det(mpmath.matrix(J.tolist())))) for J in matrices[:, 0]) / 4
+    assert mean_log_det(tape_of_matrices(matrices), 1, 4)[0] == pytest.approx(
+        float(truth), abs=1e-12 * abs(float(truth))
+    )
+
+
+def test_a_gain_adds_its_logarithm():
+    matrices = gaussians(5, 200, 1, 4)
+    one = measure_lyapunov(tape_of_matrices(matrices)).exponents
+    two = measure_lyapunov(tape_of_matrices(8.0 * matrices)).exponents
+    np.testing.assert_allclose(two - one, math.log(8.0), rtol=0, atol=1e-13)
+
+
+def test_orthogonal_steps_have_exponents_zero():
+    Q = np.linalg.qr(gaussians(0, 300, 1, 12))[0]
+    spectrum = measure_lyapunov(tape_of_matrices(Q))
+    assert np.abs(spectrum.exponents).max() < 1e-15
+    assert spectrum.converged
+
+
+@pytest.mark.parametrize("n", [50, 90])
+def test_adapted_interval_equals_a_qr_at_every_step(n):
+    """Same first frame, Householder at every step; 1e-10 is what issue 5 asks for."""
+    rng = np.random.default_rng(n)
+    W = 1.3 * rng.standard_normal((n, n)) / math.sqrt(n)
+    tape = tape_of_matrices(rng.uniform(0.3, 1.0, (300, n, 1)) * W)
+    found = measure_lyapunov(tape, align=0)
+    Q = Frame.random(tape, n, np.random.default_rng(0)).Q
+    total = np.zeros(n)
+    for t in range(1, 301):
+        Q, R = np.linalg.qr(tape.push(t, Q))
+        total += np.log(np.abs(np.diagonal(R[0])))
+    assert len(found.gain_steps) < 200
+    np.testing.assert_allclose(found.exponents[0], np.sort(total / 300)[::-1], rtol=0, atol=1e-10)
+
+
+def test_leading_exponents_are_those_of_the_full_spectrum():
+    tape = tape_of_matrices(gaussians(11, 150, 2, 10))
+    full = measure_lyapunov(tape, align=0, qr_interval=1, rng=np.random.default_rng(3))
+    frame = Frame.random(tape, 10, np.random.default_rng(3))
+    some = Frame(tape, frame.Q[..., :3], np.random.default_rng(0)).advance(1, 150)
+    found = (some.rates * some.steps[:, None, None]).sum(axis=0) / 150
+    np.testing.assert_allclose(np.sort(found)[:, ::-1], full.exponents[:, :3], rtol=0, atol=1e-10)
+
+
+# --- linear networks ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["normal", "gaussian", "triangular"])
+def test_linear_networks_give_log_moduli_of_eigenvalues(kind):
+    rng = np.random.default_rng(8)
+    if kind == "normal":
+        W = np.roll(np.eye(8), 1, axis=1) * 0.9 + 0.3 * np.eye(8)  # circulant
+        truth = np.log(np.abs(0.3 + 0.9 * np.exp(2j * np.pi * np.arange(8) / 8)))
+    elif kind == "gaussian":
+        W = rng.standard_normal((20, 20)) / math.sqrt(20)
+        with mpmath.workdps(40):
+            truth = np.array([float(mpmath.log(abs(z))) for z in mpmath.eig(mpmath.matrix(W.tolist()), right=False)])
+    else:
+        values = np.array([1.2, 1.0, 0.9, 0.5, 0.1])
+        W, truth = np.diag(values) + np.triu(rng.standard_normal((5, 5)), 1), np.log(values)
+    spectrum = measure_lyapunov(repeated(W, 100))
+    assert spectrum.method == "schur"
+    np.testing.assert_allclose(spectrum.exponents[0], np.sort(truth)[::-1], rtol=0, atol=1e-10)
+    assert np.all(spectrum.low <= spectrum.high)
+    assert spectrum.sum == pytest.approx(spectrum.mean_log_det, abs=1e-10)
+
+
+def test_time_averages_after_alignment_reach_the_eigenvalues_of_a_nonnormal_matrix():
+    """Alignment converges like (λ_{i+1}/λ_i)^t: 400 steps at ratio 0.9 leave 5e-19 of it."""
+    values = np.array([1.2, 1.0, 0.9, 0.5, 0.1])
+    W = np.diag(values) + np.triu(np.random.default_rng(8).standard_normal((5, 5)), 1)
+    spectrum = qr_road(W, 500, align=400)
+    np.testing.assert_allclose(spectrum.exponents[0], np.log(values), rtol=0, atol=1e-10)
+
+
+def test_a_rotating_pair_shares_its_exponent():
+    """Complex pair of a non-normal matrix: QR gains oscillate; the shared mean is exact, each alone is off by 1/T."""
+    block = 0.9 * np.array([[math.cos(1.0), math.sin(1.0)], [-math.sin(1.0), math.cos(1.0)]])
+    S = np.array([[1.0, 5.0], [0.0, 1.0]])
+    W = np.zeros((3, 3))
+    W[:2, :2], W[2, 2], W[:2, 2] = S @ block @ np.linalg.inv(S), 0.3, [1.0, 2.0]
+    spectrum = qr_road(W, 500, align=100)
+    np.testing.assert_allclose(spectrum.exponents[0], np.log([0.9, 0.9, 0.3]), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("similar", [False, True])
+def test_a_defective_matrix_has_the_exponents_of_its_eigenvalue(similar):
+    W = 0.9 * np.eye(4) + np.diag(np.ones(3), 1)
+    if similar:
+        P = np.random.default_rng(0).standard_normal((4, 4))
+        W = P @ W @ np.linalg.inv(P)
+    spectrum = measure_lyapunov(repeated(W, 100))
+    np.testing.assert_allclose(spectrum.exponents[0], math.log(0.9), rtol=0, atol=1e-9)
+
+
+# --- lost rank ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [2, 5, 7])
+@pytest.mark.parametrize("similar", [False, True])
+def test_nilpotent_has_only_minus_infinity(n, similar):
+    """Eigenvalues of a dense nilpotent matrix come out as ε^(1/n); the rank decides instead (theory N07)."""
+    W = np.diag(np.ones(n - 1), 1)
+    if similar:
+        # Orthogonal, since rounding W = P N P⁻¹ makes it invertible by ε κ(P)², which is no longer noise.
+        P = np.linalg.qr(np.random.default_rng(n).standard_normal((n, n)))[0]
+        W = P @ W @ P.T
+    for spectrum in (measure_lyapunov(repeated(W, 100)), qr_road(W, 100)):
+        assert np.all(np.isneginf(spectrum.exponents)), spectrum.method
+        assert np.all(spectrum.status == "minus_infinity")
+        assert np.all(np.isnan(spectrum.low))
+
+
+def test_eigenvalues_that_cannot_be_trusted_leave_the_time_average():
+    """A rounded P N P⁻¹ with κ(P) = 1e3: eigenvalues near ε^(1/7), different with every rounding."""
+    P = np.random.default_rng(7).standard_normal((7, 7))
+    assert measure_lyapunov(repeated(P @ np.diag(np.ones(6), 1) @ np.linalg.inv(P), 100)).method == "qr"
+
+
+def test_alternating_nilpotent_factors_grow_by_ln_2():
+    """C01: [[0, 2], [0, 0]] and its transpose: one direction gains ln 2 per step, the other is annihilated."""
+    A = np.array([[0.0, 2.0], [0.0, 0.0]])
+    spectrum = measure_lyapunov(tape_of_matrices(np.array([A, A.T] * 60)))
+    assert spectrum.exponents[0, 0] == pytest.approx(
+        math.log(2.0), abs=1e-2
+    )  # one step of 120 may be lost at the start
+    aligned = measure_lyapunov(tape_of_matrices(np.array([A, A.T] * 60)), align=20)
+    assert aligned.exponents[0, 0] == pytest.approx(math.log(2.0), abs=1e-14)
+    assert aligned.exponents[0, 1] == -np.inf
+
+
+def test_dead_relu_units_leave_the_others_as_they_are():
+    """Three units dead at every step: their exponents are −inf, the rest are those of the live corner."""
+    matrices = gaussians(2, 200, 2, 8)
+    matrices[:, :, [1, 4, 6], :] = 0.0
+    live = [0, 2, 3, 5, 7]
+    spectrum = measure_lyapunov(tape_of_matrices(matrices), align=50)
+    assert np.all(spectrum.status[:, 5:] == "minus_infinity")
+    assert np.all(np.isneginf(spectrum.sum))
+    assert np.all(np.isneginf(spectrum.mean_log_det))
+    corner = measure_lyapunov(tape_of_matrices(matrices[:, :, live][:, :, :, live]), align=50)
+    # Different first frames, both aligned: what is left after 50 steps of mean gap 0.2 moves the average by < 1e-2.
+    np.testing.assert_allclose(spectrum.exponents[:, :5], corner.exponents, rtol=0, atol=2e-2)
+    assert spectrum.exponents[:, :5].sum(axis=-1) == pytest.approx(corner.mean_log_det, abs=1e-2)
+
+
+def test_rank_lost_by_one_batch_entry_alone():
+    matrices = gaussians(2, 100, 2, 4)
+    matrices[30, 1, 2] = 0.0
+    spectrum = measure_lyapunov(tape_of_matrices(matrices))
+    assert np.all(spectrum.status[0] == "ok")
+    assert list(spectrum.status[1]) == ["ok", "ok", "ok", "minus_infinity"]
+    alone = measure_lyapunov(tape_of_matrices(matrices[:, :1]))
+    truth = alone.sum[0]
+    assert spectrum.sum[0] == pytest.approx(truth, abs=1e-9)
+
+
+def test_zero_jacobians():
+    spectrum = measure_lyapunov(tape_of_matrices(np.zeros((60, 3, 3))))
+    assert np.all(np.isneginf(spectrum.exponents))
+
+
+# --- size ---------------------------------------------------------------------------------------------------------
+
+
+def test_steps_of_every_magnitude_neither_overflow_nor_vanish():
+    """Entries 1e±300: scaling by 2^e is exact, so the exponents move by mean(e)·ln 2 and by nothing else."""
+    matrices = gaussians(4, 120, 1, 4)
+    powers = np.random.default_rng(0).integers(-990, 990, 120)
+    plain = measure_lyapunov(tape_of_matrices(matrices), qr_interval=1)
+    scaled = measure_lyapunov(tape_of_matrices(np.ldexp(matrices, powers[:, None, None, None])), qr_interval=1)
+    shift = powers.mean() * math.log(2.0)
+    np.testing.assert_allclose(scaled.exponents, plain.exponents + shift, rtol=0, atol=1e-10)
+    adapted = measure_lyapunov(tape_of_matrices(np.ldexp(matrices, powers[:, None, None, None])))
+    np.testing.assert_allclose(adapted.exponents, plain.exponents + shift, rtol=0, atol=1e-10)
+
+
+def test_saturated_units_keep_their_exponents():
+    """D = diag(1, 1e-40, 1e-80) in front of dense W: log volumes from mpmath at 300 digits, each to 1e-10."""
+    rng = np.random.default_rng(1)
+    matrices = np.array([1.0, 1e-40, 1e-80])[:, None] * rng.standard_normal((60, 3, 3))
+    tape = tape_of_matrices(matrices)
+    found = measure_lyapunov(tape, align=0)
+    with mpmath.workdps(300):
+        Q = mpmath.matrix(Frame.random(tape, 3, np.random.default_rng(0)).Q[0].tolist())
+        totals = [mpmath.mpf(0)] * 3
+        for J in matrices:
+            Q, R = mpmath.qr(mpmath.matrix(J.tolist()) * Q)
+            totals = [total + mpmath.log(abs(R[j, j])) for j, total in enumerate(totals)]
+    np.testing.assert_allclose(found.exponents[0], [float(total / 60) for total in totals], rtol=1e-12)
+
+
+def test_infinite_jacobians_are_refused():
+    matrices = np.ones((5, 2, 2))
+    matrices[3, 0, 1] = np.inf
+    with pytest.raises(UntrustedNumbersError, match="step 4"):
+        measure_lyapunov(tape_of_matrices(matrices), log_det=False)
+
+
+# --- autonomous and derived quantities ----------------------------------------------------------------------------
+
+
+def test_one_unit_with_w_2_settles_at_minus_1_7935():
+    """C01: h* = tanh(2h*) = 0.957504, J = 0.166372."""
+    h, jacobians = 0.5, []
+    for _ in range(500):
+        h = math.tanh(2.0 * h)
+        jacobians.append([[2.0 * (1.0 - h * h)]])
+    spectrum = measure_lyapunov(tape_of_matrices(np.array(jacobians)), align=100)
+    assert spectrum.exponents[0, 0] == pytest.approx(-1.7935, abs=5e-5)
+    assert spectrum.kaplan_yorke_dimension[0] == 0.0
+
+
+def test_henon_map():
+    """λ_1 = 0.41922 (a = 1.4, b = 0.3; Sprott 2003), Σλ = ln 0.3 exactly, D_KY = 1.2583."""
+    x, y, jacobians = 0.1, 0.1, []
+    for t in range(21000):
+        if t >= 1000:
+            jacobians.append([[-2.8 * x, 1.0], [0.3, 0.0]])
+        x, y = 1.0 - 1.4 * x * x + y, 0.3 * x
+    spectrum = measure_lyapunov(tape_of_matrices(np.array(jacobians)))
+    assert spectrum.low[0, 0] < 0.41922 < spectrum.high[0, 0]
+    assert spectrum.high[0, 0] - spectrum.low[0, 0] < 0.02
+    assert spectrum.sum[0] == pytest.approx(math.log(0.3), abs=1e-12)
+    assert spectrum.kaplan_yorke_dimension[0] == pytest.approx(1.2583, abs=0.01)
+    assert spectrum.entropy_rate[0] == spectrum.exponents[0, 0]
+    assert spectrum.converged
+
+
+@pytest.mark.parametrize(
+    ("exponents", "complete", "dimension", "entropy"),
+    [
+        ([0.9, 0.0, -14.5], True, 2 + 0.9 / 14.5, 0.9),
+        ([-0.1, -0.2], True, 0.0, 0.0),
+        ([0.3, 0.1], True, 2.0, 0.4),
+        ([0.3, 0.1], False, math.nan, math.nan),
+        ([0.3, -0.1], False, math.nan, 0.3),
+        ([0.3, -np.inf], True, 1.0, 0.3),
+        ([0.0, -1.0], True, 1.0, 0.0),
+        ([-np.inf, -np.inf], True, 0.0, 0.0),
+    ],
+)
+def test_dimension_and_entropy(exponents, complete, dimension, entropy):
+    exponents = np.array(exponents)
+    assert float(kaplan_yorke_dimension(exponents, complete=complete)) == pytest.approx(dimension, nan_ok=True)
+    assert float(entropy_rate(exponents, complete=complete)) == pytest.approx(entropy, nan_ok=True)
+
+
+# --- verdicts -----------------------------------------------------------------------------------------------------
+
+
+def test_too_few_steps_are_said_plainly():
+    spectrum = measure_lyapunov(tape_of_matrices(gaussians(0, 10, 1, 3)))
+    assert not spectrum.converged
+    assert "too few" in spectrum.verdict
+    single = measure_lyapunov(tape_of_matrices(gaussians(0, 1, 1, 3)))
+    assert np.all(np.isnan(single.low))
+
+
+def test_a_drifting_trajectory_has_not_converged():
+    matrices = gaussians(0, 400, 1, 3)
+    matrices[200:] *= 3.0
+    spectrum = measure_lyapunov(tape_of_matrices(matrices))
+    assert not spectrum.converged
+    assert "halves" in spectrum.verdict
+
+
+def test_a_wide_interval_has_not_converged_and_says_how_many_steps_would_do():
+    factors = np.exp(3.0 * np.random.default_rng(0).standard_normal((100, 1, 1)))
+    spectrum = measure_lyapunov(tape_of_matrices(factors))
+    assert not spectrum.converged
+    assert "steps would do" in spectrum.verdict
+
+
+def test_a_long_stationary_run_has_converged():
+    assert measure_lyapunov(tape_of_matrices(gaussians(0, 4000, 1, 4))).converged
+
+
+def test_long_runs_keep_a_bounded_series_of_gains():
+    spectrum = measure_lyapunov(tape_of_matrices(gaussians(0, 9000, 1, 2)))
+    assert len(spectrum.gain_steps) <= 2048
+    assert spectrum.gain_steps.sum() == spectrum.steps == 9000
+
+
+def test_pooling_averages_the_batch_and_narrows_the_interval():
+    spectrum = measure_lyapunov(tape_of_matrices(gaussians(9, 500, 16, 3)), align=0)
+    pooled = spectrum.pooled()
+    _, variance = newman(3)
+    np.testing.assert_allclose(pooled.exponents, spectrum.exponents.mean(axis=0), rtol=0, atol=1e-13)
+    # 24 batches know a standard error to 15 %; 2.07 is their t quantile.
+    np.testing.assert_allclose(pooled.high - pooled.exponents, 2.07 * np.sqrt(variance / 8000), rtol=0.5)
+    assert pooled.sum == pytest.approx(float(pooled.mean_log_det), abs=1e-10)
+
+
+def test_pooling_one_entry_only_drops_the_axis():
+    spectrum = measure_lyapunov(repeated(np.diag([2.0, 0.5]), 60))
+    assert spectrum.pooled().exponents.tolist() == spectrum.exponents[0].tolist()
+    assert spectrum.pooled().method == "schur"
+
+
+def test_exponents_that_do_not_add_up_are_not_called_converged(monkeypatch):
+    monkeypatch.setattr("gradscope.numerics.lyapunov.mean_log_det", lambda *_: np.array([0.123]))
+    spectrum = measure_lyapunov(tape_of_matrices(gaussians(0, 4000, 1, 4)))
+    assert not spectrum.converged
+    assert "rounding" in spectrum.verdict
+
+
+def test_progress_reaches_the_end():
+    seen = []
+    measure_lyapunov(tape_of_matrices(gaussians(0, 150, 1, 2)), progress=lambda done, of: seen.append((done, of)))
+    assert seen[-1] == (150, 150)
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_k_outside_the_state_is_a_usage_error(k):
+    with pytest.raises(UsageError, match=r"1 … 3"):
+        measure_lyapunov(tape_of_matrices(gaussians(0, 10, 1, 3)), k=k)
+
+
+def test_no_steps_is_a_usage_error():
+    with pytest.raises(UsageError, match="need steps"):
+        measure_lyapunov(tape_of_matrices(gaussians(0, 10, 1, 3)), align=10)
