@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gradscope.errors import UsageError, did_you_mean
+from gradscope.errors import InputError, UsageError, did_you_mean
 from gradscope.sources.layer_weights import GATE_ORDER
 
 ACTIVATIONS = ("tanh", "sigmoid", "relu", "identity")
@@ -50,3 +50,18 @@ class FileKeys:
 def _check(key: str, value: str | None, known: tuple[str, ...]) -> None:
     if value is not None and value not in known:
         raise UsageError(f"{key}={value}: known values are {', '.join(known)}.{did_you_mean(value, known)}")
+
+
+def settle(key: str, said: str | None, stated: str | None, convention: str, *, where: str) -> tuple[str, str]:
+    """Settle one fact: what the file states, else what the user says, else the convention; with where it came from.
+
+    Raises
+    ------
+    InputError
+        If the user's key contradicts the file.
+    """
+    if stated is not None:
+        if said is not None and said != stated:
+            raise InputError(f"{where}{key}={said} was asked for, but the file says {stated}; leave {key}= out")
+        return stated, "file"
+    return (said, "key") if said is not None else (convention, "convention")

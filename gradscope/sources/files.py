@@ -12,8 +12,10 @@ from typing import IO
 
 from gradscope.errors import InputError
 from gradscope.jacobians.base import Array
-from gradscope.sources.file_bytes import FORMATS, check_start, opened, sha256_of
+from gradscope.sources.file_bytes import FORMATS, HDF5_MAGIC, check_start, opened, sha256_of
 from gradscope.sources.file_keys import FileKeys
+from gradscope.sources.hdf5 import Hdf5File
+from gradscope.sources.keras_file import KerasWeights, keras_weights, keras_zip_stream
 from gradscope.sources.layer_weights import WeightFile
 from gradscope.sources.matrices import Matrices, read_matrices
 from gradscope.sources.module_selection import select_layers
@@ -132,7 +134,46 @@ def _read_torch(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> W
     return weights_from_named(found.tensors, file=file, container="torch", keys=keys, skipped=found.skipped)
 
 
+def _read_hdf5(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
+    check_start(stream, (HDF5_MAGIC,), "an HDF5 file", file=file)
+    with Hdf5File(stream, n_bytes, file=file) as h5:
+        found = keras_weights(h5, config=None, version=None, file=file, keys=keys)
+        if found.layers or found.questions:
+            return _weights_from_keras(found, file=file)
+        return weights_from_named(h5.tensors, file=file, container="hdf5", keys=keys)
+
+
+def _read_keras(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
+    start = check_start(stream, (b"PK", HDF5_MAGIC), "a .keras file (a zip container)", file=file)
+    if start.startswith(HDF5_MAGIC):  # what .keras meant before Keras 2.12
+        return _read_hdf5(stream, n_bytes, file, keys)
+    with ZipMembers(stream, file=file) as members:
+        inner, size, config, version = keras_zip_stream(members, file=file)
+    check_start(inner, (HDF5_MAGIC,), "a .keras file with HDF5 weights inside", file=file)
+    with Hdf5File(inner, size, file=file) as h5:
+        found = keras_weights(h5, config=config, version=version, file=file, keys=keys)
+        if not found.layers and not found.questions:
+            raise InputError(f"{file}: has no recurrent layer (SimpleRNN, GRU, LSTM); there is nothing to analyse")
+        return _weights_from_keras(found, file=file)
+
+
+def _weights_from_keras(found: KerasWeights, *, file: str) -> WeightFile:
+    return WeightFile(
+        name=file,
+        format=found.container,
+        sha256="",
+        layers=tuple(found.layers),
+        other_arrays=keep_small(found.others),
+        skipped=found.skipped,
+        questions=found.questions,
+        chains=found.chains,
+    )
+
+
 _READERS: dict[str, Reader] = {
+    ".h5": _read_hdf5,
+    ".hdf5": _read_hdf5,
+    ".keras": _read_keras,
     ".npz": _read_npz,
     ".safetensors": _read_safetensors,
     ".pt": _read_torch,
