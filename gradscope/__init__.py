@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from gradscope._version import __version__
 
 if TYPE_CHECKING:
-    from gradscope.api import build, gradients, load, spectrum
+    from gradscope.api import build, gradients, inspect, load, spectrum
     from gradscope.records import Report, Result
 
-__all__ = ["Report", "Result", "__version__", "build", "gradients", "load", "spectrum"]
+__all__ = ["Report", "Result", "__version__", "build", "gradients", "inspect", "load", "spectrum"]
 
 #: Public names and where they live; imported on first use, so that `import gradscope` costs nothing.
 _HOMES = {
@@ -19,6 +19,7 @@ _HOMES = {
     "Result": "gradscope.records",
     "build": "gradscope.api",
     "gradients": "gradscope.api",
+    "inspect": "gradscope.api",
     "load": "gradscope.api",
     "spectrum": "gradscope.api",
 }

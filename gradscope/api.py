@@ -109,3 +109,13 @@ def spectrum(*sources: str, threads: int | None = None, command: Sequence[str] |
 
     request = _request(RunRequest, options)
     return measure("spectrum", sources, request, measure_spectrum, threads=threads, command=command)
+
+
+def inspect(*sources: str, command: Sequence[str] | None = None) -> Report:
+    """List what each source holds: modules, cells, gates, conventions. Nothing is computed."""
+    from gradscope.analysis.inspect_file import inspect_source
+
+    if not sources:
+        raise UsageError("inspect needs at least one SOURCE, for example: gradscope inspect model.safetensors")
+    results = [inspect_source(parse_source(text)) for text in sources]
+    return assemble("inspect", results, command=command, sources=sources, seed=0, threads=None)

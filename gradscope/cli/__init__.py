@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import click
 
-from gradscope.cli.group import cli
+from gradscope.cli.group import RunEnded, cli
 from gradscope.errors import GradscopeError, UsageError
 
 EXIT_USAGE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_PIPE = 2, 3, 130, 141
@@ -39,13 +39,23 @@ def run(arguments: Sequence[str]) -> int:
             "gradscope: out of memory. Use fewer steps or units, or a smaller --memory so that the tape is recomputed."
         )
         return EXIT_INPUT
+    except RunEnded as end:
+        return _leave_quietly() if end.code == EXIT_PIPE else _interrupted()
     except BrokenPipeError:
         return _leave_quietly()
     except (KeyboardInterrupt, click.Abort):
-        _say("gradscope: interrupted")
-        return EXIT_INTERRUPTED
+        return _interrupted()
     except OSError as problem:
         return _refuse(problem, EXIT_INPUT, arguments)
+    except Exception as problem:  # the last door: an unforeseen error is a bug, and still no traceback at a user
+        kind = type(problem).__name__
+        text = f"this is a bug in gradscope ({kind}: {problem}).\nRun again with -vv and report what it prints."
+        return _refuse(GradscopeError(text), EXIT_INPUT, arguments)
+
+
+def _interrupted() -> int:
+    _say("gradscope: interrupted")
+    return EXIT_INTERRUPTED
 
 
 def _usage_message(problem: click.ClickException) -> str:

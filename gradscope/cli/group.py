@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
+from itertools import pairwise
+from typing import Any
 
 import click
 
@@ -11,8 +14,45 @@ from gradscope._version import __version__
 #: Verb → (module, one-line help). The help stands here so that ``gradscope --help`` imports no verb.
 VERBS: dict[str, tuple[str, str]] = {
     "gradients": ("gradients", "Per lag: theory and bounds beside the measured gradient."),
+    "inspect": ("inspect_file", "What a file holds: modules, cells, gates, conventions; no numerics."),
     "spectrum": ("spectrum", "Eigendecomposition of every recurrent block; how far from normal it is."),
 }
+
+
+class Verb(click.Command):
+    """A command whose defaults may stand in a configuration file (flag > environment > file > default)."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Find ``--config`` first, since the file decides what the other options default to."""
+        if not any(word in ("-h", "--help") for word in args):
+            from gradscope.cli.config import load_defaults
+
+            given = next((after for word, after in pairwise(args) if word == "--config"), None)
+            given = next((word.partition("=")[2] for word in args if word.startswith("--config=")), given)
+            loaders = {verb: partial(load_verb, verb) for verb in VERBS}
+            defaults = load_defaults(self, str(self.name), loaders, given)
+            if defaults:
+                extra["default_map"] = defaults
+        # GRADSCOPE_STEPS, the same for every verb, as the options are.
+        extra.setdefault("auto_envvar_prefix", "GRADSCOPE")
+        return super().make_context(info_name, args, parent, **extra)
+
+
+def load_verb(name: str) -> click.Command:
+    """Import a verb's module and return its command."""
+    command = import_module(f"gradscope.cli.{VERBS[name][0]}").command
+    assert isinstance(command, click.Command)
+    return command
+
+
+class RunEnded(Exception):
+    """A run that ended from outside; click would turn both cases into exit 1, which here means a gate."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 class LazyGroup(click.Group):
@@ -23,6 +63,15 @@ class LazyGroup(click.Group):
         ctx.meta["gradscope.arguments"] = tuple(args)
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; a closed pipe and an interrupt keep their own exit codes."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise RunEnded(141) from None
+        except KeyboardInterrupt:
+            raise RunEnded(130) from None
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Verbs in the order a newcomer needs them."""
         return list(VERBS)
@@ -31,10 +80,7 @@ class LazyGroup(click.Group):
         """Import the verb's module and return its command."""
         if cmd_name not in VERBS:
             return None
-        module = import_module(f"gradscope.cli.{VERBS[cmd_name][0]}")
-        command = module.command
-        assert isinstance(command, click.Command)
-        return command
+        return load_verb(cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -66,7 +112,10 @@ Examples:
 @click.group(
     cls=LazyGroup,
     epilog=EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+    },
 )
 @click.version_option(__version__, "-V", "--version", prog_name="gradscope")
 def cli() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from gradscope.cli.deliver import Delivery, command_line, deliver
+from gradscope.cli.group import Verb
 from gradscope.cli.options import examples, refuse_empty, report_options, request_options, run_options
 from gradscope.cli.progress import Progress
 from gradscope.records import Report
@@ -14,6 +15,7 @@ from gradscope.records import Report
 
 @click.command(
     "spectrum",
+    cls=Verb,
     epilog=examples(
         "gradscope spectrum rnn lstm",
         "gradscope spectrum rnn:init=orthogonal,hidden=32 --plot",

@@ -17,7 +17,9 @@ from gradscope.cells.base import Cell
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.networks.base import Network
+from gradscope.networks.dropout import SeededDropout
 from gradscope.networks.layer import Layer
+from gradscope.networks.stack import Stack
 from gradscope.sources.ensembles import ENSEMBLES, chrono_bias
 from gradscope.sources.layer_weights import GATE_ORDER, LayerWeights
 from gradscope.sources.seeding import generator
@@ -164,9 +166,7 @@ def stack_of(cells: tuple[Cell, ...], *, dropout: float = 0.0, seed: int = 0) ->
     """One layer as itself, several as a stack with a seeded dropout mask between layers."""
     if len(cells) == 1:
         return Layer(cells[0])
-    from gradscope.networks.stack import Stack
-
-    return Stack(cells, dropout=dropout, seed=seed)
+    return Stack(cells, dropout=SeededDropout(dropout, seed) if dropout else None)
 
 
 def _blocks(cell: Cell, param: str) -> list[RecurrentBlock]:
@@ -219,7 +219,7 @@ def _from_matrices(spec: SourceSpec, dtype: Any) -> Source:
         W,
         np.full(n, spec["bias"], dtype=dtype),
         None,
-        activation=find_activation(spec["activation"]),
+        activation=find_activation(spec["activation"] or "tanh"),
     )
     record = _record(spec, "rnn", n, 1, n, (), matrices.sha256)
     blocks = (RecurrentBlock("W_hh", None, W),)

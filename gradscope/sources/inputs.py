@@ -117,8 +117,9 @@ def check_inputs_name(text: str) -> None:
     UsageError
     """
     if not is_generated(text) and not Path(text).suffix:
+        hint = did_you_mean(text, GENERATED)
         raise UsageError(
-            f"--inputs {text}: wanted normal, uniform, zeros, or a file (.npy .csv .npz .safetensors).{did_you_mean(text, GENERATED)}"
+            f"--inputs {text}: wanted normal, uniform, zeros, or a file (.npy .csv .npz .safetensors).{hint}"
         )
 
 

@@ -1,0 +1,130 @@
+"""``inspect``: what a source holds and where each fact comes from; nothing is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradscope.errors import UsageError
+from gradscope.records import Result
+from gradscope.sources.build import Source, build_source, source_name
+from gradscope.sources.layer_weights import LayerWeights, WeightFile
+from gradscope.sources.spec import SourceSpec
+
+COLUMNS = (
+    "module",
+    "cell",
+    "layer",
+    "direction",
+    "input_size",
+    "hidden_size",
+    "gates",
+    "biases",
+    "activation",
+    "gate_activation",
+    "reset",
+    "dtype",
+    "parameters",
+    "facts_from",
+)
+
+
+def inspect_source(spec: SourceSpec, *, seed: int = 0) -> Result:
+    """List the recurrent layers of a source, one row each.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or holds nothing recurrent.
+    """
+    if spec.kind == "cell":
+        return _of_source(build_source(spec, seed=seed))
+    if spec.path.suffix.lower() == ".npy":
+        return _of_source(build_source(spec, seed=seed))
+    from gradscope.sources.files import read_weights
+
+    given: dict[str, Any] = {key: spec[key] for key in ("activation", "gate_activation", "reset")}
+    cell = spec["cell"]
+    if cell in ("seq2seq", "dnn"):
+        raise UsageError(f"inspect lists modules as they are: drop cell={cell}.")
+    return _of_file(spec, read_weights(spec.path, cell=cell, **given))
+
+
+def _of_file(spec: SourceSpec, weights: WeightFile) -> Result:
+    rows = [_row(layer) for layer in weights.layers]
+    columns = {name: [row[name] for row in rows] for name in COLUMNS}
+    modules = list(dict.fromkeys(layer.module for layer in weights.layers))
+    warnings = list(dict.fromkeys(sentence for layer in weights.layers for sentence in layer.assumptions))
+    warnings += [f"{module or '(top level)'}: {question}" for module, question in weights.questions.items()]
+    first = weights.layers[0] if weights.layers else None
+    record = {
+        "name": source_name(spec),
+        "cell": first.cell if first else None,
+        "hidden": first.hidden_size if first else None,
+        "layers": len(rows),
+        "state_size": None,
+        "sha256": weights.sha256,
+        "format": weights.format,
+    }
+    summary = {
+        "modules": modules,
+        "chains": [list(chain) for chain in weights.chains],
+        "skipped": list(weights.skipped),
+        "recurrent_layers": len(rows),
+    }
+    return Result(record, {}, columns, summary, tuple(warnings))
+
+
+def _row(layer: LayerWeights) -> dict[str, Any]:
+    return {
+        "module": layer.module,
+        "cell": layer.cell,
+        "layer": layer.layer,
+        "direction": layer.direction,
+        "input_size": layer.input_size,
+        "hidden_size": layer.hidden_size,
+        "gates": list(layer.gates_in_file),
+        "biases": sum(bias is not None for bias in (layer.bias_ih, layer.bias_hh)),
+        "activation": layer.activation,
+        "gate_activation": layer.gate_activation,
+        "reset": layer.reset,
+        "dtype": layer.dtype,
+        "parameters": list(layer.parameters),
+        "facts_from": dict(layer.facts_from),
+    }
+
+
+def _of_source(source: Source) -> Result:
+    """Built networks and matrices: the same columns, the facts from the source's keys."""
+    rows: list[dict[str, Any]] = []
+    layers: list[tuple[int, str, Any]] = []
+    if source.network is not None:
+        layers = [(index, "forward", cell) for index, cell in enumerate(source.network.layers)]
+    for index, (forward, backward) in enumerate(source.directions):
+        layers += [(index, "forward", forward), (index, "backward", backward)]
+    came_from = "key" if source.spec.kind == "cell" else "convention"
+    for index, direction, cell in layers:
+        has_gates = len(cell.gates) > 1
+        rows.append(
+            {
+                "module": "",
+                "cell": cell.name,
+                "layer": index,
+                "direction": direction,
+                "input_size": cell.input_size,
+                "hidden_size": cell.hidden_size,
+                "gates": list(cell.gates),
+                "biases": 1,
+                "activation": cell.activation.name,
+                "gate_activation": cell.gate_activation.name if has_gates else None,
+                "reset": getattr(cell, "reset", None),
+                "dtype": str(cell.weight_hh.dtype),
+                "parameters": [],
+                "facts_from": {"cell": came_from, "activation": came_from},
+            }
+        )
+    columns = {name: [row[name] for row in rows] for name in COLUMNS}
+    summary: dict[str, Any] = {"modules": [""] if rows else [], "chains": [], "skipped": []}
+    summary["recurrent_layers"] = len(rows)
+    if source.jacobians is not None:
+        summary["jacobians"] = list(source.jacobians.shape)
+    return Result(source.record, {}, columns, summary, source.warnings)
