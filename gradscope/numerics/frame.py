@@ -36,6 +36,8 @@ class Frame:
 
     def __init__(self, tape: Tape, Q: Array, rng: np.random.Generator, *, qr_interval: int | None = None) -> None:
         self.tape = tape
+        # Called with R (…, k, k) and the exponents e (…, k) of each block's triangular factor R·diag(2^e).
+        self.observer: Callable[[Array, Array], None] | None = None
         self.signs = rng.choice([-1.0, 1.0], size=(tape.state_size, 1))
         self.Q = Q
         self.k = Q.shape[-1]
@@ -118,6 +120,8 @@ class Frame:
         gained = np.full(self.alive.shape, -np.inf)
         np.put_along_axis(gained, self.labels[..., : A.shape[-1]], logs, axis=-1)
         self.Q = Q
+        if self.observer is not None:
+            self.observer(R, exponents)
         if annihilated.any():
             self._drop(annihilated)
         elif not alive.all():
@@ -131,6 +135,8 @@ class Frame:
         Q, R = orthonormalise(self.Q)
         alive = self.alive[..., : Q.shape[-1]]
         diagonal = np.where(alive, np.diagonal(R, axis1=-2, axis2=-1), 1.0)
+        if self.observer is not None:
+            self.observer(R, np.zeros(alive.shape, dtype=np.int64))
         self.Q = np.where(alive[..., None, :], Q, 0.0)
         gained = np.zeros(self.alive.shape)
         np.put_along_axis(gained, self.labels[..., : Q.shape[-1]], np.log(diagonal), axis=-1)

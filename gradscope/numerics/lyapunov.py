@@ -217,7 +217,7 @@ def _checked_against(spectrum: LyapunovSpectrum, log_det: Array) -> LyapunovSpec
         return replace(
             spectrum,
             converged=False,
-            verdict=f"not to be trusted: Σλ and mean ln|det J| differ by {float(off.max()):.1e}, which rounding cannot",
+            verdict=f"not to be trusted: Σλ and mean ln|det J| differ by {float(off.max()):.1e}: more than rounding",
         )
     return spectrum
 
