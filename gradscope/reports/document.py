@@ -5,9 +5,8 @@ Everything here is plain text and plain numbers, already rounded with care (``nu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, TypeGuard
 
 Tone = Literal["plain", "good", "bad", "mixed", "dim"]
 Number = float | int | None
@@ -24,12 +23,16 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: ``priority`` 0 is never dropped, higher numbers go first where the terminal is narrow."""
+    """A column: ``priority`` 0 is never dropped, higher numbers go first where the terminal is narrow.
+
+    Only a ``wrap`` column (prose) is ever folded over several lines.
+    """
 
     title: str
     align: Literal["left", "right"] = "right"
     priority: int = 0
     meaning: str = ""
+    wrap: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class LineFigure:
-    """Curves over a shared axis; y values are already logarithms where ``y_label`` says so."""
+    """Curves over a shared axis; y values are already logarithms where ``y_label`` says so.
+
+    A ``minor`` figure stands in the HTML report only; plots and figure files show the others.
+    """
 
     title: str
     description: str
@@ -64,6 +70,7 @@ class LineFigure:
     y_label: str
     curves: tuple[Curve, ...]
     marks: tuple[tuple[str, float], ...] = ()  # horizontal lines: name and y
+    minor: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,7 @@ class DiscFigure:
     description: str
     points: tuple[tuple[float, float], ...]
     outline: tuple[tuple[float, float], ...] = ()
+    minor: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,7 @@ class HeatFigure:
     x_ticks: tuple[str, ...]
     y_ticks: tuple[str, ...]
     values: tuple[tuple[Number, ...], ...]
+    minor: bool = False
 
 
 Figure = LineFigure | DiscFigure | HeatFigure
@@ -111,9 +120,15 @@ class Document:
     made_by: str
     sections: tuple[Section, ...]
     reproduce: str = ""
-    figures_title: str = field(default="")
 
-    def figures(self) -> Sequence[Figure]:
-        """All figures in order."""
-        kinds = (LineFigure, DiscFigure, HeatFigure)
-        return [block for section in self.sections for block in section.blocks if isinstance(block, kinds)]
+    def figures(self) -> list[tuple[str, Figure]]:
+        """The figures that are not minor, each under its section's heading.
+
+        Where a section without a heading (the side by side) has figures, they stand for those of the single sources.
+        """
+        held = [(section.heading, block) for section in self.sections for block in section.blocks if _is_major(block)]
+        return [pair for pair in held if not pair[0]] or held
+
+
+def _is_major(block: Block) -> TypeGuard[Figure]:
+    return isinstance(block, LineFigure | DiscFigure | HeatFigure) and not block.minor

@@ -88,22 +88,22 @@ def _round_numbers(mantissas: Sequence[float], last: int) -> list[int]:
     return out
 
 
-def shown_rows(result: Result) -> list[int]:
+def shown_rows(result: Result, key: str = "lag") -> list[int]:
     """Indices of the rows a table shows: all that were asked for, or about fifteen plus the turning points."""
     n = result.n_rows
-    if result.settings.get("lags") is not None or n <= _SHOWN + 2 or "lag" not in result.columns:
+    if result.settings.get("lags") is not None or n <= _SHOWN + 2 or key not in result.columns:
         return list(range(n))
-    lags = [int(lag) for lag in result.columns["lag"]]
-    index = {lag: i for i, lag in enumerate(lags)}
-    wanted = set(shown_lags(max(lags)))
-    for key in ("peak_lag", "horizon"):
-        turning = number(result.summary.get(key))
+    places = [int(place) for place in result.columns[key]]
+    index = {place: i for i, place in enumerate(places)}
+    wanted = set(shown_lags(max(places)))
+    for name in ("peak_lag", "horizon"):
+        turning = number(result.summary.get(name))
         if turning is not None:
             wanted.add(int(turning))
-    rows = {index[lag] for lag in wanted if lag in index}
+    rows = {index[place] for place in wanted if place in index}
     status = result.columns.get("status")
     if status is not None:
-        # The first lag at which the norm stops being an ordinary number is a row nobody may miss.
+        # The first row at which a number stops being an ordinary one is a row nobody may miss.
         rows |= {next(i for i, s in enumerate(status) if s == word) for word in {*map(str, status)} - {"ok"}}
     if len(rows) < _SHOWN // 2:  # a selection that starts late holds few round lags
         rows |= {round(i * (n - 1) / (_SHOWN - 1)) for i in range(_SHOWN)}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _STYLES = {"good": "green", "bad": "red", "mixed": "yellow", "dim": "dim", "plain": ""}
 _GAP = 2
+_PROSE = 20  # columns a folded column of prose needs to stay readable
 _UNBOUNDED = 1_000_000
 
 
@@ -117,12 +118,13 @@ def _section(console: Console, section: Section, width: int | None, unicode: boo
         _line(console, section.heading, unicode, "bold")
     if section.subheading:
         _line(console, section.subheading, unicode, "dim")
-    for block in section.blocks:
+    for index, block in enumerate(section.blocks):
         if isinstance(block, Sentence):
             style = _STYLES[block.tone]
             _line(console, block.text, unicode, f"bold {style}".strip() if block.role == "verdict" else style)
         elif isinstance(block, Table) and block.rows:
-            _line(console, "", unicode)
+            if index or section.heading:
+                _line(console, "", unicode)
             _table(console, block, width, unicode)
 
 
@@ -136,13 +138,16 @@ def _table(console: Console, table: Table, width: int | None, unicode: bool) -> 
     titles = [spell(column.title) for column in table.columns]
     kept = _fitting(table, titles, rows, width)
     rule = "─" if unicode else "-"
+    headed = any(titles)
     box = Box(f"    \n    \n {rule}{rule} \n    \n    \n    \n    \n    \n")
     # Without a terminal the table takes its natural width, however wide; on one, a cell too long is folded, not cut.
-    drawn = RichTable(box=box, pad_edge=False, padding=(0, _GAP - 1, 0, 0), show_edge=False, header_style="bold")
+    drawn = RichTable(
+        box=box, pad_edge=False, padding=(0, _GAP - 1, 0, 0), show_edge=False, show_header=headed, header_style="bold"
+    )
     for i in kept:
         column = table.columns[i]
         drawn.add_column(
-            Text(titles[i]), justify=column.align, overflow="fold", no_wrap=column.align == "right" or width is None
+            Text(titles[i]), justify=column.align, overflow="fold", no_wrap=width is None or not column.wrap
         )
     for number, row in enumerate(rows):
         tone = table.tones[number] if number < len(table.tones) else "plain"
@@ -166,6 +171,7 @@ def _fitting(table: Table, titles: Sequence[str], rows: Sequence[Sequence[str]],
     if width is None:
         return kept
     natural = [max(cell_len(text) for text in (titles[i], *(row[i] for row in rows))) for i in kept]
+    natural = [min(n, _PROSE) if table.columns[i].wrap else n for i, n in enumerate(natural)]
 
     def total(columns: Sequence[int]) -> int:
         return sum(natural[i] for i in columns) + _GAP * (len(columns) - 1)

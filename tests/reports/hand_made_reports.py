@@ -162,3 +162,128 @@ def gated_failure():
         GateOutcome("log10_norm@lag=100 < -6", "warn", True, -31.0, "rnn"),
     ]
     return report("gradients", *base.results, gates=gates)
+
+
+def spectrum():
+    """Gates of an lstm, eigenvalues on two circles; and a nilpotent-like block that first grows."""
+    circle = [[0.9 * math.cos(k), 0.9 * math.sin(k)] for k in range(12)]
+    gates = ("i", "f", "g", "o")
+    columns = {
+        "param": ["weight_hh_l0"] * 4,
+        "gate": list(gates),
+        "n": [12] * 4,
+        "spectral_radius": [0.9, 1.2, 0.9999999, 1.0],
+        "spectral_norm": [0.95, 1.9, 2.5, 1.0],
+        "log10_condition": [0.1, 3.2, NAN, 0.0],
+        "diagonalizable": [True, True, False, True],
+        "reconstruction_error": [1e-15, 3e-13, NAN, 1e-16],
+        "henrici": [0.3, 0.70, 0.9, 0.0],
+        "numerical_radius": [0.92, 1.5, 1.7, 1.0],
+        "numerical_abscissa": [0.91, 1.4, 1.6, 1.0],
+        "kreiss": [1.0, NAN, 107.4, NAN],
+        "peak_power": [0, NAN, 29, NAN],
+        "log10_peak_power_norm": [0.0, NAN, 2.38, NAN],
+        "eigenvalues": [circle, [[1.2, 0.0], *circle[1:]], circle, circle],
+    }
+    source = {"name": "lstm", "cell": "lstm", "hidden": 12, "layers": 1, "state_size": 24, "sha256": "ab" * 32}
+    outline = [[1.5 * math.cos(a / 10), 1.5 * math.sin(a / 10)] for a in range(63)]
+    details = {"numerical_range": {"weight_hh_l0:f": outline}}
+    return report("spectrum", Result(source, {}, columns, {}, details=details))
+
+
+def lyapunov_result(name="rnn", top=-0.1, n=30, converged=True):
+    exponents = [top - 0.05 * i for i in range(n)] + [NAN]
+    columns = {
+        "index": list(range(1, n + 2)),
+        "exponent": exponents,
+        "low": [e - 0.01 for e in exponents],
+        "high": [e + 0.01 for e in exponents],
+        "status": ["ok"] * n + ["minus_infinity"],
+    }
+    summary = {
+        "max": top,
+        "sum": None,
+        "mean_log_det": None,
+        "kaplan_yorke_dimension": 0.0,
+        "entropy_rate": max(top, 0.0),
+        "converged": converged,
+        "steps": 1000,
+        "mean_field": -0.105,
+    }
+    source = {"name": name, "cell": "rnn", "hidden": n + 1, "layers": 1, "state_size": n + 1, "sha256": "cd" * 32}
+    settings = {"steps": 1000, "inputs": "normal", "batch": 1, "dtype": "float64"}
+    steps = list(range(10, 1001, 10))
+    details = {
+        "convergence": {"steps": steps, "exponents": [[top + 1 / s for s in steps], [top - 0.05 for _ in steps]]}
+    }
+    return Result(source, settings, columns, summary, details=details)
+
+
+def lyapunov():
+    return report("lyapunov", lyapunov_result(), lyapunov_result("rnn:gain=3", 0.31, converged=False))
+
+
+def inspect():
+    columns = {
+        "module": ["encoder.rnn", "encoder.rnn"],
+        "cell": ["lstm", "lstm"],
+        "layer": [0, 0],
+        "direction": ["forward", "backward"],
+        "input_size": [16, 16],
+        "hidden_size": [64, 64],
+        "gates": [["i", "f", "g", "o"]] * 2,
+        "biases": [2, 2],
+        "activation": ["tanh", "tanh"],
+        "gate_activation": ["sigmoid", "sigmoid"],
+        "reset": [None, None],
+        "dtype": ["float32", "float32"],
+        "parameters": [[f"encoder.rnn.weight_{w}_l0{s}" for w in ("ih", "hh")] for s in ("", "_reverse")],
+        "facts_from": [{"gates": "convention (PyTorch)", "sizes": "file"}] * 2,
+    }
+    source = {"name": "model.pt", "cell": None, "sha256": "ef" * 32}
+    warning = "Gate order assumed to be PyTorch's (i, f, g, o). Check against the exporter."
+    return report("inspect", Result(source, {}, columns, {"skipped": ["optimizer"]}, (warning,)))
+
+
+def claims():
+    columns = {
+        "id": ["C01", "C06", "C19"],
+        "claim": [
+            "eigenvalues of W above or below 1 decide explosion or vanishing",
+            "worse than a DNN because W is the same at every step",
+            "all steps transmit with equal strength, independent of input",
+        ],
+        "verdict": ["conditional", "false", "true"],
+        "measured": ["5 of 7 networks disagree", 10.85, 0.0],
+        "expected": ["disagreement on 5 of 7", "10.9 +- 1.2", 1.0],
+        "agrees": [True, True, False],
+        "seconds": [0.51, 3.2, 0.04],
+    }
+    details = {"experiments": {"C06": [{"control": "same W", "mean": 10.85}, {"control": "own W", "mean": -1.8}]}}
+    return report("claims", Result({"name": "claims"}, {}, columns, {"agree": 2, "disagree": 1}, details=details))
+
+
+def sweep(seeds=3, inits=("gaussian", "orthogonal")):
+    gains = [0.5 + 0.1 * i for i in range(11)]
+    points = [(g, init, seed) for g in gains for init in inits for seed in range(1, seeds + 1)]
+    columns = {
+        "gain": [p[0] for p in points],
+        "init": [p[1] for p in points],
+        "seed": [p[2] for p in points],
+        "verdict": ["vanishing" if g < 0.95 else "exploding" if g > 1.05 else "neutral" for g, _, _ in points],
+        "log10_rate": [math.log10(g) + 0.01 * (s - 2) for g, _, s in points],
+        "horizon": [None if g > 0.95 else int(3 / -math.log10(g)) for g, _, _ in points],
+        "horizon_censored": [g > 0.95 for g, _, _ in points],
+    }
+    settings = {
+        "vary": ["gain=0.5:1.5:0.1", "init=gaussian,orthogonal", f"seed=1:{seeds}"],
+        "measure": "gradients",
+        "steps": 100,
+    }
+    return report("sweep", Result({"name": "rnn:hidden=64"}, settings, columns, {}))
+
+
+EVERY = (
+    vanishing, exploding, neutral, zero_rows, lstm, censored, ladder, gated_failure,
+    spectrum, lyapunov, inspect, claims, sweep,
+)  # fmt: skip

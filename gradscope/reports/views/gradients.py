@@ -10,7 +10,7 @@ from gradscope.reports.document import Block, Column, Document, Section, Table
 from gradscope.reports.numbers import fixed, is_null, log_value, significant
 from gradscope.reports.reading import has, labels, number, picked, short_labels, shown_rows
 from gradscope.reports.views.common import about_source, document, verdict_tone, warnings_of
-from gradscope.reports.views.gradient_figures import figures
+from gradscope.reports.views.gradient_figures import figures, overlay
 from gradscope.reports.views.gradient_words import (
     horizon_text,
     interval_text,
@@ -77,7 +77,8 @@ def _side_by_side(report: Report, names: Sequence[str]) -> Section:
         rows.append(row)
     tones = tuple(verdict_tone(result.summary.get("verdict")) for result in report.results)
     table = Table("Side by side (rates in decades per step)", columns, tuple(rows), tones)
-    return Section("", (table, *_compact_tables(report, names)))
+    together = overlay(names, report.results)
+    return Section("", (table, *_compact_tables(report, names), *([together] if together else [])))
 
 
 def _compact_tables(report: Report, names: Sequence[str]) -> list[Block]:

@@ -1,0 +1,62 @@
+"""Markdown for a pull-request comment or a step summary: the same blocks as the table, in GitHub's dialect."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from gradscope.records import Report
+from gradscope.reports.document import Document, Sentence, Table
+from gradscope.reports.numbers import to_ascii
+from gradscope.reports.views import view
+
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|#~$])")
+
+
+def escape(text: str) -> str:
+    r"""Keep a text from being read as Markdown, HTML or a mention.
+
+    >>> escape("W[hh] <b> a|b @you")
+    'W\\[hh\\] \\<b\\> a\\|b &#64;you'
+    """
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split())).replace("@", "&#64;")
+
+
+def render(
+    report: Report, *, width: int | None = None, color: bool = False, unicode: bool = True, verbose: bool = False
+) -> str:
+    """Render a report as Markdown (``width`` and ``color`` mean nothing here)."""
+    return render_document(view(report, verbose=verbose), unicode=unicode)
+
+
+def render_document(document: Document, *, unicode: bool = True) -> str:
+    """Render blocks as Markdown."""
+    parts = [f"## {escape(document.title)}"]
+    for section in document.sections:
+        if section.heading:
+            parts.append(f"### {escape(section.heading)}")
+        for block in section.blocks:
+            if isinstance(block, Sentence):
+                parts.append(f"**{escape(block.text)}**" if block.role == "verdict" else escape(block.text))
+            elif isinstance(block, Table) and block.rows:
+                parts.append(_table(block))
+        if section.subheading:
+            parts.append(f"<sub>{escape(section.subheading)}</sub>")
+    if document.reproduce:
+        fence = "`" * max(3, 1 + max(map(len, re.findall("`+", document.reproduce)), default=0))
+        parts.append(f"{fence}sh\n{' '.join(document.reproduce.split())}\n{fence}")
+    parts.append(f"<sub>{escape(document.made_by)}</sub>")
+    text = "\n\n".join(parts) + "\n"
+    return text if unicode else to_ascii(text)
+
+
+def _table(table: Table) -> str:
+    lines = [f"{escape(table.caption)}\n"] if table.caption else []
+    lines.append(_row(column.title for column in table.columns))
+    lines.append("|" + "|".join("---:" if column.align == "right" else ":---" for column in table.columns) + "|")
+    lines += [_row(row) for row in table.rows]
+    return "\n".join(lines)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(map(escape, cells)) + " |"

@@ -1,0 +1,140 @@
+"""Eigenvalues of every recurrent block, and what they do and do not say about gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gradscope.records import Report, Result
+from gradscope.reports.document import Block, Column, DiscFigure, Document, Section, Sentence, Table
+from gradscope.reports.numbers import NULL, fixed, printable, significant
+from gradscope.reports.reading import column, labels, number
+from gradscope.reports.views.common import about_source, document, short_cell, warnings_of
+
+# Field, what it is, and the numbers that a conclusion hangs on.
+_PROPERTIES: tuple[tuple[str, str, tuple[float, ...]], ...] = (
+    ("n", "size n", ()),
+    ("spectral_radius", "spectral radius", (1.0,)),
+    ("spectral_norm", "spectral norm", (1.0,)),
+    ("numerical_radius", "numerical radius", (1.0,)),
+    ("numerical_abscissa", "numerical abscissa", (0.0, 1.0)),
+    ("diagonalizable", "diagonalizable", ()),
+    ("log10_condition", "log10 cond(P)", (0.0,)),
+    ("reconstruction_error", "|W - PLP^-1|/|W|", (0.0,)),
+    ("henrici", "departure from normal", (0.0,)),
+    ("kreiss", "Kreiss constant", (1.0,)),
+    ("peak_power", "peak of |W^k| at k", ()),
+    ("log10_peak_power_norm", "log10 of that peak", (0.0,)),
+)
+_BLOCKS_PER_TABLE = 4
+_EIGENVALUES_SHOWN = 8
+
+
+def view(report: Report, *, verbose: bool = False) -> Document:
+    """A column per recurrent block, a line per property."""
+    sections = []
+    for name, result in zip(labels(report), report.results, strict=True):
+        rows = list(result.rows())
+        blocks: list[Block] = [*_conclusion(result, rows)]
+        parts = (rows[start : start + _BLOCKS_PER_TABLE] for start in range(0, len(rows), _BLOCKS_PER_TABLE))
+        blocks += [_properties(result, part) for part in parts]
+        if rows and any(row.get("eigenvalues") for row in rows):
+            blocks.append(_eigenvalues(rows, None if verbose else _EIGENVALUES_SHOWN))
+        blocks += [*warnings_of(result), *figures(result, rows)]
+        sections.append(Section(name, tuple(blocks), about_source(result)))
+    return document(report, "Spectrum of the recurrent blocks", sections)
+
+
+def block_name(row: Mapping[str, Any]) -> str:
+    """The gate of a block, or its parameter where there is no gate."""
+    return printable(str(row.get("gate") or row.get("param") or "W_hh"))
+
+
+def _conclusion(result: Result, rows: list[dict[str, Any]]) -> list[Block]:
+    said = result.summary.get("conclusion")
+    if said:
+        return [Sentence(printable(str(said)), "verdict")]
+    return [Sentence(_sentence(row), "verdict") for row in rows]
+
+
+def _sentence(row: Mapping[str, Any]) -> str:
+    radius, norm = number(row.get("spectral_radius")), number(row.get("spectral_norm"))
+    name = block_name(row)
+    if radius is None or norm is None:
+        return f"{name}: no spectrum."
+    sizes = f"radius {fixed(radius, 4, against=[1.0])}, norm {fixed(norm, 4, against=[1.0])}"
+    if norm < 1:
+        return f"{name}: {sizes}: every power shrinks from the first step."
+    if radius < 1:
+        peak = number(row.get("log10_peak_power_norm"))
+        first = "may grow first" if peak is None else f"first peak at 10^{fixed(peak, 2, against=[0.0])}"
+        first += "" if row.get("peak_power") is None else f", k = {row['peak_power']}"
+        return f"{name}: {sizes}: the powers vanish in the end, but {first}."
+    if radius > 1:
+        return f"{name}: {sizes}: the powers grow without end, as radius^k; an activation may still tame them."
+    return f"{name}: {sizes}: on the edge, neither vanishing nor exploding as a power."
+
+
+def _properties(result: Result, rows: list[dict[str, Any]]) -> Table:
+    columns = (Column("", "left"), *(Column(block_name(row)) for row in rows))
+    known = {name for name, _, _ in _PROPERTIES} | {"param", "gate", "eigenvalues"}
+    lines = [
+        (title, *(_property(row.get(name), against) for row in rows))
+        for name, title, against in _PROPERTIES
+        if name in result.columns
+    ]
+    lines += [
+        (name.replace("_", " "), *(short_cell(row.get(name)) for row in rows))
+        for name in result.columns
+        if name not in known and not any(isinstance(row.get(name), list | dict) for row in rows)
+    ]
+    params = sorted({printable(str(row.get("param"))) for row in rows if row.get("param")})
+    return Table(", ".join(params), columns, tuple(lines))
+
+
+def _property(value: Any, against: tuple[float, ...]) -> str:
+    if isinstance(value, bool) or not isinstance(value, float):
+        return short_cell(value)
+    return significant(value, 5, against=against)
+
+
+def _eigenvalues(rows: list[dict[str, Any]], shown: int | None) -> Table:
+    lines = []
+    for row in rows:
+        values = row.get("eigenvalues") or []
+        lines += [
+            (
+                block_name(row),
+                str(i),
+                fixed(number(re), 4),
+                fixed(number(im), 4),
+                fixed((re * re + im * im) ** 0.5, 4, against=[1.0]),
+            )
+            for i, (re, im) in enumerate(values[:shown], start=1)
+        ]
+        if shown is not None and len(values) > shown:
+            lines.append((block_name(row), "...", NULL, NULL, f"{len(values) - shown} more"))
+    columns = (Column("block", "left"), Column("i"), Column("re"), Column("im"), Column("modulus"))
+    return Table("Eigenvalues, largest modulus first", columns, tuple(lines))
+
+
+def figures(result: Result, rows: list[dict[str, Any]]) -> list[Block]:
+    """Eigenvalues on the unit disc, one figure per block, with the numerical range where it was computed."""
+    ranges = result.details.get("numerical_range", {})
+    out: list[Block] = []
+    for row, param in zip(rows, column(result, "param"), strict=True):
+        points = tuple((float(re), float(im)) for re, im in row.get("eigenvalues") or ())
+        if not points:
+            continue
+        outline = ranges.get(f"{param}:{row.get('gate')}", ranges.get(str(param), ranges.get(str(row.get("gate")), ())))
+        inside = sum(re * re + im * im < 1 for re, im in points)
+        out.append(
+            DiscFigure(
+                f"Eigenvalues of {block_name(row)}",
+                f"{inside} of {len(points)} eigenvalues lie inside the unit circle; "
+                f"the largest modulus is {fixed(number(row.get('spectral_radius')), 4, against=[1.0])}.",
+                points,
+                tuple((float(re), float(im)) for re, im in outline),
+            )
+        )
+    return out
