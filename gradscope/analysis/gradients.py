@@ -16,6 +16,7 @@ from gradscope.analysis.verdict import describe_course, underflowed_lags
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array
 from gradscope.numerics.backprop import LossGradients, measure_loss_gradients
+from gradscope.numerics.block_bound import log10_block_bound
 from gradscope.numerics.propagate import LagNorms, measure_norms, step_norms
 from gradscope.records import Result
 from gradscope.sources.build import Source
@@ -38,6 +39,7 @@ class Measured:
     log10_steps: Array
     log10_path: Array
     loss: LossGradients | None
+    log10_block: Array | None = None
     underflow: Array = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
 
@@ -56,7 +58,8 @@ def _result(case: Case, request: GradientsRequest) -> Result:
             n_layers=len(case.network.layers) if case.network else 1,
             progress=request.track(f"{label}: loss"),
         )
-    measured = Measured(norms, log10_steps, path, gradients)
+    block = log10_block_bound(case.tape, log10_steps, anchor=_anchor(request))
+    measured = Measured(norms, log10_steps, path, gradients, block)
     theory = theory_columns(case, request, log10_steps)
     measured.underflow = underflowed_lags(case, request.anchor, norms, log10_steps)
     columns = _columns(case, request, measured, theory)
@@ -96,6 +99,8 @@ def _columns(case: Case, request: GradientsRequest, measured: Measured, theory: 
     columns["log10_eigen"] = _finite(theory.eigen)
     columns["log10_bound"] = _finite(theory.bound)
     columns["log10_path_bound"] = _finite(_mean(measured.log10_path))
+    nothing = np.full(T + 1, np.nan)
+    columns["log10_block_bound"] = nothing if measured.log10_block is None else _finite(_mean(measured.log10_block))
     if measured.loss is not None:
         columns["log10_dloss_dstate"] = _nan_mean(measured.loss.log10_dstate)
         columns["log10_dloss_dweight"] = _nan_mean(measured.loss.log10_dweight)

@@ -13,7 +13,7 @@ from gradscope.analysis.request import GradientsRequest
 from gradscope.cells.base import Cell, Traces
 from gradscope.jacobians.base import Array
 from gradscope.linalg import power_norms
-from gradscope.theory.bounds import stepwise_bound
+from gradscope.theory.bounds import Bound, block_norms, product_bounds, stepwise_bound, tightest
 from gradscope.theory.closed_forms import article_estimate, direct_path, eigen_estimate, mean_slopes
 from gradscope.theory.powers import nilpotency_by_pattern
 
@@ -27,6 +27,7 @@ class TheoryColumns:
     eigen: Array
     bound: Array
     bound_name: str | None
+    certificate: float | None = None
     warnings: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -59,18 +60,23 @@ def _layer_columns(
 ) -> TheoryColumns:
     anchor: Any = request.anchor
     nothing = np.full(T + 1, np.nan)
-    eigen = nothing
+    stepwise = stepwise_bound(cell, T, initial_bound, anchor)
+    bounds = [Bound(cell.bound_formula, stepwise)] if np.isfinite(stepwise).all() else []
     if traces.log_direct is not None:
         estimate = _batch_mean(direct_path(traces.log_direct, anchor))
-    else:
-        W = np.asarray(cell.recurrent_blocks()[cell.gates[-1]], dtype=np.float64)
-        powers = power_norms(W, T)
-        slopes = mean_slopes(traces.log_slope)
-        estimate = _batch_mean(article_estimate(slopes, np.where(powers.zero, -np.inf, powers.log10_norm), anchor))
-        radius = float(np.max(np.abs(np.linalg.eigvals(W)))) if nilpotency_by_pattern(W) is None else 0.0
-        if radius > 0:
-            log10_radius = float(np.log10(radius))
-            eigen = _batch_mean(eigen_estimate(slopes, log10_radius, anchor))
-    bound = stepwise_bound(cell, T, initial_bound, anchor)
-    bound_name = "the cell's step bound, Π_t" if np.isfinite(bound).all() else None
-    return TheoryColumns(cell.closed_form, estimate, eigen, bound, bound_name)
+        bound, name = tightest(bounds) if bounds else (nothing, None)
+        return TheoryColumns(cell.closed_form, estimate, nothing, bound, name)
+    W = np.asarray(cell.recurrent_blocks()[cell.gates[-1]], dtype=np.float64)
+    powers = power_norms(W, T)
+    slopes = mean_slopes(traces.log_slope)
+    estimate = _batch_mean(article_estimate(slopes, np.where(powers.zero, -np.inf, powers.log10_norm), anchor))
+    radius = float(np.max(np.abs(np.linalg.eigvals(W)))) if nilpotency_by_pattern(W) is None else 0.0
+    eigen = _batch_mean(eigen_estimate(slopes, float(np.log10(radius)), anchor)) if radius > 0 else nothing
+    certificate = None
+    if cell.is_slope_times_weight:
+        sharper, certificate = product_bounds(
+            W, cell.activation.max_slope, T, sigma=block_norms(cell)[cell.gates[-1]], radius=radius
+        )
+        bounds = sharper
+    bound, name = tightest(bounds) if bounds else (nothing, None)
+    return TheoryColumns(cell.closed_form, estimate, eigen, bound, name, certificate)

@@ -49,6 +49,8 @@ def describe_course(
         "theory_violations": int(_exceeds(log10, columns["log10_theory"], NORM_TOLERANCE / LN10).sum()),
         "theory": theory.name,
         "bound": theory.bound_name,
+        "certificate": theory.certificate,
+        "vanishes_for_every_input": theory.certificate is not None and theory.certificate < 1.0,
     }
     return summary, _warnings(summary, status, request, n_steps)
 
