@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from gradscope.cells.activations import ACTIVATIONS, GATE_ACTIVATIONS, Activation
-from gradscope.errors import ShapeError
+from gradscope.cells.layer_norm import EPSILON, norm_jacobian, normalise_blocks
+from gradscope.errors import ShapeError, UsageError
 from gradscope.jacobians.base import Array, StepJacobian
+from gradscope.jacobians.layer_norm import NormJacobian
 from gradscope.jacobians.row_scaled import RowScaledSum
 from gradscope.log_domain import LN_TINY
 
@@ -63,6 +65,8 @@ class Cell(ABC):
         What is added to the drive (the sum of the two biases of a PyTorch layer, unless a cell says otherwise).
     activation, gate_activation : Activation
         φ of the candidate (and of the lstm's output), σ of the gates.
+    norm : {"none", "layer"}
+        Layer normalisation of the pre-activations (:mod:`gradscope.cells.layer_norm`), where ``supports_norm``.
     """
 
     weight_ih: Array
@@ -70,6 +74,7 @@ class Cell(ABC):
     bias: Array
     activation: Activation = field(default=ACTIVATIONS["tanh"])
     gate_activation: Activation = field(default=GATE_ACTIVATIONS["sigmoid"])
+    norm: Literal["none", "layer"] = field(default="none")
 
     name: ClassVar[str]
     #: Gate blocks in row order; "u" (or "g", "n") is the candidate.
@@ -78,11 +83,20 @@ class Cell(ABC):
     state_parts: ClassVar[tuple[str, ...]] = ("h",)
     #: What the theory column holds for this cell.
     closed_form: ClassVar[str]
+    #: What the input-independent bound is called in a summary.
+    bound_formula: ClassVar[str] = "Π_t of the cell's step bound"
     #: The gate that ``forget_bias`` lengthens memory by, if there is one; likewise the one chrono closes.
     memory_gate: ClassVar[str | None] = None
     write_gate: ClassVar[str | None] = None
     #: Whether the pre-activations can be normalised.
     supports_norm: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Refuse a normalisation that this cell has no place for."""
+        if self.norm not in ("none", "layer"):
+            raise UsageError(f"norm is 'none' or 'layer', not '{self.norm}'")
+        if self.norm == "layer" and not self.supports_norm:
+            raise UsageError(f"norm=layer is not defined for '{self.name}': it works in rnn, lstm and gru")
 
     @classmethod
     def from_layer(
@@ -119,6 +133,11 @@ class Cell(ABC):
         """G."""
         return len(self.gates)
 
+    @property
+    def is_slope_times_weight(self) -> bool:
+        """Whether J_t = diag(φ′) W exactly, so that bounds on products of the one matrix W apply."""
+        return False
+
     def recurrent_blocks(self) -> dict[str, Array]:
         """W_hh by gate, each (..., H, H)."""
         H = self.hidden_size
@@ -139,6 +158,18 @@ class Cell(ABC):
         H = self.hidden_size
         return tuple(a[..., g * H : (g + 1) * H] for g in range(a.shape[-1] // H))
 
+    def normalised(self, p: Array) -> Array:
+        """Pre-activations (..., G·H) as the activations see them: p itself, or p layer-normalised per gate."""
+        return p if self.norm == "none" else normalise_blocks(p, self.hidden_size)
+
+    def norm_jacobian(self, p: Array) -> NormJacobian | None:
+        """∂(normalised p)/∂p, None without a norm."""
+        return None if self.norm == "none" else norm_jacobian(p, self.hidden_size)
+
+    def normalised_norms(self, block_norms: dict[str, float]) -> dict[str, float]:
+        """σ₁(N_g W_g) at most: ‖N_g‖ ≤ 1/√ε, and that is all that holds for every input."""
+        return block_norms if self.norm == "none" else {g: v / EPSILON**0.5 for g, v in block_norms.items()}
+
     @abstractmethod
     def step(self, s_prev: Array, drive: Array) -> Array:
         """s_t from s_{t−1} (..., state_size) and the drive (..., G·H); analytic where φ is."""
@@ -155,15 +186,15 @@ class Cell(ABC):
         """sup |s_t| over all inputs, given sup |s_{t−1}|."""
         return self.activation.max_value
 
-    def row_scaled(self, *coefficients: Array) -> RowScaledSum:
-        """Σ_g diag(c_g) W_g with this cell's blocks, arranged to broadcast against (time, ..., batch)."""
+    def row_scaled(self, *coefficients: Array, norm: NormJacobian | None = None) -> RowScaledSum:
+        """Σ_g diag(c_g) N_g W_g with this cell's blocks, arranged to broadcast against (time, ..., batch)."""
         H = self.hidden_size
         W = np.asarray(self.weight_hh, dtype=np.float64)
         blocks = W.reshape(*W.shape[:-2], -1, H, H)
         if blocks.ndim > 3:
             # (networks…, G, H, H) → (time 1, networks…, batch 1, G, H, H)
             blocks = blocks[None, ..., None, :, :, :]
-        return RowScaledSum(np.stack(coefficients, axis=-2), blocks)
+        return RowScaledSum(np.stack(coefficients, axis=-2), blocks, norm)
 
 
 def product_bound(*factors: float) -> float:

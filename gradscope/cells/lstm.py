@@ -19,6 +19,7 @@ class Lstm(Cell):
     name: ClassVar[str] = "lstm"
     gates: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
     state_parts: ClassVar[tuple[str, ...]] = ("h", "c")
+    supports_norm: ClassVar[bool] = True
     closed_form: ClassVar[str] = "the direct path ∂c/∂c = Π f, its largest unit"
     memory_gate: ClassVar[str | None] = "f"
     write_gate: ClassVar[str | None] = "i"
@@ -27,7 +28,7 @@ class Lstm(Cell):
         """[h_t; c_t]."""
         H = self.hidden_size
         h_prev, c_prev = s_prev[..., :H], s_prev[..., H:]
-        a_i, a_f, a_g, a_o = self.split(drive + self.recurrent_products(h_prev))
+        a_i, a_f, a_g, a_o = self.split(self.normalised(drive + self.recurrent_products(h_prev)))
         sigma, phi = self.gate_activation.value, self.activation.value
         c = sigma(a_f) * c_prev + sigma(a_i) * phi(a_g)
         return np.concatenate([sigma(a_o) * phi(c), c], axis=-1)
@@ -36,9 +37,8 @@ class Lstm(Cell):
         """The block form of :class:`~gradscope.jacobians.lstm.LstmJacobian`."""
         H = self.hidden_size
         h_prev, c_prev = s_prev[..., :H], s_prev[..., H:]
-        a_i, a_f, a_g, a_o = (
-            np.asarray(a, dtype=np.float64) for a in self.split(drive + self.recurrent_products(h_prev))
-        )
+        p = np.asarray(drive + self.recurrent_products(h_prev), dtype=np.float64)
+        a_i, a_f, a_g, a_o = self.split(self.normalised(p))
         sigma, phi = self.gate_activation, self.activation
         i, f, g, o = sigma.value(a_i), sigma.value(a_f), phi.value(a_g), sigma.value(a_o)
         c = f * c_prev + i * g
@@ -48,7 +48,9 @@ class Lstm(Cell):
         jacobian = LstmJacobian(
             forget=f,
             readout_slope=o * np.exp(log_output_slope),
-            gates=self.row_scaled(g * slope_i, c_prev * slope_f, i * np.exp(log_slope), phi.value(c) * slope_o),
+            gates=self.row_scaled(
+                g * slope_i, c_prev * slope_f, i * np.exp(log_slope), phi.value(c) * slope_o, norm=self.norm_jacobian(p)
+            ),
             h_prev=h_prev,
         )
         log_f = sigma.log_value(a_f)
@@ -63,6 +65,7 @@ class Lstm(Cell):
         s, gamma, M = self.gate_activation.max_slope, self.activation.max_slope, self.activation.max_value
         if not np.isfinite(M):
             return float("inf")
+        block_norms = self.normalised_norms(block_norms)
         into_c = s * (M * block_norms["i"] + state_bound * block_norms["f"]) + gamma * block_norms["g"]
         blocks = np.array([[gamma * into_c + s * M * block_norms["o"], gamma], [into_c, 1.0]])
         return float(np.linalg.norm(blocks, 2))

@@ -18,19 +18,27 @@ class Rnn(Cell):
 
     name: ClassVar[str] = "rnn"
     gates: ClassVar[tuple[str, ...]] = ("u",)
+    supports_norm: ClassVar[bool] = True
     closed_form: ClassVar[str] = "(φ′)^k W^k: the product of mean slopes times ‖W^k‖₂ (the article's formula)"
+
+    @property
+    def is_slope_times_weight(self) -> bool:
+        """True unless the pre-activations are normalised."""
+        return self.norm == "none"
 
     def step(self, s_prev: Array, drive: Array) -> Array:
         """h_t."""
-        return self.activation.value(drive + self.recurrent_products(s_prev))
+        return self.activation.value(self.normalised(drive + self.recurrent_products(s_prev)))
 
     def linearise(self, s_prev: Array, drive: Array) -> Linearisation:
-        """diag(φ′(a)) W_hh."""
-        a = drive + self.recurrent_products(s_prev)
-        log_slope = self.activation.log_slope(a)
-        jacobian = DiagonalPlusRowScaled(None, self.row_scaled(np.exp(log_slope)), s_prev)
+        """diag(φ′(a)) N W_hh; with a norm, the slope that theory sees is φ′(a)/s, N's leading part."""
+        p = drive + self.recurrent_products(s_prev)
+        log_slope, norm = self.activation.log_slope(self.normalised(p)), self.norm_jacobian(p)
+        jacobian = DiagonalPlusRowScaled(None, self.row_scaled(np.exp(log_slope), norm=norm), s_prev)
+        if norm is not None:
+            log_slope = log_slope + np.log(norm.inverse_scale)
         return Linearisation(jacobian, Traces(log_slope, None, {}, underflows(log_slope)))
 
     def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
-        """γ σ₁(W), γ = sup φ′ (Pascanu, Mikolov and Bengio 2013)."""
-        return self.activation.max_slope * block_norms["u"]
+        """γ σ₁(W), γ = sup φ′ (Pascanu, Mikolov and Bengio 2013); divided by √ε under a layer norm."""
+        return self.activation.max_slope * self.normalised_norms(block_norms)["u"]

@@ -59,8 +59,7 @@ class LstmJacobian(StepJacobian):
 
     def _parts(self) -> tuple[RowScaledSum, RowScaledSum]:
         """The sum that feeds c (i, f, g) and the one that feeds h alone (o)."""
-        c, W = self.gates.coefficients, self.gates.weights
-        return RowScaledSum(c[..., :3, :], W[..., :3, :, :]), RowScaledSum(c[..., 3:, :], W[..., 3:, :, :])
+        return self.gates.gates(0, 3), self.gates.gates(3, 4)
 
     def _pull_gates(self, R_h: Array, R_c: Array) -> Array:
         """Cotangents of the four pre-activations, side by side; R_c already holds what h passed on to c."""
@@ -68,6 +67,8 @@ class LstmJacobian(StepJacobian):
         to_c = R_c[..., :, None, :] * c[..., None, :3, :]
         to_h = (R_h * c[..., 3, :][..., None, :])[..., :, None, :]
         both = np.concatenate([to_c, to_h], axis=-2)
+        if self.gates.norm is not None:
+            both = self.gates.norm.pull(both)
         return both.reshape(*both.shape[:-2], 4 * self.hidden_size)
 
     def pull(self, R: Array) -> Array:
@@ -83,12 +84,10 @@ class LstmJacobian(StepJacobian):
         return np.concatenate([out_h, R_c * self.forget[..., None, :]], axis=-1)
 
     def _push_gates(self, products: Array) -> tuple[Array, Array]:
-        """From V_g (..., 4H, r) to (Σ_{i,f,g} diag(c_g) V_g, diag(b) V_o)."""
+        """From V_g (..., 4H, r) to (Σ_{i,f,g} diag(c_g) N_g V_g, diag(b) N_o V_o)."""
         H = self.hidden_size
-        to_c, _ = self._parts()
-        return to_c.push_products(products[..., : 3 * H, :]), (
-            self.gates.coefficients[..., 3, :, None] * products[..., 3 * H :, :]
-        )
+        to_c, to_h = self._parts()
+        return to_c.push_products(products[..., : 3 * H, :]), to_h.push_products(products[..., 3 * H :, :])
 
     def push(self, Q: Array) -> Array:
         """J·Q."""

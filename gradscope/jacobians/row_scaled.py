@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gradscope.jacobians.base import Array, StepJacobian, WeightCotangent, shared_matmul, shared_matmul_left
+from gradscope.jacobians.layer_norm import NormJacobian
 
 #: Blocks thinner than this multiply gate by gate; thicker ones pay for forming Σ_g diag(c_g) W_g once.
 FORM_FROM = 24
@@ -14,7 +15,7 @@ FORM_FROM = 24
 
 @dataclass(frozen=True)
 class RowScaledSum:
-    """Σ_g diag(c_g) W_g as an operator between spaces of equal size H (never formed for thin blocks).
+    """Σ_g diag(c_g) N_g W_g as an operator between spaces of equal size H (never formed for thin blocks).
 
     Attributes
     ----------
@@ -23,10 +24,13 @@ class RowScaledSum:
     weights : ndarray, shape (G, H, H) or (..., G, H, H)
         The recurrent blocks. Three axes mean one set of weights shared by every leading axis; otherwise the first
         axis is time, of length 1 when the weights do not change from step to step.
+    norm : NormJacobian or None
+        N_g of a layer-normalised cell; None means I.
     """
 
     coefficients: Array
     weights: Array
+    norm: NormJacobian | None = field(default=None)
 
     def __getitem__(self, steps: int | slice) -> RowScaledSum:
         """Index time."""
@@ -36,7 +40,12 @@ class RowScaledSum:
                 weights = weights[steps]
             elif isinstance(steps, int):
                 weights = weights[0]
-        return RowScaledSum(self.coefficients[steps], weights)
+        return RowScaledSum(self.coefficients[steps], weights, None if self.norm is None else self.norm[steps])
+
+    def gates(self, first: int, last: int) -> RowScaledSum:
+        """The terms first … last − 1."""
+        norm = None if self.norm is None else self.norm.gates(first, last)
+        return RowScaledSum(self.coefficients[..., first:last, :], self.weights[..., first:last, :, :], norm)
 
     @property
     def n_gates(self) -> int:
@@ -51,32 +60,37 @@ class RowScaledSum:
 
     def form(self) -> Array:
         """The dense (..., H, H) block."""
+        W = self.weights if self.norm is None else self.norm.push(self.weights)
         if self.n_gates == 1:
-            return np.asarray(self.coefficients[..., 0, :, None] * self.weights[..., 0, :, :])
-        return np.asarray(np.einsum("...gi,...gij->...ij", self.coefficients, self.weights))
+            return np.asarray(self.coefficients[..., 0, :, None] * W[..., 0, :, :])
+        return np.asarray(np.einsum("...gi,...gij->...ij", self.coefficients, W))
 
     def pull_coefficients(self, R: Array) -> Array:
-        """[R·diag(c_1), …, R·diag(c_G)] side by side, shape (..., r, G·H)."""
+        """[R·diag(c_1) N_1, …, R·diag(c_G) N_G] side by side, shape (..., r, G·H)."""
         scaled = R[..., :, None, :] * self.coefficients[..., None, :, :]
+        if self.norm is not None:
+            scaled = self.norm.pull(scaled)
         return scaled.reshape(*scaled.shape[:-2], self.n_gates * scaled.shape[-1])
 
     def pull(self, R: Array) -> Array:
         """R·Σ_g diag(c_g) W_g for R of shape (..., r, H)."""
-        if self.n_gates == 1:
+        if self.n_gates == 1 and self.norm is None:
             return shared_matmul(R * self.coefficients[..., 0, None, :], self.weights[..., 0, :, :])
         if R.shape[-2] >= FORM_FROM:
             return np.asarray(R @ self.form())
         return shared_matmul(self.pull_coefficients(R), self.stacked)
 
     def push_products(self, products: Array) -> Array:
-        """Σ_g diag(c_g) V_g for V of shape (..., G·H, r)."""
+        """Σ_g diag(c_g) N_g V_g for V of shape (..., G·H, r)."""
         H = self.coefficients.shape[-1]
         products = products.reshape(*products.shape[:-2], self.n_gates, H, products.shape[-1])
+        if self.norm is not None:
+            products = self.norm.push(products)
         return np.asarray((self.coefficients[..., None] * products).sum(axis=-3))
 
     def push(self, Q: Array) -> Array:
         """Σ_g diag(c_g) W_g·Q for Q of shape (..., H, r)."""
-        if self.n_gates == 1:
+        if self.n_gates == 1 and self.norm is None:
             return np.asarray(self.coefficients[..., 0, :, None] * shared_matmul_left(self.weights[..., 0, :, :], Q))
         if Q.shape[-1] >= FORM_FROM:
             return np.asarray(self.form() @ Q)
@@ -142,7 +156,7 @@ class DiagonalPlusRowScaled(StepJacobian):
     def _drive(self) -> RowScaledSum:
         if self.drive_coefficients is None:
             return self.recurrent
-        return RowScaledSum(self.drive_coefficients, self.recurrent.weights)
+        return RowScaledSum(self.drive_coefficients, self.recurrent.weights, self.recurrent.norm)
 
     def pull_drive(self, R: Array) -> Array:
         """R·∂h_t/∂drive_t."""

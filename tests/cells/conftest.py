@@ -10,6 +10,8 @@ from gradscope.cells.activations import find_activation
 VARIANTS = [
     *((name, {}) for name in CELLS),
     ("gru", {"reset": "before"}),
+    *((name, {"norm": "layer"}) for name, cell in CELLS.items() if cell.supports_norm),
+    ("gru", {"reset": "before", "norm": "layer"}),
 ]
 
 

@@ -15,7 +15,16 @@ def sigma(a):
     return 1 / (1 + mp.exp(-a))
 
 
-def gates(cell, h, x, bias_hh=None):
+def normalise(cell, p):
+    """(p − mean)/√(var + 1e−5) over the units of one gate; the 1e−5 is the double that the code holds."""
+    if cell.norm == "none":
+        return p
+    mean = sum(p) / len(p)
+    s = mp.sqrt(sum((v - mean) ** 2 for v in p) / len(p) + mp.mpf(1e-5))
+    return [(v - mean) / s for v in p]
+
+
+def gates(cell, h, x):
     """Lists of pre-activations, W h + U x + b, gate by gate."""
     U, W, b = cell.weight_ih.tolist(), cell.weight_hh.tolist(), cell.bias.tolist()
     H = cell.hidden_size
@@ -25,7 +34,8 @@ def gates(cell, h, x, bias_hh=None):
         + mp.mpf(b[i])
         for i in range(len(b))
     ]
-    return [rows[g * H : (g + 1) * H] for g in range(len(rows) // H)]
+    blocks = [rows[g * H : (g + 1) * H] for g in range(len(rows) // H)]
+    return blocks if cell.name == "gru" else [normalise(cell, p) for p in blocks]
 
 
 def step(cell, s, x):
@@ -45,19 +55,19 @@ def step(cell, s, x):
         a_i, a_f, a_g, a_o = gates(cell, h, x)
         c = [sigma(f) * v + sigma(i) * mp.tanh(g) for v, i, f, g in zip(s[H:], a_i, a_f, a_g, strict=True)]
         return [sigma(o) * mp.tanh(v) for o, v in zip(a_o, c, strict=True)] + c
-    a_r, a_z, a_n = gates(cell, h, x)
+    p_r, p_z, p_n = gates(cell, h, x)
     W_n = cell.weight_hh[2 * H :].tolist()
-    r = [sigma(a) for a in a_r]
+    r = [sigma(a) for a in normalise(cell, p_r)]
     masked = [a * b for a, b in zip(r, h, strict=True)]
-    new = []
     for i in range(H):
         product = sum(mp.mpf(w) * v for w, v in zip(W_n[i], h, strict=True))
         if cell.reset == "before":
-            a = a_n[i] - product + sum(mp.mpf(w) * v for w, v in zip(W_n[i], masked, strict=True))
+            p_n[i] += sum(mp.mpf(w) * v for w, v in zip(W_n[i], masked, strict=True)) - product
         else:
-            a = a_n[i] - product + r[i] * (product + mp.mpf(float(cell.bias_recurrent[i])))
-        new.append((1 - sigma(a_z[i])) * mp.tanh(a) + sigma(a_z[i]) * h[i])
-    return new
+            p_n[i] += r[i] * (product + mp.mpf(float(cell.bias_recurrent[i]))) - product
+    z = [sigma(a) for a in normalise(cell, p_z)]
+    n = [mp.tanh(a) for a in normalise(cell, p_n)]
+    return [(1 - z[i]) * n[i] + z[i] * h[i] for i in range(H)]
 
 
 def jacobian(cell, s, x):
@@ -106,9 +116,10 @@ def check(cell, s0, xs):
 
 def test_every_lag(variant, build_cell):
     name, extra = variant
-    cell = build_cell(name, hidden=3, gain=1.2, **extra)
-    rng = np.random.default_rng(1)
-    check(cell, rng.normal(size=cell.state_size) / 2, rng.normal(size=(STEPS, 2)))
+    for hidden in (2, 3):
+        cell = build_cell(name, hidden=hidden, gain=1.2, **extra)
+        rng = np.random.default_rng(1)
+        check(cell, rng.normal(size=cell.state_size) / 2, rng.normal(size=(STEPS, 2)))
 
 
 def test_saturated_units_keep_their_slopes(variant, build_cell):
@@ -132,6 +143,8 @@ def test_one_unit_at_twenty(build_cell):
 
 def test_a_slope_that_float64_cannot_hold_is_flagged(variant, build_cell):
     name, extra = variant
+    if "norm" in extra:
+        pytest.skip("normalised pre-activations do not reach 800")
     cell = build_cell(name, **extra)
     drive = np.full((1, cell.n_gates * 3), 800.0)
     assert cell.linearise(np.zeros((1, cell.state_size)), drive).traces.underflow.all()

@@ -14,6 +14,13 @@ from gradscope.errors import ShapeError, UsageError
 
 #: The complex step and the analytic form both round about n·G times.
 EXACT = 1e-13
+#: With a layer norm the complex step itself cancels: of two units' derivative only ε/var ≥ 1e−6 is left of terms of
+#: size 1. test_fifty_digits.py is the finer judge there.
+CANCELLED = 1e-10
+
+
+def allowed_for(extra):
+    return CANCELLED if "norm" in extra else EXACT
 
 
 def close(found, truth, allowed=EXACT):
@@ -29,11 +36,12 @@ def test_state_and_drive_jacobians_are_the_derivatives_of_step(variant, activati
         cell = build_cell(name, hidden=hidden, activation=activation, **extra)
         s, drive = rng.normal(size=(4, cell.state_size)), 2 * rng.normal(size=(4, cell.n_gates * hidden))
         jacobian = cell.linearise(s, drive).jacobian
-        close(jacobian.dense(), derivative(lambda v, c=cell, d=drive: c.step(v, d), s))
+        close(jacobian.dense(), derivative(lambda v, c=cell, d=drive: c.step(v, d), s), allowed_for(extra))
         by_drive = derivative(lambda v, c=cell, at=s: c.step(at, v), drive)
         eye = np.broadcast_to(np.eye(jacobian.drive_size), (4, jacobian.drive_size, jacobian.drive_size))
-        close(jacobian.push_drive(eye), by_drive)
-        close(jacobian.pull_drive(np.broadcast_to(np.eye(cell.state_size), (4, *[cell.state_size] * 2))), by_drive)
+        close(jacobian.push_drive(eye), by_drive, allowed_for(extra))
+        rows = np.broadcast_to(np.eye(cell.state_size), (4, cell.state_size, cell.state_size))
+        close(jacobian.pull_drive(rows), by_drive, allowed_for(extra))
 
 
 def test_the_oracle_sees_a_planted_error(build_cell, derivative):
@@ -56,7 +64,9 @@ def test_weight_cotangents_are_the_derivative_by_the_recurrent_weights(variant, 
         moved[index] += 1e-30j
         truth[index] = (g * replace(cell, weight_hh=moved).step(s, drive)).sum().imag / 1e-30
     (blocks,) = cell.linearise(s, drive).jacobian.weight_cotangents(g)
-    close(np.concatenate([rows[0, :, None] * columns[0, None, :] for rows, columns in blocks]), truth)
+    close(
+        np.concatenate([rows[0, :, None] * columns[0, None, :] for rows, columns in blocks]), truth, allowed_for(extra)
+    )
 
 
 @given(hidden=st.integers(1, 8), wide=st.integers(1, 30), seed=st.integers(0, 99), steps=st.integers(1, 3))
@@ -137,6 +147,11 @@ def test_hard_gates_have_their_slopes_on_both_sides_of_the_kinks(build_cell):
 def test_questions_that_are_wrong(build_cell):
     with pytest.raises(UsageError, match="reset is 'after' or 'before', not 'never'"):
         build_cell("gru", reset="never")
+    for name in ("skip", "forget-gate", "input-gate"):
+        with pytest.raises(UsageError, match=f"norm=layer is not defined for '{name}': it works in rnn, lstm and gru"):
+            build_cell(name, norm="layer")
+    with pytest.raises(UsageError, match="norm is 'none' or 'layer', not 'batch'"):
+        build_cell("rnn", norm="batch")
     with pytest.raises(ShapeError, match="the gru reads inputs of width 2, these have 5"):
         build_cell("gru").drive(np.zeros((1, 5)))
     with pytest.raises(UsageError, match="Did you mean 'tanh'"):

@@ -1,0 +1,43 @@
+"""Layer normalisation of pre-activations: per sample, per step and per gate block, without gain or shift.
+
+The variant, by name: *joint pre-activation layer norm*. For each gate, p = W h_{t−1} + U x_t + b is brought to mean 0
+and variance 1 over the layer's H units (Ba, Kiros and Hinton 2016, eq. 4, with gain 1 and bias 0); nothing else is
+normalised (not c_t of an lstm). In a gru whose reset comes after the product, the candidate's p holds r⊙(W_n h + b_hn).
+A bias that is the same for all units of a gate is therefore taken out again: ``forget_bias`` does nothing here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradscope.jacobians.base import Array
+from gradscope.jacobians.layer_norm import NormJacobian
+
+#: ε under the root, PyTorch's default.
+EPSILON = 1e-5
+
+
+def layer_normalise(p: Array) -> tuple[Array, Array]:
+    """(p − mean p)/s and 1/s, s = √(var p + ε) over the last axis; analytic, so complex p is allowed.
+
+    >>> layer_normalise(np.array([[1.0, 3.0]]))[0].round(4)
+    array([[-1.,  1.]])
+    """
+    centred = p - p.mean(axis=-1, keepdims=True)
+    inverse_scale = 1.0 / np.sqrt((centred * centred).mean(axis=-1) + p.dtype.type(EPSILON))
+    return centred * inverse_scale[..., None], inverse_scale
+
+
+def normalise_blocks(p: Array, hidden_size: int) -> Array:
+    """Normalise each gate's block of p (..., G·H)."""
+    value, _ = layer_normalise(p.reshape(*p.shape[:-1], p.shape[-1] // hidden_size, hidden_size))
+    return value.reshape(p.shape)
+
+
+def norm_jacobian(p: Array, hidden_size: int) -> NormJacobian:
+    """∂â/∂p of every block of p (..., G·H)."""
+    blocks = np.asarray(p, dtype=np.float64).reshape(*p.shape[:-1], p.shape[-1] // hidden_size, hidden_size)
+    value, inverse_scale = layer_normalise(blocks)
+    length = np.sqrt(np.square(value).sum(axis=-1, keepdims=True))
+    direction = np.divide(value, length, out=np.zeros_like(value), where=length > 0)
+    return NormJacobian(direction, EPSILON * inverse_scale**2, inverse_scale)
