@@ -12,7 +12,7 @@ from typing import IO
 
 from gradscope.errors import InputError
 from gradscope.jacobians.base import Array
-from gradscope.sources.file_bytes import FORMATS, HDF5_MAGIC, check_start, opened, sha256_of
+from gradscope.sources.file_bytes import FORMATS, HDF5_MAGIC, check_start, looks_like, opened, sha256_of
 from gradscope.sources.file_keys import FileKeys
 from gradscope.sources.hdf5 import Hdf5File
 from gradscope.sources.keras_file import KerasWeights, keras_weights, keras_zip_stream
@@ -21,6 +21,7 @@ from gradscope.sources.matrices import Matrices, read_matrices
 from gradscope.sources.module_selection import select_layers
 from gradscope.sources.naming import group_recurrent
 from gradscope.sources.npz import npz_tensors
+from gradscope.sources.onnx_file import onnx_weights
 from gradscope.sources.safetensors import safetensors_tensors
 from gradscope.sources.stored_tensor import FLOAT_DTYPES, StoredTensor
 from gradscope.sources.torch_file import legacy_torch_tensors, zip_torch_tensors
@@ -170,7 +171,26 @@ def _weights_from_keras(found: KerasWeights, *, file: str) -> WeightFile:
     )
 
 
+def _read_onnx(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
+    start = stream.read(64)
+    stream.seek(0)
+    if looks_like(start):  # ONNX has no magic of its own
+        raise InputError(f"{file}: should be an ONNX model, but it is not{looks_like(start)}; check the suffix")
+    found = onnx_weights(stream.read(n_bytes), file=file, keys=keys)
+    return WeightFile(
+        name=file,
+        format="onnx",
+        sha256="",
+        layers=tuple(found.layers),
+        other_arrays=keep_small(found.others),
+        skipped=tuple(tensor.name for tensor in found.others),
+        questions=found.questions,
+        chains=found.chains,
+    )
+
+
 _READERS: dict[str, Reader] = {
+    ".onnx": _read_onnx,
     ".h5": _read_hdf5,
     ".hdf5": _read_hdf5,
     ".keras": _read_keras,
