@@ -33,6 +33,12 @@ test: $(VENV)/.dev-ready  ## set up and pass the tests
 test-torch: $(VENV)/.torch-ready  ## the tests that hold gradscope against torch
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -m torch tests
 
+docs-check: $(VENV)/.dev-ready  ## docs/commands.md is what --help says
+	$(BIN)/python docs/make_reference.py --check
+
+docs: $(VENV)/.dev-ready  ## write docs/commands.md from --help
+	$(BIN)/python docs/make_reference.py
+
 lint: $(VENV)/.dev-ready  ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

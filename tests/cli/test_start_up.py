@@ -35,7 +35,7 @@ def test_a_gradients_table_imports_no_optional_library() -> None:
         "import sys, io, contextlib\n"
         "from gradscope.cli import run\n"
         "with contextlib.redirect_stdout(io.StringIO()):\n"
-        "    code = run(['gradients', 'rnn:hidden=4', '-T', '5'])\n"
+        "    code = run(['gradients', 'rnn:hidden=4,gain=2', '-T', '5'])\n"
         "absent = ('scipy.stats', 'scipy.optimize', 'h5py', 'onnx', 'matplotlib', 'torch', 'distributed')\n"
         "print(code, [m for m in absent if m in sys.modules])\n"
     )
