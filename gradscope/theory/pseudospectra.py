@@ -198,7 +198,7 @@ def _boundary_radius(T: Array, theta: float, epsilon: float, radius: float) -> f
     guess: Array | None = None
     for _ in range(30):
         sigma, u, guess = smallest_singular_triplet(T, complex(radius * direction), guess)
-        if abs(sigma - epsilon) <= 1e-12 * epsilon:
+        if abs(sigma - epsilon) <= max(1e-12 * epsilon, 8 * EPS * radius):
             return radius
         slope = float((direction * np.vdot(u, guess)).real)
         if slope <= 0:

@@ -85,7 +85,8 @@ def scaled_norm(W: Array, *, max_condition: float = 1e8, max_steps: int | None =
     best = _descend(A, best, half, steps)
     scales = np.exp(best)
     # Allowance: two roundings per entry, ‖ΔB‖ ≤ 2eps√n‖B‖, and the SVD's own n·eps, twice over.
-    sigma = float(np.linalg.svd(scales[:, None] * A / scales, compute_uv=False)[0]) * (1 + (n + 4 * np.sqrt(n)) * EPS)
+    sigma = float(np.linalg.svd(scales[:, None] * A / scales, compute_uv=False)[0])
+    sigma *= 1 + (n + 4 * n**0.5) * EPS
     value = sigma * 2.0 ** (exponent // 2) * 2.0 ** (exponent - exponent // 2)
     return ScaledNorm(value, scales, float(np.log10(scales.max() / scales.min()) * (1 + 4 * EPS)))
 
