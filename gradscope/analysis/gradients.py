@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from gradscope.analysis.cases import Case, cases_of
 from gradscope.analysis.losses import direct_terms, make_loss
 from gradscope.analysis.request import GradientsRequest
+from gradscope.analysis.slopes import gather_slopes
 from gradscope.analysis.theory_columns import TheoryColumns, theory_columns
 from gradscope.analysis.verdict import describe_course, underflowed_lags
 from gradscope.errors import UsageError
@@ -21,9 +21,6 @@ from gradscope.numerics.propagate import LagNorms, measure_norms, step_norms
 from gradscope.records import Result
 from gradscope.sources.build import Source
 from gradscope.theory.closed_forms import sums_by_lag
-
-#: A norm counts as above its estimate, or its bound, only beyond this (relative, 1e-10 is what norms are exact to).
-SAME = 1e-9
 
 
 def measure_gradients(source: Source, request: GradientsRequest) -> list[Result]:
@@ -60,8 +57,10 @@ def _result(case: Case, request: GradientsRequest) -> Result:
         )
     block = log10_block_bound(case.tape, log10_steps, anchor=_anchor(request))
     measured = Measured(norms, log10_steps, path, gradients, block)
-    theory = theory_columns(case, request, log10_steps)
-    measured.underflow = underflowed_lags(case, request.anchor, norms, log10_steps)
+    trajectory = case.trajectory
+    gathered = [] if trajectory is None else gather_slopes(trajectory, _anchor(request))
+    theory = theory_columns(case, request, gathered)
+    measured.underflow = underflowed_lags(case, _anchor(request), norms, log10_steps, gathered)
     columns = _columns(case, request, measured, theory)
     warnings = [*case.warnings, *theory.warnings]
     summary, more = describe_course(columns, request, theory, case.tape.n_steps)
@@ -125,7 +124,7 @@ def _mean(values: Array) -> Array:
 
 
 def _nan_mean(values: Array) -> Array:
-    """Mean over the batch; one sample whose gradient is exactly zero (NaN) has a log of −∞ and makes the mean null."""
+    """Mean over the batch; one sample whose gradient is exactly zero (NaN) makes the mean null."""
     return _mean(values)
 
 
@@ -156,8 +155,3 @@ def _kept_lags(request: GradientsRequest, n_steps: int) -> Array | None:
     if not kept:
         raise UsageError(f"--lags {request.lags_text} keeps none of the lags 0 … {n_steps}: choose lags up to T.")
     return np.array(kept)
-
-
-def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as a plain dictionary."""
-    return dict(settings)

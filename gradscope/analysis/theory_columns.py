@@ -10,11 +10,12 @@ import numpy as np
 
 from gradscope.analysis.cases import Case
 from gradscope.analysis.request import GradientsRequest
-from gradscope.cells.base import Cell, Traces
+from gradscope.analysis.slopes import LayerSlopes
+from gradscope.cells.base import Cell
 from gradscope.jacobians.base import Array
 from gradscope.linalg import power_norms
 from gradscope.theory.bounds import Bound, block_norms, product_bounds, stepwise_bound, tightest
-from gradscope.theory.closed_forms import article_estimate, direct_path, eigen_estimate, mean_slopes
+from gradscope.theory.closed_forms import article_estimate, eigen_estimate
 from gradscope.theory.powers import nilpotency_by_pattern
 
 
@@ -32,16 +33,15 @@ class TheoryColumns:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def theory_columns(case: Case, request: GradientsRequest, log10_steps: Array) -> TheoryColumns:
-    """Closed form, eigenvalue rate and input-independent bound of a case."""
+def theory_columns(case: Case, request: GradientsRequest, gathered: list[LayerSlopes]) -> TheoryColumns:
+    """Closed form, eigenvalue rate and input-independent bound of a case, from its weights and gathered slopes."""
     T = case.tape.n_steps
     nothing = np.full(T + 1, np.nan)
-    trajectory = case.trajectory
-    if case.network is None or trajectory is None:
+    if case.network is None:
         return TheoryColumns("none: only Jacobians are known", nothing, nothing, nothing, None)
     layers = [
-        _layer_columns(cell, traces, request, T, case.initial_bound)
-        for cell, traces in zip(case.network.layers, trajectory.traces(), strict=True)
+        _layer_columns(cell, slopes, request, T, case.initial_bound)
+        for cell, slopes in zip(case.network.layers, gathered, strict=True)
     ]
     if len(layers) == 1:
         return layers[0]
@@ -56,22 +56,23 @@ def _batch_mean(values: Array) -> Array:
 
 
 def _layer_columns(
-    cell: Cell, traces: Traces, request: GradientsRequest, T: int, initial_bound: float
+    cell: Cell, slopes: LayerSlopes, request: GradientsRequest, T: int, initial_bound: float
 ) -> TheoryColumns:
     anchor: Any = request.anchor
     nothing = np.full(T + 1, np.nan)
     stepwise = stepwise_bound(cell, T, initial_bound, anchor)
     bounds = [Bound(cell.bound_formula, stepwise)] if np.isfinite(stepwise).all() else []
-    if traces.log_direct is not None:
-        estimate = _batch_mean(direct_path(traces.log_direct, anchor))
+    if slopes.direct is not None:
+        estimate = _batch_mean(slopes.direct)
         bound, name = tightest(bounds) if bounds else (nothing, None)
         return TheoryColumns(cell.closed_form, estimate, nothing, bound, name)
     W = np.asarray(cell.recurrent_blocks()[cell.gates[-1]], dtype=np.float64)
     powers = power_norms(W, T)
-    slopes = mean_slopes(traces.log_slope)
-    estimate = _batch_mean(article_estimate(slopes, np.where(powers.zero, -np.inf, powers.log10_norm), anchor))
+    estimate = _batch_mean(
+        article_estimate(slopes.log10_mean, np.where(powers.zero, -np.inf, powers.log10_norm), anchor)
+    )
     radius = float(np.max(np.abs(np.linalg.eigvals(W)))) if nilpotency_by_pattern(W) is None else 0.0
-    eigen = _batch_mean(eigen_estimate(slopes, float(np.log10(radius)), anchor)) if radius > 0 else nothing
+    eigen = _batch_mean(eigen_estimate(slopes.log10_mean, float(np.log10(radius)), anchor)) if radius > 0 else nothing
     certificate = None
     if cell.is_slope_times_weight:
         sharper, certificate = product_bounds(

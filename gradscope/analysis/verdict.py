@@ -9,6 +9,7 @@ import numpy as np
 
 from gradscope.analysis.cases import Case
 from gradscope.analysis.request import GradientsRequest
+from gradscope.analysis.slopes import Anchor, LayerSlopes
 from gradscope.analysis.theory_columns import TheoryColumns
 from gradscope.jacobians.base import Array
 from gradscope.log_domain import LN10, LN_TINY
@@ -117,7 +118,9 @@ def _warnings(summary: Mapping[str, Any], status: Array, request: GradientsReque
     return out
 
 
-def underflowed_lags(case: Case, anchor: str, norms: LagNorms, log10_steps: Array) -> Array:
+def underflowed_lags(
+    case: Case, anchor: Anchor, norms: LagNorms, log10_steps: Array, gathered: list[LayerSlopes]
+) -> Array:
     """Lags at which a factor below float64's range could decide the product; shape (T + 1,) of bool.
 
     A slope or gate that underflowed at step j removed at most tiny·(1 + Σσ₁(W_g)) from J_j, hence at most
@@ -126,10 +129,9 @@ def underflowed_lags(case: Case, anchor: str, norms: LagNorms, log10_steps: Arra
     """
     T = case.tape.n_steps
     flags = np.zeros(T + 1, dtype=bool)
-    trajectory = case.trajectory
-    if trajectory is None or T == 0 or case.network is None:
+    if T == 0 or case.network is None:
         return flags
-    per_step = np.logical_or.reduce([traces.underflow for traces in trajectory.traces()])
+    per_step = np.logical_or.reduce([slopes.underflow for slopes in gathered])
     if not per_step.any():
         return flags
     weights = sum(
@@ -139,9 +141,9 @@ def underflowed_lags(case: Case, anchor: str, norms: LagNorms, log10_steps: Arra
     )
     lost = LN_TINY / LN10 + np.log10(1.0 + weights)
     sized = np.where(np.isfinite(log10_steps), log10_steps, 0.0)
-    path = sums_by_lag(sized, anchor)  # type: ignore[arg-type]
-    zeros = sums_by_lag((~np.isfinite(log10_steps)).astype(np.float64), anchor)  # type: ignore[arg-type]
-    touched = sums_by_lag(per_step.astype(np.float64), anchor) > 0  # type: ignore[arg-type]
+    path = sums_by_lag(sized, anchor)
+    zeros = sums_by_lag((~np.isfinite(log10_steps)).astype(np.float64), anchor)
+    touched = sums_by_lag(per_step.astype(np.float64), anchor) > 0
     # With one factor exactly zero the rest still bounds what was lost; with several the loss is smaller still.
     smallest = np.minimum.accumulate(
         np.concatenate([np.zeros((1, *sized.shape[1:])), sized[::-1] if anchor == "end" else sized]), axis=0

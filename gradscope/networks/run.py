@@ -8,7 +8,6 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from gradscope.cells.base import Traces
 from gradscope.errors import UntrustedNumbersError
 from gradscope.jacobians.base import Array, StepJacobian
 from gradscope.networks.base import Linearised, Network
@@ -94,6 +93,10 @@ class Trajectory:
     def segments(self, anchor: Anchor) -> Iterator[Segment]:
         """Every stretch once: from the end backward, or from the start forward."""
         spans = list(chunks(self.n_steps, self.spacing))
+        if not spans:
+            # No steps: one empty stretch still tells how many layers there are, and which have a direct path.
+            x, states = self.inputs.read(1, 0), self.checkpoints[:1]
+            yield Segment(1, 0, states, self.network.linearise(states, x))
         for first, _ in reversed(spans) if anchor == "end" else spans:
             yield self._segment_at(first)
 
@@ -132,16 +135,13 @@ class Trajectory:
         """J_t in full."""
         return self.jacobian(t).dense()
 
-    def traces(self) -> tuple[Traces, ...]:
-        """The traces of a run that is held in one stretch, bottom layer first."""
-        return self._segment_at(1).linearised.traces
-
 
 def step_bytes(network: Network, batch: int) -> int:
     """Bytes that one step costs while it is linearised: states, coefficients, drives and traces, in float64."""
     coefficients = sum(cell.hidden_size * (3 * cell.n_gates + 6) for cell in network.layers)
     networks = int(np.prod(network.weight_axes, dtype=np.int64))
-    return 8 * batch * networks * (coefficients + network.state_size + network.input_size)
+    vectors = 8 * batch * networks * (coefficients + network.state_size + network.input_size)
+    return vectors + network.step_weight_bytes
 
 
 def run_network(

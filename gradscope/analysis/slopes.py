@@ -1,0 +1,63 @@
+"""What theory reads of a trajectory, gathered stretch by stretch so that a long run never holds all its slopes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from gradscope.jacobians.base import Array
+from gradscope.log_domain import LN10
+from gradscope.networks.run import Trajectory
+from gradscope.theory.closed_forms import mean_slopes, sums_by_lag
+
+Anchor = Literal["end", "start"]
+
+
+@dataclass
+class LayerSlopes:
+    """One layer's slopes and direct path.
+
+    Attributes
+    ----------
+    log10_mean : ndarray, shape (T, *batch)
+        log10 of the mean candidate slope at each step.
+    direct : ndarray, shape (T + 1, *batch), or None
+        log10 ‖Π diag(f)‖₂ over the k steps of each lag; None where the cell has no direct path.
+    underflow : ndarray of bool, shape (T, *batch)
+        Steps at which a factor fell below float64.
+    """
+
+    log10_mean: Array
+    direct: Array | None
+    underflow: Array
+
+
+def gather_slopes(trajectory: Trajectory, anchor: Anchor) -> list[LayerSlopes]:
+    """One pass over the trajectory, from its anchor; bottom layer first."""
+    T, batch = trajectory.n_steps, trajectory.batch_shape
+    layers: list[LayerSlopes] = []
+    carried: list[Array] = []
+    for segment in trajectory.segments(anchor):
+        for index, traces in enumerate(segment.linearised.traces):
+            if index == len(layers):
+                direct = None if traces.log_direct is None else np.zeros((T + 1, *batch))
+                layers.append(LayerSlopes(np.empty((T, *batch)), direct, np.zeros((T, *batch), dtype=bool)))
+                carried.append(np.zeros(()))
+            layer = layers[index]
+            span = slice(segment.first - 1, segment.last)
+            layer.log10_mean[span] = mean_slopes(traces.log_slope)
+            layer.underflow[span] = traces.underflow
+            if layer.direct is None or traces.log_direct is None:
+                continue
+            # The sum over units' logs goes on where the neighbouring stretch left off.
+            sums = sums_by_lag(traces.log_direct, anchor) + carried[index]
+            carried[index] = sums[-1]
+            lags = (
+                slice(T - segment.last, T - segment.first + 2)
+                if anchor == "end"
+                else slice(segment.first - 1, segment.last + 1)
+            )
+            layer.direct[lags] = sums.max(axis=-1) / LN10
+    return layers
