@@ -60,6 +60,10 @@ class Network(Protocol):
     def weight_axes(self) -> tuple[int, ...]:
         """Leading axes of the weights: () for one network, (N,) for N side by side."""
 
+    @property
+    def step_weight_bytes(self) -> int:
+        """Bytes of weights that each linearised step holds for itself; 0 when all steps share theirs."""
+
     def input_matrix(self, first: int, last: int) -> Array:
         """∂drive_t/∂x_t (U), shape (..., drive_size, I), for :meth:`StepJacobian.pull_drive`."""
 

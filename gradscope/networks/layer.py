@@ -57,6 +57,11 @@ class Layer:
         """Leading axes of the weights."""
         return tuple(self.cell.weight_hh.shape[:-2])
 
+    @property
+    def step_weight_bytes(self) -> int:
+        """0: every step has the same weights."""
+        return 0
+
     def input_matrix(self, first: int, last: int) -> Array:
         """U, the same at every step."""
         return self.cell.weight_ih

@@ -90,6 +90,11 @@ class Stack:
         """Leading axes of the weights."""
         return tuple(self.cells[0].weight_hh.shape[:-2])
 
+    @property
+    def step_weight_bytes(self) -> int:
+        """0: every step has the same weights."""
+        return 0
+
     def input_matrix(self, first: int, last: int) -> Array:
         """U of the bottom layer."""
         return self.cells[0].weight_ih
