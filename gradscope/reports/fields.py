@@ -10,18 +10,21 @@ LISTS = frozenset({"eigenvalues", "log10_dloss_dweight_layers", "gates", "parame
 
 GRADIENTS_ROWS = (
     "lag", "log10_norm", "log10_norm_std", "log10_norm_h", "stable_rank", "rank", "log10_theory", "log10_eigen",
-    "log10_bound", "log10_path_bound", "log10_dloss_dstate", "log10_dloss_dweight", "log10_dloss_dweight_layers",
-    "phase", "status",
+    "log10_bound", "log10_path_bound", "log10_block_bound", "log10_dloss_dstate", "log10_dloss_dweight",
+    "log10_dloss_dweight_layers", "phase", "status",
 )  # fmt: skip
 GRADIENTS_SUMMARY = (
     "verdict", "log10_rate", "log10_rate_low", "log10_rate_high", "horizon", "horizon_censored", "peak_lag",
-    "log10_peak", "bound_violations", "theory_violations", "theory", "bound", "epsilon",
+    "log10_peak", "bound_violations", "theory_violations", "theory", "bound", "epsilon", "certificate",
+    "vanishes_for_every_input",
 )  # fmt: skip
 SPECTRUM_ROWS = (
     "param", "gate", "n", "spectral_radius", "spectral_norm", "log10_condition", "diagonalizable",
     "reconstruction_error", "henrici", "numerical_radius", "numerical_abscissa", "kreiss", "peak_power",
-    "log10_peak_power_norm", "eigenvalues",
+    "log10_peak_power_norm", "eigenvalues", "spectral_radius_low", "spectral_radius_high", "max_eigenvalue_condition",
+    "ill_conditioned",
 )  # fmt: skip
+SPECTRUM_SUMMARY = ("max_spectral_radius", "max_spectral_norm", "blocks")
 LYAPUNOV_ROWS = ("index", "exponent", "low", "high", "status")
 LYAPUNOV_SUMMARY = (
     "max", "sum", "mean_log_det", "kaplan_yorke_dimension", "entropy_rate", "converged", "steps",
@@ -51,11 +54,19 @@ ROWS: dict[str, tuple[str, ...]] = {
     "claims": CLAIMS_ROWS,
     "diff": DIFF_ROWS,
     # A sweep's rows are the varied keys, then the summary fields of whatever was measured.
-    "sweep": (*SOURCE_KEYS, *GRADIENTS_SUMMARY, *SPECTRUM_ROWS, *LYAPUNOV_SUMMARY, "status", "error"),
+    "sweep": (
+        *SOURCE_KEYS,
+        *GRADIENTS_SUMMARY,
+        *SPECTRUM_ROWS,
+        *SPECTRUM_SUMMARY,
+        *LYAPUNOV_SUMMARY,
+        "status",
+        "error",
+    ),
 }
 SUMMARY: dict[str, tuple[str, ...]] = {
     "gradients": GRADIENTS_SUMMARY,
-    "spectrum": (),
+    "spectrum": SPECTRUM_SUMMARY,
     "lyapunov": LYAPUNOV_SUMMARY,
     "inspect": (),
     "claims": (),

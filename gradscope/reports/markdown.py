@@ -33,6 +33,8 @@ def render_document(document: Document, *, unicode: bool = True) -> str:
     """Render blocks as Markdown."""
     parts = [f"## {escape(document.title)}"]
     for section in document.sections:
+        if not any(isinstance(block, Sentence | Table) for block in section.blocks):
+            continue
         if section.heading:
             parts.append(f"### {escape(section.heading)}")
         for block in section.blocks:

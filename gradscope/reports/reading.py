@@ -91,7 +91,8 @@ def _round_numbers(mantissas: Sequence[float], last: int) -> list[int]:
 def shown_rows(result: Result, key: str = "lag") -> list[int]:
     """Indices of the rows a table shows: all that were asked for, or about fifteen plus the turning points."""
     n = result.n_rows
-    if result.settings.get("lags") is not None or n <= _SHOWN + 2 or key not in result.columns:
+    asked = result.settings.get("lags") is not None or result.settings.get("where")
+    if asked or n <= _SHOWN + 2 or key not in result.columns:
         return list(range(n))
     places = [int(place) for place in result.columns[key]]
     index = {place: i for i, place in enumerate(places)}

@@ -95,7 +95,8 @@ def render_document(document: Document, *, width: int | None, color: bool, unico
         legacy_windows=False,
         _environ={},  # every choice was made above: rich is not to look again
     )
-    for number, section in enumerate(document.sections):
+    written = [section for section in document.sections if any(isinstance(b, Sentence | Table) for b in section.blocks)]
+    for number, section in enumerate(written):
         if number:
             _line(console, "", unicode)
         _section(console, section, width, unicode)
@@ -123,7 +124,7 @@ def _section(console: Console, section: Section, width: int | None, unicode: boo
             style = _STYLES[block.tone]
             _line(console, block.text, unicode, f"bold {style}".strip() if block.role == "verdict" else style)
         elif isinstance(block, Table) and block.rows:
-            if index or section.heading:
+            if index or section.heading or section.subheading:
                 _line(console, "", unicode)
             _table(console, block, width, unicode)
 

@@ -13,6 +13,7 @@ VIEWS = ("gradients", "spectrum", "lyapunov", "inspect", "claims", "sweep", "dif
 
 def view(report: Report, *, verbose: bool = False) -> Document:
     """Say what ``report`` has to say; ``verbose`` adds every source's details where several stand side by side."""
-    name = report.verb if report.verb in VIEWS else "rows"
+    picked = any(result.settings.get(key) for result in report.results for key in ("columns", "sort"))
+    name = report.verb if report.verb in VIEWS and not picked else "rows"
     make: Callable[..., Document] = import_module(f"gradscope.reports.views.{name}").view
     return make(report, verbose=verbose)

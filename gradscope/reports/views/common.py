@@ -37,16 +37,32 @@ def reproduce(report: Report) -> str:
 
 def about_source(result: Result) -> str:
     """One line: what the source is and what was asked of it."""
-    source, settings = plain(result.source), plain(result.settings)
+    source = plain(result.source)
     apart = [key for key in ("cell", "layer", "direction") if source.get(key) not in (None, source.get("name"))]
     parts = [f"layer {source[key]}" if key == "layer" else str(source[key]) for key in apart]
     for key, name in (("inputs", "inputs"), ("hidden", "hidden"), ("layers", "layers"), ("state_size", "state")):
         if source.get(key) is not None and not (key == "layers" and source[key] == 1):
             parts.append(f"{name} {_short(source[key])}")
+    parts += _asked(result)
+    if source.get("sha256"):
+        parts.append(f"sha256 {str(source['sha256'])[:12]}")
+    return printable(", ".join(parts))
+
+
+def shared_settings(report: Report) -> str:
+    """What was asked, where it was the same for every source."""
+    asked = {", ".join(_asked(result)) for result in report.results}
+    return printable(asked.pop()) if len(asked) == 1 else ""
+
+
+def _asked(result: Result) -> list[str]:
+    settings = plain(result.settings)
+    parts = []
     if settings.get("steps") is not None:
         parts.append(f"T = {settings['steps']}")
     if settings.get("inputs") is not None:
-        parts.append(f"{_short(settings['inputs'])} input")
+        kind = _short(settings["inputs"])
+        parts.append("no input" if kind == "none" else f"{kind} input")
     for key in ("anchor", "transient", "wrt"):
         value = settings.get(key)
         if value not in (None, 0, "end", "state"):
@@ -55,9 +71,7 @@ def about_source(result: Result) -> str:
         parts.append(f"batch {settings['batch']}")
     if settings.get("dtype"):
         parts.append(str(settings["dtype"]))
-    if source.get("sha256"):
-        parts.append(f"sha256 {str(source['sha256'])[:12]}")
-    return printable(", ".join(parts))
+    return parts
 
 
 def _short(value: Any) -> str:

@@ -50,13 +50,24 @@ def verdict_sentence(result: Result) -> str:
         return "no verdict: there is no summary in this result"
     said = str(summary["verdict"])
     rate = number(summary.get("log10_rate"))
+    ended = ending(result)
     if rate is None:
-        said += ": no rate (it needs more lags with a nonzero norm)"
+        said += f": {ended or 'no rate (too few lags)'}"
     else:
         interval = interval_text(result)
         said += f": {rate_text(result)} decades per step"
         said += f" (95 % interval {interval})" if interval != "-" else " (too few lags for an interval)"
     return f"{said}; {reach(result)}"
+
+
+def ending(result: Result) -> str:
+    """Where the gradient stops being an ordinary number, in words; empty when it never does."""
+    status = result.columns.get("status", ())
+    words = {"zero": "exactly zero", "underflow": "below what float64 holds", "nonfinite": "not finite"}
+    for row, word in enumerate(status):
+        if str(word) in words:
+            return f"{words[str(word)]} from lag {int(result.columns['lag'][row])} on"
+    return ""
 
 
 def reach(result: Result) -> str:
@@ -88,8 +99,8 @@ def theory_sentence(result: Result) -> str:
         return "Theory: no closed form for this cell."
     over = int(number(result.summary.get("theory_violations")) or 0)
     if not over:
-        return f"Theory {name}: never exceeded at the {count(n, 'lag')} compared."
-    return f"Theory {name}: exceeded at {over} of {count(n, 'lag')} (marked >): it is an estimate, not a bound."
+        return f"Theory: {name}; never exceeded at the {count(n, 'lag')} compared."
+    return f"Theory: {name}; exceeded at {over} of {count(n, 'lag')} (marked >): it is an estimate, not a bound."
 
 
 def theory_cell(result: Result) -> str:
@@ -120,6 +131,9 @@ def bound_sentence(result: Result) -> Sentence:
     which = f" The input-independent one is {printable(str(won))}." if won else ""
     if not has(result, "log10_bound"):
         which = " No input-independent bound is known here; the path bound holds for this trajectory."
+    if result.summary.get("vanishes_for_every_input"):
+        norm = significant(number(result.summary.get("certificate")), 4, against=[1.0])
+        which += f" Certified: it vanishes for every input (scaled norm {norm} < 1)."
     return Sentence(f"Bounds hold at every lag.{which}")
 
 

@@ -9,7 +9,7 @@ from gradscope.records import Report, Result
 from gradscope.reports.document import Block, Column, Document, Section, Table
 from gradscope.reports.numbers import fixed, is_null, log_value, significant
 from gradscope.reports.reading import has, labels, number, picked, short_labels, shown_rows
-from gradscope.reports.views.common import about_source, document, verdict_tone, warnings_of
+from gradscope.reports.views.common import about_source, document, shared_settings, verdict_tone, warnings_of
 from gradscope.reports.views.gradient_figures import figures, overlay
 from gradscope.reports.views.gradient_words import (
     horizon_text,
@@ -27,10 +27,13 @@ _LOG_COLUMNS = (
     ("log10_eigen", "eigen", 3, "the same slopes with the spectral radius"),
     ("log10_bound", "bound", 1, "true for every input"),
     ("log10_path_bound", "path", 5, "sum of step norms along this trajectory"),
+    ("log10_block_bound", "blocks", 9, "norms of products of a few steps, along this trajectory"),
     ("log10_dloss_dstate", "loss", 2, "gradient of the loss at the state"),
     ("log10_dloss_dweight", "dL/dW", 8, "gradient of the loss at the copy of W_hh used there"),
 )
 _SOURCES_PER_TABLE = 3
+# A norm is known to 1e-9 relative, here in decades: the same allowance as behind summary.theory_violations.
+_TOLERANCE = 1e-9 / math.log(10.0)
 
 
 def view(report: Report, *, verbose: bool = False) -> Document:
@@ -78,7 +81,8 @@ def _side_by_side(report: Report, names: Sequence[str]) -> Section:
     tones = tuple(verdict_tone(result.summary.get("verdict")) for result in report.results)
     table = Table("Side by side (rates in decades per step)", columns, tuple(rows), tones)
     together = overlay(names, report.results)
-    return Section("", (table, *_compact_tables(report, names), *([together] if together else [])))
+    blocks: list[Block] = [table, *_compact_tables(report, names), *([together] if together else [])]
+    return Section("", tuple(blocks), shared_settings(report))
 
 
 def _compact_tables(report: Report, names: Sequence[str]) -> list[Block]:
@@ -116,7 +120,7 @@ def _measured_and_theory(result: Result, rows: Sequence[int]) -> list[tuple[str,
         statuses,
         strict=True,
     ):
-        over = not is_null(norm) and not is_null(theory) and norm > theory + 1e-9
+        over = not is_null(norm) and not is_null(theory) and norm > theory + _TOLERANCE
         # Both are kept on their side of the middle, so that a marked row also reads as measured > theory.
         middle = [(norm + theory) / 2] if over else []
         null = str(status) if status else log_value(None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gradscope.records import Report, Result
@@ -54,30 +54,48 @@ def _conclusion(result: Result, rows: list[dict[str, Any]]) -> list[Block]:
     said = result.summary.get("conclusion")
     if said:
         return [Sentence(printable(str(said)), "verdict")]
-    return [Sentence(_sentence(row), "verdict") for row in rows]
+    grouped: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        grouped.setdefault(_meaning(row, str(result.source.get("cell"))), []).append(row)
+    return [Sentence(f"{_sizes(members)}: {meaning}.", "verdict") for meaning, members in grouped.items()]
 
 
-def _sentence(row: Mapping[str, Any]) -> str:
+def _sizes(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Names of the blocks, and between what their radii and norms lie."""
+    parts = []
+    for name, word in (("spectral_radius", "radius"), ("spectral_norm", "norm")):
+        values = sorted(v for row in rows if (v := number(row.get(name))) is not None)
+        ends = [fixed(v, 4, against=[1.0]) for v in (values[:1] + values[-1:] if values else ())]
+        parts.append(f"{word} {' to '.join(dict.fromkeys(ends)) or NULL}")
+    return f"{', '.join(map(block_name, rows))}: {', '.join(parts)}"
+
+
+def _meaning(row: Mapping[str, Any], cell: str) -> str:
+    """What may be concluded about powers of the block, and no more than that."""
     radius, norm = number(row.get("spectral_radius")), number(row.get("spectral_norm"))
-    name = block_name(row)
     if radius is None or norm is None:
-        return f"{name}: no spectrum."
-    sizes = f"radius {fixed(radius, 4, against=[1.0])}, norm {fixed(norm, 4, against=[1.0])}"
+        return "no spectrum"
+    low, high = (number(row.get(f"spectral_radius_{end}")) for end in ("low", "high"))
+    if row.get("ill_conditioned") and low is not None and high is not None and low < 1 < high:
+        return "the eigenvalues are too ill-conditioned to say on which side of 1 the radius lies"
     if norm < 1:
-        return f"{name}: {sizes}: every power shrinks from the first step."
+        every = ", and with slopes of at most 1 the gradient vanishes for every input" if cell == "rnn" else ""
+        return f"every power shrinks from the first step{every}"
     if radius < 1:
         peak = number(row.get("log10_peak_power_norm"))
-        first = "may grow first" if peak is None else f"first peak at 10^{fixed(peak, 2, against=[0.0])}"
-        first += "" if row.get("peak_power") is None else f", k = {row['peak_power']}"
-        return f"{name}: {sizes}: the powers vanish in the end, but {first}."
+        if peak is None or peak <= 0:
+            return "the powers vanish in the end"
+        return f"the powers vanish in the end, but first peak at 10^{fixed(peak, 2)} (k = {row.get('peak_power')})"
     if radius > 1:
-        return f"{name}: {sizes}: the powers grow without end, as radius^k; an activation may still tame them."
-    return f"{name}: {sizes}: on the edge, neither vanishing nor exploding as a power."
+        return "the powers grow without end; the slopes decide whether the gradient does (measure it: gradients)"
+    return "on the edge: as powers neither vanishing nor exploding"
 
 
 def _properties(result: Result, rows: list[dict[str, Any]]) -> Table:
     columns = (Column("", "left"), *(Column(block_name(row)) for row in rows))
     known = {name for name, _, _ in _PROPERTIES} | {"param", "gate", "eigenvalues"}
+    if not any(row.get("ill_conditioned") for row in rows):
+        known |= {"spectral_radius_low", "spectral_radius_high"}  # they say nothing new then
     lines = [
         (title, *(_property(row.get(name), against) for row in rows))
         for name, title, against in _PROPERTIES

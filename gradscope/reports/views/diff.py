@@ -1,0 +1,86 @@
+"""A comparison for a pull request: what got worse first, then the rest, then how much stayed within noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradscope.records import Report, Result
+from gradscope.reports.document import Block, Column, Document, Section, Sentence, Table, Tone
+from gradscope.reports.numbers import count, fixed, printable, significant
+from gradscope.reports.reading import labels, number
+from gradscope.reports.views.common import cell, document, warnings_of
+
+_ROWS_SHOWN = 15
+_TONES: dict[str, Tone] = {"worse": "bad", "better": "good", "changed": "plain"}
+
+
+def view(report: Report, *, verbose: bool = False) -> Document:
+    """Verdict and tables of every source; all rows with ``verbose``."""
+    sections = []
+    for name, result in zip(labels(report), report.results, strict=True):
+        rows = list(result.rows())
+        summary = [row for row in rows if row["where"] == "summary"]
+        rest = [row for row in rows if row["where"] != "summary"]
+        shown = rest if verbose else rest[:_ROWS_SHOWN]
+        blocks: list[Block] = [_sentence(result)]
+        if summary:
+            blocks.append(_table("Summary", summary, where=False))
+        if shown:
+            blocks.append(_table(f"Rows, the largest change first ({len(shown)} of {len(rest)})", shown, where=True))
+        blocks += warnings_of(result)
+        sections.append(Section(name, tuple(blocks), _between(result)))
+    return document(report, "Difference", sections)
+
+
+def _between(result: Result) -> str:
+    said = []
+    for side in ("base", "new"):
+        source = result.source.get(side)
+        if source:
+            digest = f" (sha256 {str(source['sha256'])[:12]})" if source.get("sha256") else ""
+            said.append(f"{side} {source.get('name')}{digest}")
+    return printable(", ".join(said))
+
+
+def _sentence(result: Result) -> Sentence:
+    s: dict[str, int] = {key: int(number(value) or 0) for key, value in result.summary.items()}
+    worse, better, changed = s.get("worse", 0), s.get("better", 0), s.get("changed", 0)
+    if not (worse or better or changed):
+        said = "No change beyond noise" if s.get("same") else "Nothing to compare"
+        tone: Tone = "good" if s.get("same") else "mixed"
+    else:
+        said = f"{count(worse, 'number')} worse, {better} better, {changed} changed without a worse direction"
+        tone = "bad" if worse else "good" if better else "plain"
+    said += f"; {s.get('same', 0)} the same within noise."
+    missing = s.get("only_base", 0) + s.get("only_new", 0)
+    if missing:
+        said += f" {count(missing, 'row')} on one side only."
+    return Sentence(said, "verdict", tone)
+
+
+def _table(caption: str, rows: list[dict[str, Any]], *, where: bool) -> Table:
+    columns = [Column("where", "left")] if where else []
+    columns += [
+        Column("field", "left"),
+        Column("base"),
+        Column("new"),
+        Column("change"),
+        Column("noise", "right", 1, "95 % of the difference between two measurements of the same thing"),
+        Column("", "left"),
+    ]
+    cells = tuple((*((str(row["where"]),) if where else ()), *_cells(row)) for row in rows)
+    tones = tuple(_TONES.get(str(row["verdict"]), "plain") for row in rows)
+    return Table(caption, tuple(columns), cells, tones)
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    base, new = row["base"], row["new"]
+    # Both sides get the digits that keep them apart: a change never prints as no change.
+    middle = [] if row["change"] is None else [(base + new) / 2]
+    change = "-" if row["change"] is None else fixed(number(row["change"]), 3, against=[0.0], sign=True)
+    noise = "-" if row["noise"] is None else significant(row["noise"], 2)
+    return (str(row["field"]), _side(base, middle), _side(new, middle), change, noise, str(row["verdict"]))
+
+
+def _side(value: Any, middle: list[float]) -> str:
+    return significant(value, 5, against=middle) if isinstance(value, float) else cell(value)

@@ -1,0 +1,80 @@
+"""Which way is worse, for every number a report carries, and how large its noise is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from gradscope.reports.reading import number
+
+Direction = Literal["lower", "higher", "away from 0", "away from 1", "none"]
+
+# What is not named here has no worse direction: it only changes.
+_WORSE: dict[str, Direction] = {
+    "horizon": "lower",
+    "stable_rank": "lower",
+    "rank": "lower",
+    "log10_rate": "away from 0",
+    "log10_norm": "away from 0",
+    "log10_norm_h": "away from 0",
+    "log10_peak": "higher",
+    "bound_violations": "higher",
+    "spectral_radius": "away from 1",
+    "max_spectral_radius": "away from 1",
+    "log10_condition": "higher",
+    "henrici": "higher",
+    "kreiss": "higher",
+    "log10_peak_power_norm": "higher",
+    "max": "away from 0",
+}
+_GOOD_WORDS = {"verdict": "neutral"}
+_GOOD_FLAGS = frozenset({"converged", "agrees", "diagonalizable"})
+# Measured again, these differ without meaning anything.
+IGNORED = frozenset({"seconds", "epsilon", "reconstruction_error", "log10_rate_low", "log10_rate_high", "low", "high",
+                     "log10_norm_std", "spectral_radius_low", "spectral_radius_high", "horizon_censored"})  # fmt: skip
+# Two runs of the same thing agree to this: the norms' own accuracy.
+_ROUNDING = 1e-9
+
+
+def direction_of(name: str, base: Any, new: Any) -> str:
+    """Whether a change from ``base`` to ``new`` is ``worse``, ``better`` or just ``changed``."""
+    if isinstance(base, bool) or isinstance(new, bool):
+        return "changed" if name not in _GOOD_FLAGS else "better" if new else "worse"
+    if isinstance(base, str) or isinstance(new, str):
+        good = _GOOD_WORDS.get(name)
+        return "better" if good is not None and new == good else "worse" if good and base == good else "changed"
+    a, b = number(base), number(new)
+    if a is None or b is None:
+        return "changed"
+    way = _WORSE.get(name, "none")
+    if way == "none":
+        return "changed"
+    if way.startswith("away"):
+        centre = float(way[-1])
+        a, b = -abs(a - centre), -abs(b - centre)
+    elif way == "higher":
+        a, b = -a, -b
+    return "worse" if b < a else "better" if b > a else "changed"
+
+
+def noise_of(name: str, base: Mapping[str, Any], new: Mapping[str, Any], batches: tuple[int, int]) -> float:
+    """How far two measurements of one thing may differ: 95 % of the difference, from batch spread or intervals.
+
+    For ``log10_norm`` 1.96 √(s₁²/B₁ + s₂²/B₂) with the batch's standard deviations; for what has a 95 % interval
+    √(w₁² + w₂²) with the half widths; never less than rounding.
+    """
+    size = max(abs(number(base.get(name)) or 0.0), abs(number(new.get(name)) or 0.0), 1.0)
+    floor = _ROUNDING * size
+    if name == "log10_norm":
+        spreads = [number(side.get("log10_norm_std")) or 0.0 for side in (base, new)]
+        return max(floor, 1.96 * math.sqrt(sum(s * s / b for s, b in zip(spreads, batches, strict=True))))
+    ends = {"log10_rate": ("log10_rate_low", "log10_rate_high"), "exponent": ("low", "high")}.get(name)
+    if ends is None:
+        return floor
+    squares = 0.0
+    for side in (base, new):
+        low, high = number(side.get(ends[0])), number(side.get(ends[1]))
+        if low is not None and high is not None:
+            squares += ((high - low) / 2) ** 2
+    return max(floor, math.sqrt(squares))
