@@ -124,8 +124,6 @@ class Frame:
             self.observer(R, exponents)
         if annihilated.any():
             self._drop(annihilated)
-        elif not alive.all():
-            self.Q = np.where(alive[..., None, :], self.Q, 0.0)
         return gained, m
 
     def _settle(self) -> Array:
@@ -137,20 +135,20 @@ class Frame:
         diagonal = np.where(alive, np.diagonal(R, axis1=-2, axis2=-1), 1.0)
         if self.observer is not None:
             self.observer(R, np.zeros(alive.shape, dtype=np.int64))
-        self.Q = np.where(alive[..., None, :], Q, 0.0)
+        self.Q = Q
         gained = np.zeros(self.alive.shape)
         np.put_along_axis(gained, self.labels[..., : Q.shape[-1]], np.log(diagonal), axis=-1)
         return gained
 
     def _drop(self, annihilated: Array) -> None:
-        """Take annihilated directions out: the others go on as if they had never been there."""
+        """Move annihilated directions behind the others, which they cannot touch there; cut what no entry needs."""
         width = self.Q.shape[-1]
         alive = self.alive[..., :width] & ~annihilated
         order = np.argsort(~alive, axis=-1, kind="stable")
         alive = np.take_along_axis(alive, order, axis=-1)
         self.labels[..., :width] = np.take_along_axis(self.labels[..., :width], order, axis=-1)
         self.alive[..., :width] = alive
-        Q = np.take_along_axis(self.Q, order[..., None, :], axis=-1) * alive[..., None, :]
+        Q = np.take_along_axis(self.Q, order[..., None, :], axis=-1)
         self.Q = np.ascontiguousarray(Q[..., : int(alive.sum(axis=-1).max())])
 
 

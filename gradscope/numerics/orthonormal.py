@@ -19,11 +19,14 @@ from scipy.linalg import blas, lapack
 from gradscope.jacobians.base import Array
 
 EPS = float(np.finfo(np.float64).eps)
-# Below this many columns a Householder QR costs less than four calls into LAPACK from Python.
+# Below this many columns a Householder QR costs less than the calls into LAPACK from Python, of two passes and of one.
 CHOLESKY_FROM = 48
+ONE_PASS_FROM = 16
 # ‖Q₁ᵀQ₁ − I‖ up to which R₂ = I + upper(E) holds to E² < 1e-16, and up to which a second Cholesky is safe.
 FIRST_ORDER = 1e-8
 SECOND_PASS = 1e-2
+# Rows whose largest entries differ by less lose no more than two digits when left in place.
+LEVEL_ROWS = 1e-2
 # Smallest R_jj / largest, below which ε κ² nears 1 and one pass is not enough.
 ROUGH = 1e-7
 
@@ -58,16 +61,24 @@ def roughly_orthonormalise(A: Array) -> tuple[Array, Array]:
     whatever Q_1 is, so what R_1 lacks the next R_2 supplies, and only the last Q needs an exact factorisation.
     Shapes as in `orthonormalise`; falls back to it beyond κ(A) of about 1e7.
     """
-    if A.shape[-1] < CHOLESKY_FROM or A.size != A.shape[-2] * A.shape[-1]:
+    if A.shape[-1] < ONE_PASS_FROM:
         return orthonormalise(A)
-    matrix = np.asfortranarray(A.reshape(A.shape[-2:]))
-    R, failed = lapack.dpotrf(blas.dsyrk(1.0, matrix, trans=1), lower=0, clean=1)
-    diagonal = np.diagonal(R)
+    k = A.shape[-1]
+    pairs = [_one_pass(matrix) for matrix in A.reshape(-1, *A.shape[-2:])]
+    if len(pairs) == 1:
+        return pairs[0][0].reshape(A.shape), pairs[0][1].reshape(*A.shape[:-2], k, k)
+    Q, R = (np.stack([pair[i] for pair in pairs]) for i in (0, 1))
+    return Q.reshape(A.shape), R.reshape(*A.shape[:-2], k, k)
+
+
+def _one_pass(A: Array) -> tuple[Array, Array]:
+    """One Cholesky pass over one matrix, or Householder if that would not do."""
+    A = np.asfortranarray(A)
+    R, failed = lapack.dpotrf(blas.dsyrk(1.0, A, trans=1), lower=0, clean=1)
+    diagonal = R.ravel(order="F")[:: R.shape[0] + 1]
     if failed or not float(diagonal.min()) > ROUGH * float(diagonal.max()):
-        Q, R = _householder(matrix)
-    else:
-        Q = blas.dtrsm(1.0, R, matrix, side=1, overwrite_b=1)
-    return Q.reshape(A.shape), R.reshape(*A.shape[:-2], *R.shape)
+        return _householder(A)
+    return blas.dtrsm(1.0, R, A, side=1), R
 
 
 def rounding_floor(A: Array, terms: Array) -> Array:
@@ -111,11 +122,14 @@ def _cholesky(A: Array) -> tuple[Array, Array] | None:
 
 
 def _householder(A: Array) -> tuple[Array, Array]:
-    """Householder QR with the rows sorted by size, largest first."""
+    """Householder QR, with the rows sorted by size, largest first, where they differ enough to matter."""
     rows = np.abs(A).max(axis=-1)
-    order = np.argsort(-rows, axis=-1)[..., None]
-    Q_sorted, R = np.linalg.qr(np.take_along_axis(A, order, axis=-2))
-    Q = np.empty_like(Q_sorted)
-    np.put_along_axis(Q, order, Q_sorted, axis=-2)
+    if float(rows.min(initial=np.inf)) > LEVEL_ROWS * float(rows.max(initial=0.0)):
+        Q, R = np.linalg.qr(A)
+    else:
+        order = np.argsort(-rows, axis=-1)[..., None]
+        Q_sorted, R = np.linalg.qr(np.take_along_axis(A, order, axis=-2))
+        Q = np.empty_like(Q_sorted)
+        np.put_along_axis(Q, order, Q_sorted, axis=-2)
     signs = np.where(np.diagonal(R, axis1=-2, axis2=-1) < 0.0, -1.0, 1.0)
     return Q * signs[..., None, :], R * signs[..., :, None]

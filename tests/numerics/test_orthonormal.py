@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gradscope.numerics import orthonormal
-from gradscope.numerics.orthonormal import orthonormalise
+from gradscope.numerics.orthonormal import orthonormalise, roughly_orthonormalise
 
 
 def with_condition(rng, n, k, condition):
@@ -39,6 +39,16 @@ def test_cholesky_road_keeps_the_digits_of_householder(condition):
     slow = orthonormal._householder(A)
     relative = np.diag(fast[1]) / np.diag(slow[1]) - 1
     assert np.abs(relative).max() < 80 * condition * np.finfo(float).eps
+
+
+@pytest.mark.parametrize("condition", [1.0, 1e3, 1e6, 1e7, 1e8, 1e9, 1e12])
+@pytest.mark.parametrize("k", [3, 20, 64])
+def test_one_pass_factors_to_rounding_and_stays_far_from_dependent(k, condition):
+    A = with_condition(np.random.default_rng(k), 70, k, condition)
+    Q, R = roughly_orthonormalise(A)
+    assert np.abs(Q @ R - A).max() < 280 * np.finfo(float).eps
+    # ε κ² k with κ ≤ 1e7 · a modest factor is the bound; a frame this far from orthonormal is still safe.
+    assert np.linalg.norm(Q.T @ Q - np.eye(k), 2) < 0.3
 
 
 def test_cholesky_road_refuses_what_it_cannot_do():

@@ -157,6 +157,13 @@ def test_graded_jacobi_against_mpmath(decades):
     assert cosine < 1e-14
 
 
+def test_graded_jacobi_converges_quadratically(monkeypatch):
+    """Eight sweeps settle 20 rows; with a rotation angle a few per cent off convergence is linear and takes more."""
+    monkeypatch.setattr("gradscope.numerics.qr_sweeps.JACOBI_SWEEPS", 8)
+    U = np.eye(20) + 0.3 * np.random.default_rng(2).standard_normal((20, 20))
+    assert graded_singular_values(np.linspace(0.0, -9.0, 20), U)[1] < 1e-13
+
+
 @pytest.mark.parametrize(("first", "last"), [(0, 3), (3, 2), (1, 6)])
 def test_steps_outside_the_tape(first, last):
     with pytest.raises(UsageError, match="first"):

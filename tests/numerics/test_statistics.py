@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 
 from gradscope.numerics.statistics import fit_rate, mean_interval, student_quantile
 
@@ -20,9 +21,10 @@ def ar1(rng, phi, shape):
     return series
 
 
-def test_student_quantile_against_tables():
-    assert student_quantile(1) == pytest.approx(12.7062, abs=1e-4)
-    assert student_quantile(9) == pytest.approx(2.2622, abs=1e-4)
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.999])
+def test_student_quantile_against_scipy(level):
+    found = [student_quantile(degrees, level) for degrees in range(1, 60)]
+    np.testing.assert_allclose(found, stdtrit(np.arange(1, 60), 0.5 + 0.5 * level), rtol=1e-11)
 
 
 @pytest.mark.parametrize("n_steps", [40, 100, 400, 1000])
@@ -141,6 +143,13 @@ def test_mean_interval_of_a_constant_is_a_point():
     found = mean_interval(np.full((50, 2), 0.1))
     assert np.all(found.low == 0.1)
     assert np.all(found.high == 0.1)
+
+
+def test_short_series_have_the_textbook_interval():
+    """Five entries, a batch each: mean 3, s = √2.5, half width t_4(97.5 %)·s/√5 = 2.7764·0.70711."""
+    found = mean_interval(np.array([2.0, 5.0, 1.0, 4.0, 3.0]))
+    assert found.mean == 3.0
+    assert found.high - found.mean == pytest.approx(2.776445 * math.sqrt(0.5), rel=1e-6)
 
 
 def test_mean_interval_weighs_entries_by_their_lengths():
