@@ -9,7 +9,7 @@ from typing import Any
 from gradscope.errors import UsageError
 from gradscope.records import Report, Result, plain
 from gradscope.reports.fields import DIFF_ROWS, LISTS
-from gradscope.reports.reading import labels, number
+from gradscope.reports.reading import has, labels, number
 from gradscope.reports.views.sweep import varied_keys
 from gradscope.reports.worse import IGNORED, direction_of, noise_of
 
@@ -78,24 +78,30 @@ def _compared(verb: str, name: str, a: Result | None, b: Result | None, base: Re
         which = "NEW" if a is None else "BASE"
         summary = _summary([], 0, 0 if a is None else present.n_rows, present.n_rows if a is None else 0)
         warning = f"{name} is only in {which}. Measure the same sources on both sides."
-        return Result({"name": name, **_sides(a, b)}, {}, {key: [] for key in _COLUMNS}, summary, (warning,))
+        return Result({"name": name, **_sides(a, b)}, {}, {key: [] for key in DIFF_ROWS}, summary, (warning,))
     keys = tuple(varied_keys(b)) if verb == "sweep" else _KEYS.get(verb, ())
     batches = (int(number(a.settings.get("batch")) or 1), int(number(b.settings.get("batch")) or 1))
     old, fresh = _by_key(a, keys), _by_key(b, keys)
+    # A column that has no meaning on one side (the h corner of an rnn) is not compared.
+    absent = [name for name in b.columns if has(a, name) != has(b, name)]
     rows, same = _changes("summary", _telling(a), _telling(b), batches)
     for key in fresh.keys() & old.keys():
         where = ", ".join(f"{k} {v}" for k, v in zip(keys or ("row",), key, strict=True) if v is not None)
-        more, unchanged = _changes(where, old[key], fresh[key], batches, skip=keys)
+        more, unchanged = _changes(where, old[key], fresh[key], batches, skip=(*keys, *absent))
         rows += more
         same += unchanged
-    rows.sort(key=lambda row: (row["size"] is not None, -(row["size"] or 0.0), row["where"], row["field"]))
-    columns = {key: [row[key] for row in rows] for key in _COLUMNS}
+    rows.sort(key=_place)
+    columns = {key: [row[key] for row in rows] for key in DIFF_ROWS}
     summary = _summary(rows, same, len(old.keys() - fresh.keys()), len(fresh.keys() - old.keys()))
     settings = {"verb": verb, "base": plain(a.settings), "new": plain(b.settings)}
     return Result({"name": name, **_sides(a, b)}, settings, columns, summary, tuple(_warnings(a, b, base, new)))
 
 
-_COLUMNS = (*DIFF_ROWS[:6], "size", *DIFF_ROWS[6:])
+def _place(row: Mapping[str, Any]) -> tuple[int, float]:
+    """What is lost without a number (a norm now zero) first, then by size, then what only changed its words."""
+    if row["size"] is not None:
+        return 1, -row["size"]
+    return (0 if row["verdict"] == "worse" else 2), 0.0
 
 
 def _sides(a: Result | None, b: Result | None) -> dict[str, Any]:

@@ -34,7 +34,7 @@ INSPECT_ROWS = (
     "gate_activation", "reset", "dtype", "parameters", "facts_from",
 )  # fmt: skip
 CLAIMS_ROWS = ("id", "claim", "verdict", "measured", "expected", "agrees", "seconds")
-DIFF_ROWS = ("where", "field", "base", "new", "change", "noise", "verdict")
+DIFF_ROWS = ("where", "field", "base", "new", "change", "noise", "size", "verdict")
 DIFF_SUMMARY = ("worse", "better", "changed", "same", "only_base", "only_new", "largest_worse")
 SOURCE_FIELDS = (
     "source", "name", "cell", "hidden", "inputs", "layers", "layer", "direction", "state_size", "sha256",

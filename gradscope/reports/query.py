@@ -1,4 +1,4 @@
-"""Filter, sort and pick what a stored result shows: ``--where 'lag >= 50'``, ``--sort -rank``, ``--columns lag,rank``."""
+"""Filter, sort and pick what a stored result shows: ``--where 'lag >= 50'``, ``--sort -rank``, ``--columns lag``."""
 
 from __future__ import annotations
 

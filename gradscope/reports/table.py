@@ -156,7 +156,7 @@ def _table(console: Console, table: Table, width: int | None, unicode: bool) -> 
     if table.caption:
         _line(console, table.caption, unicode)
     console.print(drawn)
-    dropped = [titles[i].strip() for i in range(len(titles)) if i not in kept]
+    dropped = [titles[i].strip() for i in range(len(titles)) if i not in kept and titles[i].strip()]
     if dropped:
         _line(
             console,

@@ -68,11 +68,15 @@ def test_batch_spread_and_intervals_are_noise():
     assert beyond["noise"] == pytest.approx(1.96 * (2 * 0.09 / 400) ** 0.5)
 
 
-def test_the_largest_change_comes_first():
-    sizes = [row["size"] for row in one(hand.vanishing(), hand.exploding()).rows()]
-    numbers = [size for size in sizes if size is not None]
-    assert numbers == sorted(numbers, reverse=True)
-    assert sizes[: len(sizes) - len(numbers)] == [None] * (len(sizes) - len(numbers))
+def test_what_is_lost_comes_first_then_the_largest_change_then_words():
+    alive = hand.report("gradients", hand.gradients_result("nilpotent.npy", -0.1, 40))
+    rows = list(one(alive, hand.zero_rows()).rows())
+    lost = [row["size"] is None and row["verdict"] == "worse" for row in rows]
+    assert sum(lost) == 33  # lags 8 to 40 became exactly zero
+    assert all(lost[:33])
+    sizes = [row["size"] for row in rows[33:] if row["size"] is not None]
+    assert sizes == sorted(sizes, reverse=True)
+    assert [row["size"] for row in rows[33 + len(sizes) :]] == [None] * (len(rows) - 33 - len(sizes))
 
 
 def test_words_censoring_and_zeros_have_a_direction():

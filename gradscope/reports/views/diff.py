@@ -10,7 +10,6 @@ from gradscope.reports.numbers import count, fixed, printable, significant
 from gradscope.reports.reading import labels, number
 from gradscope.reports.views.common import cell, document, warnings_of
 
-_ROWS_SHOWN = 15
 _TONES: dict[str, Tone] = {"worse": "bad", "better": "good", "changed": "plain"}
 
 
@@ -21,12 +20,13 @@ def view(report: Report, *, verbose: bool = False) -> Document:
         rows = list(result.rows())
         summary = [row for row in rows if row["where"] == "summary"]
         rest = [row for row in rows if row["where"] != "summary"]
-        shown = rest if verbose else rest[:_ROWS_SHOWN]
         blocks: list[Block] = [_sentence(result)]
         if summary:
             blocks.append(_table("Summary", summary, where=False))
-        if shown:
-            blocks.append(_table(f"Rows, the largest change first ({len(shown)} of {len(rest)})", shown, where=True))
+        if rest:
+            blocks.append(_by_field(rest))
+        if verbose:
+            blocks.append(_table("All rows, the largest change first", rest, where=True))
         blocks += warnings_of(result)
         sections.append(Section(name, tuple(blocks), _between(result)))
     return document(report, "Difference", sections)
@@ -58,16 +58,36 @@ def _sentence(result: Result) -> Sentence:
     return Sentence(said, "verdict", tone)
 
 
+def _by_field(rows: list[dict[str, Any]]) -> Table:
+    """One line per column: how many of its rows changed, and the largest change among them."""
+    first: dict[str, dict[str, Any]] = {}
+    for row in rows:  # the largest come first
+        first.setdefault(str(row["field"]), row)
+    words = {field: [str(row["verdict"]) for row in rows if row["field"] == field] for field in first}
+    columns = [
+        Column("field", "left"),
+        Column("worse"),
+        Column("better"),
+        Column("changed"),
+        Column("most at", "left"),
+        *_columns_of_a_change(),
+    ]
+    cells = tuple(
+        (field, *(str(words[field].count(word)) for word in _TONES), str(row["where"]), *_cells(row)[1:])
+        for field, row in first.items()
+    )
+    tones = tuple(_TONES.get(str(row["verdict"]), "plain") for row in first.values())
+    return Table("Rows: how many changed, and the largest change of each column", tuple(columns), cells, tones)
+
+
+def _columns_of_a_change() -> list[Column]:
+    noise = "95 % of the difference between two measurements of the same thing"
+    return [Column("base"), Column("new"), Column("change"), Column("noise", "right", 1, noise), Column("", "left", 2)]
+
+
 def _table(caption: str, rows: list[dict[str, Any]], *, where: bool) -> Table:
     columns = [Column("where", "left")] if where else []
-    columns += [
-        Column("field", "left"),
-        Column("base"),
-        Column("new"),
-        Column("change"),
-        Column("noise", "right", 1, "95 % of the difference between two measurements of the same thing"),
-        Column("", "left"),
-    ]
+    columns += [Column("field", "left"), *_columns_of_a_change()]
     cells = tuple((*((str(row["where"]),) if where else ()), *_cells(row)) for row in rows)
     tones = tuple(_TONES.get(str(row["verdict"]), "plain") for row in rows)
     return Table(caption, tuple(columns), cells, tones)
