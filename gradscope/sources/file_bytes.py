@@ -11,9 +11,11 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
-from gradscope.errors import InputError
+from gradscope.errors import InputError, UsageError
 
 FORMATS = ".npy .npz .safetensors .pt .pth .h5 .hdf5 .keras .onnx"
+#: Two full lines of a wide terminal and some.
+MAX_MESSAGE = 480
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _KNOWN_STARTS = (
     (b"PK\x03\x04", "a zip container (.npz, .pt or .keras)"),
@@ -43,17 +45,45 @@ def opened(path: Path) -> Iterator[tuple[BufferedReader, int]]:
             raise InputError(f"{path}: should be a file, but it is a directory; name the file inside it")
         if not stat.S_ISREG(mode):
             raise InputError(f"{path}: should be a regular file, but it is a device or pipe; copy it to a file first")
-        with open(path, "rb") as stream:
-            n_bytes = os.fstat(stream.fileno()).st_size
-            if n_bytes == 0:
-                raise InputError(f"{path}: should hold weights, but it is empty (0 bytes); copy or download it again")
-            yield stream, n_bytes
+        stream = open(path, "rb")  # noqa: SIM115 (closed below; an error in the caller is not one of opening)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; check the path (formats: {FORMATS})") from error
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        raise InputError(f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
+    with stream:
+        n_bytes = os.fstat(stream.fileno()).st_size
+        if n_bytes == 0:
+            raise InputError(f"{path}: should hold weights, but it is empty (0 bytes); copy or download it again")
+        try:
+            yield stream, n_bytes
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be read ({error.strerror or error}); check the disk and copy it"
+            ) from error
+
+
+@contextmanager
+def plain_messages() -> Iterator[None]:
+    """Keep what a file calls its parts from flooding or steering the terminal it is reported on."""
+    try:
+        yield
+    except (InputError, UsageError) as error:
+        said = plain_message(str(error))
+        if said == str(error):
             raise
-        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+        raise type(error)(said) from error
+
+
+def plain_message(message: str) -> str:
+    """Shorten a message in the middle and replace what does not print (newlines within names, escape sequences).
+
+    >>> plain_message("module 'a" + chr(27) + "[2J' is odd")
+    "module 'a?[2J' is odd"
+    """
+    printable = "".join(letter if letter.isprintable() else "?" for letter in message)
+    return printable if len(printable) <= MAX_MESSAGE else f"{printable[:300]} … {printable[-150:]}"
 
 
 def sha256_of(stream: BufferedReader) -> str:

@@ -7,12 +7,13 @@ against the file's own before anything is allocated (``docs/security.md``).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from gradscope.errors import InputError
 from gradscope.jacobians.base import Array
-from gradscope.sources.file_bytes import FORMATS, HDF5_MAGIC, check_start, looks_like, opened, sha256_of
+from gradscope.sources.file_bytes import FORMATS, HDF5_MAGIC, check_start, looks_like, opened, plain_messages, sha256_of
 from gradscope.sources.file_keys import FileKeys
 from gradscope.sources.hdf5 import Hdf5File
 from gradscope.sources.keras_file import KerasWeights, keras_weights, keras_zip_stream
@@ -73,12 +74,12 @@ def read_weights(
     if reader is None:
         more = "; a .npy holds one matrix or ready Jacobians, not named weights" if path.suffix == ".npy" else ""
         raise InputError(f"{path}: '{path.suffix}' is no weights format; known formats: {FORMATS}{more}")
-    with opened(path) as (stream, n_bytes):
+    with plain_messages(), opened(path) as (stream, n_bytes):
         digest = sha256_of(stream)
         weights = reader(stream, n_bytes, path.name, keys)
-    object.__setattr__(weights, "sha256", digest)
-    if not weights.layers and weights.questions:
-        raise next(iter(weights.questions.values()))
+        weights = replace(weights, sha256=digest)
+        if not weights.layers and weights.questions:
+            raise next(iter(weights.questions.values()))
     return weights
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from gradscope.errors import GradscopeError, InputError, MissingExtraError
 from gradscope.jacobians.base import Array
+from gradscope.sources.hdf5_heaps import check_global_heaps
 from gradscope.sources.stored_tensor import StoredTensor, bfloat16_to_float32, shown
 from gradscope.sources.zip_members import FLOOR_BYTES, MAX_RATIO
 
@@ -62,6 +63,7 @@ class Hdf5File:
             ) from error
         self._h5py = h5py
         self._file, self._limit = file, max(FLOOR_BYTES, MAX_RATIO * n_bytes)
+        check_global_heaps(stream, n_bytes, file=file)
         with damage_of(file):
             self._h5 = h5py.File(stream, "r")
             self.tensors = self._walk()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gradscope.errors import InputError
 from gradscope.jacobians.base import Array
-from gradscope.sources.file_bytes import check_start, opened, sha256_of
+from gradscope.sources.file_bytes import check_start, opened, plain_messages, sha256_of
 from gradscope.sources.npy_header import MAGIC, MAX_HEADER, NpyHeader
 from gradscope.sources.npz import npz_tensors
 from gradscope.sources.stored_tensor import StoredTensor, load_weights, shown
@@ -52,7 +52,7 @@ def read_matrices(path: Path) -> Matrices:
     path = Path(path)
     if path.suffix.lower() not in (".npy", ".npz"):
         raise InputError(f"{path}: ready matrices come as .npy or .npz, not '{path.suffix}'; save them with numpy.save")
-    with opened(path) as (stream, n_bytes):
+    with plain_messages(), opened(path) as (stream, n_bytes):
         digest = sha256_of(stream)
         if path.suffix.lower() == ".npz":
             check_start(stream, (b"PK",), "a .npz (a zip container of arrays)", file=path.name)

@@ -6,6 +6,7 @@ import fnmatch
 from dataclasses import replace
 
 from gradscope.errors import InputError, UsageError, did_you_mean
+from gradscope.sources.file_bytes import plain_messages
 from gradscope.sources.layer_weights import LayerWeights, WeightFile, module_title
 
 _MOST_LISTED = 12
@@ -33,6 +34,13 @@ def select_layers(
     UsageError
         If ``direction`` is neither of the two, or ``layer`` is negative.
     """
+    with plain_messages():
+        return _select(weights, param, layer, direction)
+
+
+def _select(
+    weights: WeightFile, param: str | None, layer: int | None, direction: str | None
+) -> tuple[LayerWeights, ...]:
     if direction not in (None, "forward", "backward"):
         raise UsageError(f"direction={direction}: known values are forward, backward")
     if layer is not None and layer < 0:

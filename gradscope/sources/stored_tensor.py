@@ -63,7 +63,8 @@ def load_weights(tensor: StoredTensor, *, file: str) -> Array:
             f"{file}: '{tensor.name}' should be floating-point weights, but its dtype is {tensor.dtype}; "
             f"save it as one of {', '.join(FLOAT_DTYPES)} (dequantise it first if it is quantised)"
         )
-    values = np.ascontiguousarray(tensor.load(), dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN is found below, by name
+        values = np.ascontiguousarray(tensor.load(), dtype=np.float64)
     if not np.isfinite(values).all():
         n_bad = int(values.size - np.isfinite(values).sum())
         raise InputError(

@@ -53,7 +53,7 @@ class ZipMembers:
             members = self._zip.infolist()
         except DAMAGE as error:
             raise InputError(f"{file}: should be a zip container, but it cannot be opened as one ({error})") from error
-        self._members = {member.filename: member for member in members if not member.is_dir()}
+        self._members = {member.filename: member for member in members if not member.filename.endswith("/")}
         packed = sum(member.compress_size for member in members)
         unpacked = sum(member.file_size for member in members)
         if unpacked > max(FLOOR_BYTES, MAX_RATIO * packed):

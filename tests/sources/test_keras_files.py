@@ -396,6 +396,24 @@ def test_a_dataset_of_absurd_size_is_refused_before_allocating(tmp_path):
         read_weights(tmp_path / "m.h5")
 
 
+@pytest.mark.parametrize("size", [0, 8, 2**64 - 8])
+def test_a_global_heap_that_would_stall_the_hdf5_library_is_refused(tmp_path, size):
+    """Its free space is given a length of zero: HDF5 would step from it to itself for ever."""
+    with h5py.File(tmp_path / "m.h5", "w") as h5:
+        h5.attrs["keras_version"] = "2.4.3"
+        h5["rnn/weight_ih_l0"] = np.ones((8, 3))
+        h5["rnn/weight_hh_l0"] = np.ones((8, 2))
+    assert read_weights(tmp_path / "m.h5").layers
+    content = bytearray((tmp_path / "m.h5").read_bytes())
+    at = content.index(b"GCOL") + 16  # the first object: index, count, reserved, 8 bytes of length
+    at += 16 + (int.from_bytes(content[at + 8 : at + 16], "little") + 7) // 8 * 8
+    assert content[at : at + 2] == b"\0\0"  # the free space
+    content[at + 8 : at + 16] = size.to_bytes(8, "little")
+    (tmp_path / "m.h5").write_bytes(content)
+    with pytest.raises(InputError, match="global heap"):
+        read_weights(tmp_path / "m.h5")
+
+
 def test_missing_h5py_says_what_to_install(tmp_path, monkeypatch):
     import sys
 
