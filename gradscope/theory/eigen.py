@@ -44,10 +44,10 @@ class Eigendecomposition:
     condition_numbers : ndarray, shape (n,)
         κ_i = ‖x_i‖‖y_i‖/|y_iᴴx_i| ≥ 1; inf where the eigenvectors are orthogonal to working precision (defective).
     uncertainty : ndarray, shape (n,)
-        Radius n·κ_i·‖E‖ with ‖E‖ = 4·eps·‖W‖_F, a generous backward error of the QR algorithm: the eigenvalues of any
-        W + E lie in the union of these discs, and a connected union of m discs holds m of them (Bauer–Fike; Demmel
-        1997, Theorem 4.5). Capped by n·(2‖W‖₂)^(1−1/n)·‖E‖^(1/n), true even where κ_i = ∞ (Elsner 1985).
-        Zero if ``exact``.
+        Radius n·κ_i·‖E‖ with ‖E‖ = 4·eps·‖W‖_F, a generous backward error of the QR algorithm, κ_i and ‖W‖_F those of
+        the balanced matrix it works on: the eigenvalues of any W + E lie in the union of these discs, and a connected
+        union of m discs holds m of them (Bauer–Fike; Demmel 1997, Theorem 4.5). Capped by
+        n·(2‖W‖₂)^(1−1/n)·‖E‖^(1/n), true even where κ_i = ∞ (Elsner 1985). Zero if ``exact``.
     ill_conditioned : ndarray of bool, shape (n,)
         Eigenvalues that a rounding of W moves by more than √eps·‖W‖: half their digits mean nothing.
     exact : bool
@@ -117,15 +117,16 @@ def eigendecompose(W: Array) -> Eigendecomposition:
     log10_condition: float | None
     if is_normal_to_rounding(form, frobenius):
         eigenvalues, P, kappa = form.eigenvalues, unitary_eigenvectors(form), np.ones(n)
+        radii = np.full(n, n * backward_error)
         diagonalizable, log10_condition = True, 0.0
     else:
-        eigenvalues, P, kappa = _eigenvectors(A)
+        eigenvalues, P, kappa, radii = _eigenvectors(A)
         log10_condition = _log10_condition(P)
         diagonalizable = log10_condition is not None and not _within_rounding_of_defective(
             eigenvalues, kappa, n * backward_error
         )
     variation = _spectral_variation(n, spectral_norm, backward_error)
-    radii = np.minimum(n * backward_error * kappa, n * variation)
+    radii = np.minimum(radii, n * variation)
     order = modulus_descending(eigenvalues)
     eigenvalues, P, kappa, radii = eigenvalues[order], P[:, order], kappa[order], radii[order]
     ill_conditioned = n * EPS * kappa > np.sqrt(EPS)
@@ -186,19 +187,31 @@ def permuted_triangle_diagonal(A: Array) -> Array | None:
     return np.diag(A).copy() if components == A.shape[0] else None
 
 
-def _eigenvectors(A: Array) -> tuple[Array, Array, Array]:
-    """Eigenvalues, unit right eigenvectors and κ_i from LAPACK geev's left and right vectors."""
+def _eigenvectors(A: Array) -> tuple[Array, Array, Array, Array]:
+    """Eigenvalues, unit right eigenvectors, κ_i and uncertainty radii from LAPACK geev's left and right vectors.
+
+    geev works on the balanced B = T⁻¹AT (an exact permutation and scaling by powers of two), so its backward error is
+    one of B: the radii are n·κ_i(B)·4eps‖B‖_F, with B's eigenvectors T⁻¹x and Tᴴy.
+    """
     import scipy.linalg
 
     triple: tuple[Array, ...] = scipy.linalg.eig(A, left=True, right=True)
     eigenvalues, left, right = triple
+    pair: tuple[Array, ...] = scipy.linalg.matrix_balance(A)
+    B, T = pair
+    row, scale = np.argmax(T != 0, axis=0), T.sum(axis=0)[:, None]
+    radii = B.shape[0] * 4 * EPS * np.linalg.norm(B) * _condition_numbers(left[row] * scale, right[row] / scale)
     right = right / np.linalg.norm(right, axis=0)
-    left = left / np.linalg.norm(left, axis=0)
+    return eigenvalues.astype(np.complex128), right.astype(np.complex128), _condition_numbers(left, right), radii
+
+
+def _condition_numbers(left: Array, right: Array) -> Array:
+    """κ_i = ‖x_i‖‖y_i‖/|y_iᴴx_i|."""
+    left, right = left / np.linalg.norm(left, axis=0), right / np.linalg.norm(right, axis=0)
     overlap = np.abs(np.einsum("ij,ij->j", left.conj(), right))
     # An overlap below rounding carries no digit: the pair is orthogonal, the eigenvalue defective.
     defective = overlap <= EPS
-    kappa = np.where(defective, np.inf, 1.0 / np.where(defective, 1.0, np.minimum(overlap, 1.0)))
-    return eigenvalues.astype(np.complex128), right.astype(np.complex128), kappa
+    return np.where(defective, np.inf, 1.0 / np.where(defective, 1.0, np.minimum(overlap, 1.0)))
 
 
 def _log10_condition(P: Array) -> float | None:

@@ -9,8 +9,9 @@ import numpy as np
 
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array
+from gradscope.theory.eigen import eigendecompose
 from gradscope.theory.resolvent import complex_triangle, smallest_singular_triplet, smallest_singular_values
-from gradscope.theory.schur import EPS, schur_form, square_matrix
+from gradscope.theory.schur import EPS, power_of_two_scale, square_matrix
 
 #: Largest n for which the criss-cross search solves 2n × 2n eigenproblems (2 s at 100, minutes at 512).
 CRISS_CROSS_LIMIT = 100
@@ -72,18 +73,25 @@ def pseudospectral_radius(
     """
     if not 0 < epsilon < np.inf:
         raise UsageError(f"a pseudospectrum needs ε > 0, but got {epsilon}")
-    A = square_matrix(W)
-    form = schur_form(A)
-    top = form.eigenvalues[np.argmax(np.abs(form.eigenvalues))]
-    modulus = float(np.abs(top))
+    A, exponent = power_of_two_scale(square_matrix(W))
+    found = _of_scaled(A, float(np.ldexp(epsilon, -exponent)), criss_cross_limit)
+    a, b = 2.0 ** (exponent // 2), 2.0 ** (exponent - exponent // 2)
+    return PseudospectralRadius(found.value * a * b, found.z * a * b, epsilon, found.certified)
+
+
+def _of_scaled(A: Array, epsilon: float, criss_cross_limit: int) -> PseudospectralRadius:
+    known = eigendecompose(A)
+    top = known.eigenvalues[0]
+    modulus = known.spectral_radius
     direction = complex(top / modulus) if modulus else 1.0 + 0.0j
     floor = (modulus + epsilon, direction * (modulus + epsilon))
-    if form.departure <= A.shape[0] * EPS * np.linalg.norm(A):
-        return PseudospectralRadius(floor[0], floor[1], epsilon, True)
+    # A perturbation below rounding leaves nothing to search.
+    if known.is_normal or epsilon < EPS * known.spectral_norm:
+        return PseudospectralRadius(floor[0], floor[1], epsilon, known.is_normal)
     if A.shape[0] <= criss_cross_limit:
-        value, z, certified = _criss_cross(A, form.eigenvalues, epsilon, floor)
+        value, z, certified = _criss_cross(A, known.eigenvalues, epsilon, floor)
     else:
-        value, z = _outermost_on_rays(A, form.eigenvalues, epsilon, floor)
+        value, z = _outermost_on_rays(A, known.eigenvalues, epsilon, floor)
         certified = False
     return PseudospectralRadius(value, z, epsilon, certified)
 

@@ -104,6 +104,17 @@ def test_the_interval_holds_the_radius_of_a_defective_matrix(size):
         assert found.spectral_radius_high - found.spectral_radius_low < 0.05
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_balancing_keeps_badly_scaled_eigenvalues_certain(seed):
+    rng = np.random.default_rng(seed)
+    D = 2.0 ** rng.integers(-26, 27, 6)  # exact: D G D⁻¹ has G's eigenvalues, and norm 1e14
+    G = gaussian(6, seed)
+    plain, scaled = eigendecompose(G), eigendecompose(D[:, None] * G / D)
+    assert scaled.spectral_norm > 1e4 * plain.spectral_norm
+    assert scaled.spectral_radius == pytest.approx(plain.spectral_radius, rel=1e-12)
+    assert scaled.spectral_radius_high - scaled.spectral_radius_low < 1e-9
+
+
 def test_an_exactly_diagonalisable_matrix_within_rounding_of_a_defective_one_is_refused():
     # Eigenvalues 1e-6 apart under a coupling of 100: κ_i = 1e8, so an entry of 2.5e-15 merges them.
     found = eigendecompose(rotated(np.array([[0.5, 100.0], [0.0, 0.5 + 1e-7]]), 3))

@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gradscope.errors import UsageError
+from gradscope.theory.eigen import eigendecompose
 from gradscope.theory.kreiss import finite_time_lower_bound, kreiss_constant
 from gradscope.theory.powers import (
     log10_absolute_power_norms,
@@ -95,6 +96,43 @@ def test_nothing_is_said_at_radius_one():
     for W in (np.eye(2), jordan(1.0, 3), 1.1 * np.eye(1)):
         assert kreiss_constant(W) is None
         assert peak_power(W) is None
+
+
+def test_nothing_is_proved_where_rounding_carries_the_radius_across_one():
+    W = rotated(jordan(0.99, 8), 11)  # eps^(1/8) = 0.011 > 1 − 0.99
+    known = eigendecompose(W)
+    if known.spectral_radius < 1:
+        assert known.spectral_radius_high >= 1
+        assert kreiss_constant(W) is None
+        assert not peak_power(W, max_steps=50).proven
+    # [[1, −1], [1, 0]] has order six: ρ = 1, whatever the last bit of eig says.
+    periodic = np.array([[1.0, -1.0], [1.0, 0.0]])
+    assert kreiss_constant(periodic) is None
+    peak = peak_power(periodic)
+    assert peak is None or not peak.proven
+
+
+def test_a_resolvent_below_rounding_is_not_made_a_lower_bound():
+    # Norm 1e15 by scaling alone: the Schur form knows σ_min to eps·‖W‖ only, but K must stay below sup ‖Wᵏ‖.
+    D = 2.0 ** np.array([0, 30, -20, 10, 25])
+    W = D[:, None] * stable_gaussian(5, 1) / D
+    assert peak_power(W).proven
+    assert kreiss_constant(W).value <= 10 ** peak_power(W).log10_norm
+
+
+def test_a_decomposition_at_hand_is_used():
+    W = stable_gaussian(6, 0)
+    known = eigendecompose(W)
+    assert kreiss_constant(W, decomposition=known) == kreiss_constant(W)
+    assert peak_power(W, decomposition=known) == peak_power(W)
+
+
+@pytest.mark.parametrize("scale", [2.0**-1000, 2.0**900])
+def test_extreme_scales_neither_overflow_nor_lie(scale):
+    W = stable_gaussian(5, 3)
+    assert (kreiss_constant(W * scale) is None) == (peak_power(W * scale) is None) == (scale > 1)
+    found, plain = pseudospectral_radius(W * scale, 0.1 * scale), pseudospectral_radius(W, 0.1)
+    assert found.value == pytest.approx(plain.value * scale, rel=1e-12)
 
 
 @pytest.mark.parametrize("n", [30, 60, 130])
