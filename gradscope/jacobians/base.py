@@ -96,6 +96,12 @@ def shared_matmul(left: Array, W: Array) -> Array:
 def shared_matmul_left(W: Array, right: Array) -> Array:
     """W @ right where W may be shared by all leading axes of right, shape (..., m, r)."""
     if W.ndim == 2 and right.ndim > 2:
+        if right.shape[-1] == 1:
+            # One column each: they are rows of one matrix already, nothing has to be moved.
+            rows = right[..., 0].reshape(-1, right.shape[-2]) @ W.T
+            return rows.reshape(*right.shape[:-2], W.shape[0], 1)
+        if right.size == right.shape[-2] * right.shape[-1]:
+            return (W @ right.reshape(right.shape[-2:])).reshape(*right.shape[:-2], W.shape[0], right.shape[-1])
         # (..., m, r): fold the leading axes next to r, so that BLAS sees one wide product.
         folded = np.moveaxis(right, -2, 0)
         flat = W @ folded.reshape(W.shape[1], -1)

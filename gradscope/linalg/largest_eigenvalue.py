@@ -23,7 +23,7 @@ DECOMPOSE_UP_TO = 40
 SQUARE_UP_TO = 64
 FEW = 4
 LANCZOS_STEPS = 72
-POWER = 16
+POWERS = (16, 64, 256)
 
 
 def largest_eigenvalues(G: Array, start: Array) -> tuple[Array, Array]:
@@ -62,35 +62,63 @@ def _decompose(G: Array) -> tuple[Array, Array]:
 
 
 def _by_squaring(G: Array, start: Array) -> tuple[Array, Array]:
-    """Power steps with G^16, whose trace also bounds every other eigenvalue: μ^16 ≤ tr G^16 − θ^16."""
+    """Power steps with G^p, p = 16, then 64 and 256 for those that need it, then the full decomposition.
+
+    The trace of G^p also bounds every other eigenvalue: μ^p ≤ tr G^p − θ^p.
+    """
     r = G.shape[-1]
     trace = np.trace(G, axis1=-2, axis2=-1)
     # With trace 1 the largest eigenvalue is at least 1/r, so that its 16th power (r ≤ 64: 1e-29) is far from underflow.
     unit = G / np.where(trace > 0, trace, 1.0)[:, None, None]
-    M = unit
-    for _ in range(int(np.log2(POWER))):
-        M = M @ M
-    mass = np.trace(M, axis1=-2, axis2=-1)
-    # A share of 1/√r in every direction's worth: no start is orthogonal to the top vector by construction.
+    # A share in every direction: no start is orthogonal to the top vector by construction.
     v = start + (0.1 / np.sqrt(r)) * np.linalg.norm(start, axis=-1, keepdims=True) + 1e-30
-    good = np.zeros(len(G), dtype=bool)
     theta = np.zeros(len(G))
+    open_ = np.flatnonzero(trace > 0)
+    M = _square(unit, 4)
+    M, A, x = (M, unit, v) if len(open_) == len(G) else (M[open_], unit[open_], v[open_])
+    for power in POWERS:
+        value, x, good = _power_steps(A, M, x, power)
+        theta[open_], v[open_] = value, x
+        if good.all() or not len(good):
+            break
+        open_, A, x, value = open_[~good], A[~good], x[~good], value[~good]
+        if power == POWERS[-1]:
+            theta[open_], v[open_] = _decompose(A)
+        else:
+            # Scaled so that the power of the largest eigenvalue stays near 1.
+            M = _square(M[~good] / (value**power)[:, None, None], 2)
+            A = A / value[:, None, None]
+            trace[open_] *= value
+            theta[open_] = 1.0
+    return theta * trace, v
+
+
+def _square(M: Array, times: int) -> Array:
+    for _ in range(times):
+        M = M @ M
+    return M
+
+
+def _power_steps(A: Array, M: Array, x: Array, power: int) -> tuple[Array, Array, Array]:
+    """Rayleigh quotients of A after up to six steps with M = A^power, the vectors, and which quotients are certain."""
+    r = A.shape[-1]
+    mass = np.trace(M, axis1=-2, axis2=-1)
+    theta, good = np.zeros(len(A)), np.zeros(len(A), dtype=bool)
     for _ in range(6):
-        v = (M @ v[..., None])[..., 0]
-        v /= np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-300)
-        Gv = (unit @ v[..., None])[..., 0]
-        theta = np.einsum("bi,bi->b", v, Gv)
-        residual = np.linalg.norm(Gv - theta[:, None] * v, axis=-1)
-        top = theta**POWER
-        others = np.maximum(mass - top, r * 1e-15 * top) ** (1.0 / POWER)
-        gap = theta - others - residual
-        error = np.where(gap > 0, residual**2 / np.where(gap > 0, gap, 1.0), np.inf)
-        good = (error <= 0.5 * TOLERANCE * theta) | (trace == 0)
+        x = (M @ x[..., None])[..., 0]
+        x /= np.maximum(np.sqrt(np.einsum("bi,bi->b", x, x)), 1e-300)[:, None]
+        Ax = (A @ x[..., None])[..., 0]
+        theta = np.einsum("bi,bi->b", x, Ax)
+        Ax -= theta[:, None] * x
+        square = np.einsum("bi,bi->b", Ax, Ax)
+        top = theta**power
+        # Below r·eps of the total the difference is rounding.
+        others = np.maximum(mass - top, r * 1e-15 * top) ** (1.0 / power)
+        gap = theta - others - np.sqrt(square)
+        good = (gap > 0) & (square <= 0.5 * TOLERANCE * theta * gap)
         if good.all():
             break
-    if not good.all():
-        theta[~good], v[~good] = _decompose(unit[~good])
-    return np.maximum(theta, 0.0) * trace, v
+    return theta, x, good
 
 
 def _by_lanczos(G: Array, start: Array) -> tuple[float, Array]:

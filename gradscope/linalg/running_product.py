@@ -156,12 +156,12 @@ class RunningProduct:
     def _believable(self, theta: Array, smallest: Array) -> bool:
         """Whether the doubt leaves 1e-10 of the norms (squared: theta, and the smallest asked for)."""
         doubt = self.X[:, self.n_rows :]
-        with np.errstate(over="ignore", invalid="ignore"):
-            square = np.einsum("bij,bij->bi", doubt, doubt)
-        rounding = square[:, :DOUBT_ROWS].mean(axis=-1)
-        believable = rounding <= DOUBT_LIMIT**2 * smallest
+        rounding = doubt[:, :DOUBT_ROWS]
+        # Overflowing doubt is infinite doubt; einsum does not warn of it.
+        believable = np.einsum("bij,bij->b", rounding, rounding) <= DOUBT_ROWS * DOUBT_LIMIT**2 * smallest
         if self.dropped_count_squared:
-            believable &= square[:, DOUBT_ROWS:].mean(axis=-1) <= DROPPED_LIMIT**2 * theta
+            dropped = doubt[:, DOUBT_ROWS:]
+            believable &= np.einsum("bij,bij->b", dropped, dropped) <= DOUBT_ROWS * DROPPED_LIMIT**2 * theta
         return bool(believable.all())
 
     def _corner(self, h: Array) -> tuple[Array, Array]:

@@ -10,8 +10,10 @@ from typing import Literal
 import numpy as np
 
 from gradscope.errors import UsageError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.base import Array, StepJacobian
 from gradscope.linalg.binary_scale import log10_scaled, normalise
+from gradscope.linalg.largest_eigenvalue import largest_eigenvalues
+from gradscope.linalg.operator_norm import operator_norms
 from gradscope.linalg.running_product import run_product
 from gradscope.linalg.singular_values import finite_singular_values
 from gradscope.numerics.lag_norms import LagNorms
@@ -22,8 +24,10 @@ __all__ = ["LagNorms", "StepNorms", "measure_norms", "step_norms"]
 
 #: Estimated seconds of full decompositions below which every lag gets one: the ranks are then exact at every lag.
 DECOMPOSE_BELOW = 0.05
-#: Steps whose Jacobians are handled by one operator.
-STEPS_AT_ONCE = 64
+#: Steps whose Jacobians are handled by one operator, fewer when they (or their vectors) would pass 2^19 numbers.
+STEPS_AT_ONCE, NUMBERS_AT_ONCE = 128, 2**19
+#: States up to this size have their Jacobians formed by `step_norms`.
+FORM_UP_TO = 40
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,11 @@ class StepNorms:
 
     log10_norm: Array
     zero: Array
+
+
+def seconds_to_decompose(n: int) -> float:
+    """Rough time of all singular values of one n × n matrix on one core; only decides which road to take."""
+    return 3e-6 + 45e-9 * n**2
 
 
 def measure_norms(
@@ -63,7 +72,7 @@ def measure_norms(
         raise UsageError(f"anchor is 'end' or 'start'; got {anchor!r}")
     T, n, batch = tape.n_steps, tape.state_size, tape.batch_shape
     n_products = prod(batch)
-    if T * n_products * (3e-6 + 45e-9 * n**2) < DECOMPOSE_BELOW:
+    if T * n_products * seconds_to_decompose(n) < DECOMPOSE_BELOW:
         return measure_norms_densely(tape, anchor=anchor, progress=progress)
 
     def pull(X: Array, lag: int) -> Array:
@@ -90,13 +99,60 @@ def measure_norms(
 
 
 def step_norms(tape: Tape) -> StepNorms:
-    """Measure log10 ‖J_t‖₂ for every step, many steps at once."""
-    shape = (tape.n_steps, *tape.batch_shape)
-    log10_norm = np.full(shape, np.nan)
-    zero = np.zeros(shape, dtype=bool)
-    for first, last in chunks(tape.n_steps, STEPS_AT_ONCE):
-        J, exponent = normalise(np.asarray(tape.jacobians(first, last).dense(), dtype=np.float64))
-        sigma, finite = finite_singular_values(J)
-        log10_norm[first - 1 : last] = log10_scaled(sigma[..., 0], exponent)
-        zero[first - 1 : last] = finite & (sigma[..., 0] == 0)
-    return StepNorms(log10_norm, zero)
+    """Measure log10 ‖J_t‖₂ for every step, many steps at once.
+
+    Relative accuracy 1e-10. Large states are never formed as matrices: Lanczos on J_tᵀJ_t runs for many steps in one
+    product with the shared weights, and its error estimate is added (a factor of a bound must not come out too small).
+    """
+    T, n, batch = tape.n_steps, tape.state_size, tape.batch_shape
+    n_products = prod(batch)
+    log10_norm = np.full((T, n_products), np.nan)
+    zero = np.zeros((T, n_products), dtype=bool)
+    decompose = T * n_products * seconds_to_decompose(n) < DECOMPOSE_BELOW
+    first_check = 0
+    numbers = n_products * (n * n if decompose or n <= FORM_UP_TO else n)
+    for first, last in chunks(T, min(STEPS_AT_ONCE, max(1, NUMBERS_AT_ONCE // max(numbers, 1)))):
+        steps = tape.jacobians(first, last)
+        here = slice(first - 1, last)
+        shape = (last - first + 1, n_products)
+        if decompose:
+            missing = np.ones(shape, dtype=bool)
+        elif n <= FORM_UP_TO:
+            log10_norm[here] = _formed_step_norms(steps).reshape(shape)
+            missing = np.isnan(log10_norm[here])
+        else:
+            sigma, exponent, first_check = _lanczos_step_norms(steps, first_check)
+            log10_norm[here] = log10_scaled(sigma, exponent).reshape(shape)
+            missing = np.isnan(log10_norm[here])
+        if missing.any():
+            J, exponent = normalise(np.asarray(steps.dense(), dtype=np.float64).reshape(*shape, n, n)[missing])
+            spectrum, finite = finite_singular_values(J)
+            log10_norm[here][missing] = log10_scaled(spectrum[:, 0], exponent)
+            zero[here][missing] = finite & (spectrum[:, 0] == 0)
+    return StepNorms(log10_norm.reshape(T, *batch), zero.reshape(T, *batch))
+
+
+def _formed_step_norms(steps: StepJacobian) -> Array:
+    """Small states: form J and JJᵀ."""
+    n = steps.state_size
+    J, exponent = normalise(np.asarray(steps.dense(), dtype=np.float64).reshape(-1, n, n))
+    # An infinite or NaN Jacobian, or a zero one, is left to the caller.
+    usable = np.isfinite(J).all(axis=(-2, -1)) & (J != 0).any(axis=(-2, -1))
+    J = np.where(usable[:, None, None], J, np.eye(n))
+    theta, _ = largest_eigenvalues(J @ np.ascontiguousarray(np.swapaxes(J, -1, -2)), np.ones((len(J), n)))
+    return np.where(usable, log10_scaled(np.sqrt(theta), exponent), np.nan)
+
+
+def _lanczos_step_norms(steps: StepJacobian, first_check: int) -> tuple[Array, Array, int]:
+    n, shape = steps.state_size, steps.shape
+
+    def push(V: Array) -> Array:
+        return np.asarray(steps.push(V.reshape(*shape, n, 1))).reshape(-1, n)
+
+    def pull(V: Array) -> Array:
+        return np.asarray(steps.pull(V.reshape(*shape, 1, n))).reshape(-1, n)
+
+    start = np.random.default_rng(20260101).standard_normal((prod(shape), n))
+    sigma, exponent, taken = operator_norms(push, pull, start, first_check)
+    # The next steps will need about as many; looking a little early costs less than going too far.
+    return sigma, exponent, taken - 6

@@ -173,3 +173,33 @@ def test_zero_and_nonfinite_elements_leave_the_batch_alone(anchor):
     matrices[25, 2, 3, 4] = np.nan
     tape = tape_of_matrices(matrices)
     assert_same_norms(measure_norms(tape, anchor=anchor), measure_norms_densely(tape, anchor=anchor))
+
+
+@pytest.mark.parametrize(("n", "batch", "gain"), [(24, 6, 0.9), (56, 2, 1.0), (96, 1, 3.0)])
+def test_step_norms_of_every_size(n, batch, gain):
+    """Formed and squared (24), by Lanczos (56, 96); never below the truth by more than rounding where it is a bound."""
+    tape = rnn_tape(n, 150, gain, batch=batch)
+    measured = propagate.step_norms(tape).log10_norm
+    expected = np.log10([np.linalg.norm(tape.dense(t), ord=2, axis=(-2, -1)) for t in range(1, 151)])
+    np.testing.assert_allclose(measured, expected, rtol=0, atol=1e-10 / np.log(10))
+
+
+@pytest.mark.parametrize("n", [24, 56])
+def test_step_norms_at_the_traps(n):
+    """Orthogonal (all tied), diagonal with near ties, rank one, zero, infinite, and at both ends of float64."""
+    rng = np.random.default_rng(9)
+    good = [
+        orthogonal(n, rng),
+        np.diag(rng.uniform(0.99, 1, size=n)),
+        np.outer(rng.normal(size=n), rng.normal(size=n)),
+        np.eye(n, k=1),
+        orthogonal(n, rng) * 1e300,
+        rng.normal(size=(n, n)) * 1e-300,
+    ]
+    bad = [np.zeros((n, n)), np.full((n, n), np.inf), np.full((n, n), np.nan)]
+    measured = propagate.step_norms(tape_of_matrices(np.array(good + bad)))
+    # Scaled before the reference squares its entries.
+    expected = [np.log10(np.linalg.norm(J / np.abs(J).max(), ord=2)) + np.log10(np.abs(J).max()) for J in good]
+    np.testing.assert_allclose(measured.log10_norm[:6, 0], expected, rtol=0, atol=1e-10 / np.log(10))
+    np.testing.assert_array_equal(np.isnan(measured.log10_norm[:, 0]), [False] * 6 + [True] * 3)
+    np.testing.assert_array_equal(measured.zero[:, 0], [False] * 6 + [True, False, False])
