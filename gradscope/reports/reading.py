@@ -34,7 +34,7 @@ def labels(report: Report) -> list[str]:
     return out
 
 
-def short_labels(names: Sequence[str], width: int = 14) -> list[str]:
+def short_labels(names: Sequence[str], width: int = 20) -> list[str]:
     """Shorten labels for table heads: the end of a path, and ``#n`` where even that is too long or not unique."""
     short = [name.replace("\\", "/").rsplit("/", 1)[-1] for name in names]
     return [name if len(name) <= width and short.count(name) == 1 else f"#{i}" for i, name in enumerate(short, start=1)]

@@ -17,17 +17,21 @@ WIDTH = 720
 _PLOT = (64, 34, 632, 300)  # left, top, width, height of the plot of a line figure
 _ROLES = ("measured", "theory", "eigen", "bound", "path", "corner", "loss")
 _LEVELS = 10
+_PAD = 0.03  # of the range above and below, so that a flat curve does not run along the frame
 _Axis = Callable[[float], float]
 
 STYLE = """
 .fig{font:12px system-ui,sans-serif;fill:var(--ink)}
 .fig .t{font-size:14px;font-weight:600}.fig .axis{stroke:var(--ink);fill:none}.fig .grid{stroke:var(--grid);fill:none}
-.fig .mark{stroke:var(--ink);stroke-dasharray:2 4;fill:none}.fig .band{fill-opacity:.18;stroke:none}
+.fig .mark{stroke:var(--ink);stroke-dasharray:2 4;fill:none}
 .fig .curve{fill:none;stroke-width:1.6;stroke-linejoin:round}.fig .c0{stroke:var(--c0);stroke-width:2.6}
 .fig .c1{stroke:var(--c1);stroke-dasharray:7 3}.fig .c2{stroke:var(--c2);stroke-dasharray:2 2}
 .fig .c3{stroke:var(--c3);stroke-dasharray:10 3 2 3}.fig .c4{stroke:var(--c4);stroke-dasharray:4 4}
 .fig .c5{stroke:var(--c5);stroke-dasharray:12 4}.fig .c6{stroke:var(--c6);stroke-dasharray:1 3}
-.fig .c7{stroke:var(--c7);stroke-dasharray:6 2 1 2 1 2}.fig .band{fill:var(--c0)}
+.fig .c7{stroke:var(--c7);stroke-dasharray:6 2 1 2 1 2}
+.fig .band{fill-opacity:.18;stroke:none!important}.fig .band.c0{fill:var(--c0)}.fig .band.c1{fill:var(--c1)}
+.fig .band.c2{fill:var(--c2)}.fig .band.c3{fill:var(--c3)}.fig .band.c4{fill:var(--c4)}.fig .band.c5{fill:var(--c5)}
+.fig .band.c6{fill:var(--c6)}.fig .band.c7{fill:var(--c7)}
 .fig .point{fill:var(--c0);fill-opacity:.75;stroke:var(--paper);stroke-width:.6}
 .fig .range{fill:var(--c3);fill-opacity:.12;stroke:var(--c3);stroke-dasharray:5 3}.fig .cell{fill:var(--c0)}
 """.strip()
@@ -103,6 +107,8 @@ def stroke_class(curve: Curve, index: int) -> str:
 def _lines(figure: LineFigure) -> tuple[str, int]:
     left, top, width, height = _PLOT
     (x0, x1), (y0, y1) = x_range(figure), y_range(figure)
+    pad = _PAD * (y1 - y0)
+    y0, y1 = y0 - pad, y1 + pad
 
     def px(x: float) -> float:
         return left + (x - x0) / (x1 - x0) * width
@@ -127,7 +133,7 @@ def _lines(figure: LineFigure) -> tuple[str, int]:
     out.append(
         f'<text transform="translate(14 {middle:g})rotate(-90)" text-anchor="middle">{text(figure.y_label)}</text>'
     )
-    inner = [_band(c, px, py) for c in figure.curves if c.low]
+    inner = [_band(c, stroke_class(c, i), px, py) for i, c in enumerate(figure.curves) if c.low]
     inner += [f'<path class="mark" d="M{left} {xy(py(y))}H{left + width}"/>' for _, y in figure.marks if y0 <= y <= y1]
     for index, curve in reversed(list(enumerate(figure.curves))):
         inner.append(f'<path class="curve {stroke_class(curve, index)}" d="{_path(curve, px, py)}"/>')
@@ -152,7 +158,7 @@ def _path(curve: Curve, px: _Axis, py: _Axis) -> str:
     return "".join(parts) + ("h.01" if len(parts) == 1 else "")
 
 
-def _band(curve: Curve, px: _Axis, py: _Axis) -> str:
+def _band(curve: Curve, stroke: str, px: _Axis, py: _Axis) -> str:
     held = [
         (x, a, b) for x, a, b in zip(curve.x, curve.low, curve.high, strict=True) if a is not None and b is not None
     ]
@@ -160,7 +166,7 @@ def _band(curve: Curve, px: _Axis, py: _Axis) -> str:
         return ""
     there = "L".join(f"{xy(px(x))} {xy(py(b))}" for x, _, b in held)
     back = "L".join(f"{xy(px(x))} {xy(py(a))}" for x, a, _ in reversed(held))
-    return f'<path class="band" d="M{there}L{back}Z"/>'
+    return f'<path class="band {stroke}" d="M{there}L{back}Z"/>'
 
 
 def _legend(figure: LineFigure, y0: float, y1: float, top: int) -> tuple[str, int]:

@@ -99,8 +99,8 @@ def theory_sentence(result: Result) -> str:
         return "Theory: no closed form for this cell."
     over = int(number(result.summary.get("theory_violations")) or 0)
     if not over:
-        return f"Theory: {name}; never exceeded at the {count(n, 'lag')} compared."
-    return f"Theory: {name}; exceeded at {over} of {count(n, 'lag')} (marked >): it is an estimate, not a bound."
+        return f"Theory is {name}; never exceeded at the {count(n, 'lag')} compared."
+    return f"Theory is {name}; exceeded at {over} of {count(n, 'lag')} (marked >): it is an estimate, not a bound."
 
 
 def theory_cell(result: Result) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from gradscope.records import Report, Result
-from gradscope.reports.document import Block, Column, Document, Section, Table
+from gradscope.reports.document import Block, Column, Document, Section, Sentence, Table
 from gradscope.reports.numbers import fixed, is_null, log_value, significant
 from gradscope.reports.reading import has, labels, number, picked, short_labels, shown_rows
 from gradscope.reports.views.common import about_source, document, shared_settings, verdict_tone, warnings_of
@@ -22,16 +22,15 @@ from gradscope.reports.views.gradient_words import (
 
 # Column name in the record, title, priority (0 stays; the highest number goes first on a narrow terminal), meaning.
 _LOG_COLUMNS = (
-    ("log10_norm_h", "dh/dh", 4, "the corner of all h components"),
+    ("log10_norm_h", "dh/dh", 4, "its corner of all h components"),
     ("log10_theory", "theory", 0, "the article's closed form"),
     ("log10_eigen", "eigen", 3, "the same slopes with the spectral radius"),
     ("log10_bound", "bound", 1, "true for every input"),
-    ("log10_path_bound", "path", 5, "sum of step norms along this trajectory"),
-    ("log10_block_bound", "blocks", 9, "norms of products of a few steps, along this trajectory"),
-    ("log10_dloss_dstate", "loss", 2, "gradient of the loss at the state"),
-    ("log10_dloss_dweight", "dL/dW", 8, "gradient of the loss at the copy of W_hh used there"),
+    ("log10_path_bound", "path", 5, "bound from the step norms of this trajectory"),
+    ("log10_block_bound", "blocks", 9, "the same from products of a few steps"),
+    ("log10_dloss_dstate", "loss", 2, "dL/ds_(T-k)"),
+    ("log10_dloss_dweight", "dL/dW", 8, "for the copy of W_hh used at step T-k"),
 )
-_SOURCES_PER_TABLE = 3
 # A norm is known to 1e-9 relative, here in decades: the same allowance as behind summary.theory_violations.
 _TOLERANCE = 1e-9 / math.log(10.0)
 
@@ -46,29 +45,36 @@ def view(report: Report, *, verbose: bool = False) -> Document:
     for name, result in zip(names, report.results, strict=True):
         blocks: list[Block] = []
         if not several or verbose:
-            blocks += [*verdict_blocks(result), _lag_table(result)]
+            table = _lag_table(result)
+            blocks += [*verdict_blocks(result), table, _key(table)]
         blocks += [*warnings_of(result), *figures(result)]
         if blocks:
             sections.append(Section(name, tuple(blocks), about_source(result)))
     return document(report, "Gradient against lag", sections)
 
 
+def _epsilon(report: Report) -> str:
+    found = {number(result.summary.get("epsilon")) for result in report.results}
+    return significant(found.pop(), 17) if len(found) == 1 else "epsilon"
+
+
 def _side_by_side(report: Report, names: Sequence[str]) -> Section:
     columns = (
         Column("source", "left"),
         Column("verdict", "left"),
-        Column("rate/step", meaning="decades per step"),
+        Column("rate/step"),
         Column("95 % interval", "left", 5),
-        Column("horizon", meaning="largest lag with a norm of at least epsilon"),
-        Column("peak", "left", 4, "the largest norm and its lag"),
-        Column("> theory", "left", 1, "lags at which the measurement exceeds the article's closed form"),
-        Column("bounds", "left", 2),
+        Column("horizon", meaning=f"largest lag with a norm of at least {_epsilon(report)}"),
+        Column("peak", "left", 4, "largest norm @ its lag"),
+        Column("> theory", "left", 1, "where the measurement exceeds the article's closed form"),
+        Column("bounds", "left", 2, "norms that no input, or no trajectory, can exceed"),
     )
     rows = []
-    for name, result in zip(names, report.results, strict=True):
+    heads = short_labels(names)
+    for place, (name, result) in enumerate(zip(names, report.results, strict=True)):
         broken = int(number(result.summary.get("bound_violations")) or 0)
         row = (
-            name,
+            name if heads[place] in name else f"{heads[place]} {name}",
             str(result.summary.get("verdict") or "-"),
             rate_text(result),
             interval_text(result),
@@ -81,15 +87,20 @@ def _side_by_side(report: Report, names: Sequence[str]) -> Section:
     tones = tuple(verdict_tone(result.summary.get("verdict")) for result in report.results)
     table = Table("Side by side (rates in decades per step)", columns, tuple(rows), tones)
     together = overlay(names, report.results)
-    blocks: list[Block] = [table, *_compact_tables(report, names), *([together] if together else [])]
+    blocks: list[Block] = [table, _key(table), *_compact_tables(report, names), *([together] if together else [])]
     return Section("", tuple(blocks), shared_settings(report))
+
+
+def _key(table: Table) -> Sentence:
+    """What the columns are, for somebody who sees them for the first time."""
+    said = "; ".join(f"{column.title.strip()}: {column.meaning}" for column in table.columns if column.meaning)
+    return Sentence(f"{said}.", "note", "dim")
 
 
 def _compact_tables(report: Report, names: Sequence[str]) -> list[Block]:
     heads = short_labels(names)
     tables: list[Block] = []
-    for start in range(0, len(names), _SOURCES_PER_TABLE):
-        part = range(start, min(start + _SOURCES_PER_TABLE, len(names)))
+    for part in _parts(heads):
         lags = sorted(
             {lag for i in part for lag in map(int, picked(report.results[i], "lag", shown_rows(report.results[i])))}
         )
@@ -103,8 +114,22 @@ def _compact_tables(report: Report, names: Sequence[str]) -> list[Block]:
             texts.append({int(b[0]): (b[1] + b[3], b[2]) for b in _measured_and_theory(result, rows_here)})
         rows = tuple((str(lag), *(cell for text in texts for cell in text.get(lag, ("", "")))) for lag in lags)
         caption = "log10 of the norm, measured and in theory (> where theory is exceeded)"
-        tables.append(Table(caption if not start else "", tuple(columns), rows))
+        tables.append(Table("" if tables else caption, tuple(columns), rows))
     return tables
+
+
+def _parts(heads: Sequence[str]) -> list[list[int]]:
+    """As many sources side by side as 80 columns hold: a head (or number) and its theory each."""
+    parts: list[list[int]] = []
+    room = 0
+    for i, head in enumerate(heads):
+        width = max(len(head) + 1, 9) + 2 + 8 + 2
+        if not parts or width > room:
+            parts.append([])
+            room = 80 - 4
+        parts[-1].append(i)
+        room -= width
+    return parts
 
 
 def _measured_and_theory(result: Result, rows: Sequence[int]) -> list[tuple[str, str, str, str]]:
@@ -133,7 +158,7 @@ def _measured_and_theory(result: Result, rows: Sequence[int]) -> list[tuple[str,
 def _lag_table(result: Result) -> Table:
     rows = shown_rows(result)
     base = _measured_and_theory(result, rows)
-    columns = [Column("lag"), Column("measured", meaning="log10 of the spectral norm of the state Jacobian product")]
+    columns = [Column("lag"), Column("measured", meaning="spectral norm of ds_T/ds_(T-k)")]
     cells: list[list[str]] = [[b[0], b[1]] for b in base]
 
     def add(column: Column, texts: Sequence[str]) -> None:
@@ -149,7 +174,7 @@ def _lag_table(result: Result) -> Table:
             continue
         if name == "log10_theory":
             add(Column(title, "right", priority, meaning), [b[2] for b in base])
-            add(Column(">", "left", 0, "the measurement exceeds this theory"), [b[3] for b in base])
+            add(Column(">", "left", 0, "measured > theory"), [b[3] for b in base])
         else:
             add(Column(title, "right", priority, meaning), [log_value(v) for v in picked(result, name, rows)])
     if has(result, "stable_rank"):
