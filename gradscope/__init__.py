@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Any
 from gradscope._version import __version__
 
 if TYPE_CHECKING:
-    from gradscope.api import build, gradients, inspect, load, spectrum
+    from gradscope.api import build, check, gradients, inspect, load, lyapunov, spectrum, sweep
     from gradscope.records import Report, Result
 
-__all__ = ["Report", "Result", "__version__", "build", "gradients", "inspect", "load", "spectrum"]
+__all__ = ["Report", "Result", "__version__", "build", "check", "gradients", "inspect", "load", "lyapunov", "spectrum", "sweep"]
 
 #: Public names and where they live; imported on first use, so that `import gradscope` costs nothing.
 _HOMES = {
     "Report": "gradscope.records",
     "Result": "gradscope.records",
     "build": "gradscope.api",
+    "check": "gradscope.api",
     "gradients": "gradscope.api",
     "inspect": "gradscope.api",
     "load": "gradscope.api",
+    "lyapunov": "gradscope.api",
     "spectrum": "gradscope.api",
+    "sweep": "gradscope.api",
 }
 
 

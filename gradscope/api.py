@@ -9,19 +9,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradscope._version import __version__
 from gradscope.analysis.environment import describe_environment
-from gradscope.analysis.request import GradientsRequest, RunRequest
+from gradscope.analysis.request import GradientsRequest, Progress, RunRequest
 from gradscope.analysis.threads import blas_threads, choose_threads
-from gradscope.errors import UsageError
+from gradscope.errors import UsageError, did_you_mean
 from gradscope.records import Report, Result
 from gradscope.sources.build import Source, build_source
 from gradscope.sources.spec import parse_source
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from gradscope.sources.layer_weights import WeightFile
 
 
@@ -30,11 +33,23 @@ def build(source: str, *, seed: int = 0, dtype: str = "float64") -> Source:
     return build_source(parse_source(source), seed=seed, dtype=dtype)
 
 
-def load(path: str | Path) -> WeightFile:
-    """Read every recurrent layer of a weights file, as ``inspect`` lists them."""
+def load(path: str | Path) -> WeightFile | Report:
+    """Read a stored result (``.json``, ``.jsonl``), or every recurrent layer of a weights file."""
+    path = Path(path)
+    if path.suffix.lower() in (".json", ".jsonl"):
+        from gradscope.reports.json_report import read_report
+
+        return read_report(path)
     from gradscope.sources.files import read_weights
 
-    return read_weights(Path(path))
+    return read_weights(path)
+
+
+def check(report: Report, *expressions: str, warn: Sequence[str] = ()) -> Report:
+    """Judge a report by gates, as ``--fail-on`` and ``--warn-on`` do; the outcome is in ``gates``."""
+    from gradscope.reports.gates import evaluate
+
+    return replace(report, gates=evaluate(report, expressions, tuple(warn)))
 
 
 def _request(cls: type[Any], options: dict[str, Any]) -> Any:
@@ -111,6 +126,17 @@ def spectrum(*sources: str, threads: int | None = None, command: Sequence[str] |
     return measure("spectrum", sources, request, measure_spectrum, threads=threads, command=command)
 
 
+def lyapunov(*sources: str, threads: int | None = None, command: Sequence[str] | None = None, **options: Any) -> Report:
+    """Lyapunov exponents in nats per step, with intervals and a verdict on convergence.
+
+    ``options`` are the fields of :class:`~gradscope.analysis.lyapunov.LyapunovRequest`.
+    """
+    from gradscope.analysis.lyapunov import LyapunovRequest, measure_exponents
+
+    request = _request(LyapunovRequest, options)
+    return measure("lyapunov", sources, request, measure_exponents, threads=threads, command=command)
+
+
 def inspect(*sources: str, command: Sequence[str] | None = None) -> Report:
     """List what each source holds: modules, cells, gates, conventions. Nothing is computed."""
     from gradscope.analysis.inspect_file import inspect_source
@@ -119,3 +145,60 @@ def inspect(*sources: str, command: Sequence[str] | None = None) -> Report:
         raise UsageError("inspect needs at least one SOURCE, for example: gradscope inspect model.safetensors")
     results = [inspect_source(parse_source(text)) for text in sources]
     return assemble("inspect", results, command=command, sources=sources, seed=0, threads=None)
+
+
+def sweep(
+    *sources: str,
+    vary: Sequence[str],
+    measure: str = "gradients",
+    zipped: bool = False,
+    store: str | Path | None = None,
+    jobs: int | None = None,
+    dask: str | None = None,
+    executor: Executor | None = None,
+    fresh: bool = False,
+    extend: bool = False,
+    fail_fast: bool = False,
+    value: str | None = None,
+    command: Sequence[str] | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Report:
+    """Measure a grid of points: a row per point, the varied keys and then the summary fields.
+
+    Parameters
+    ----------
+    *sources : str
+        As on the command line.
+    vary : sequence of str
+        ``"gain=0.5:1.5:0.1"``, ``"init=gaussian,orthogonal"``, ``"hidden=log:16:256:5"``, ``"T=50,100"``.
+    store : path, optional
+        JSON Lines, kept row by row; the same call continues where it stopped.
+    jobs, dask, executor
+        Processes here; the address of a Dask scheduler; or any ``concurrent.futures.Executor`` (loky, mpi4py.futures),
+        which stays the caller's.
+    value : str, optional
+        The field that a heat map shows.
+    **options
+        The fields of the measure's request: ``steps``, ``inputs``, ``seed``, ``epsilon``, …
+    """
+    from gradscope.sweeps.plan import make_plan
+    from gradscope.sweeps.sweep import run_sweep
+
+    plan = make_plan(sources, vary, measure=measure, zipped=zipped, **options)
+    if value is not None and value not in plan.columns(0):
+        known = ", ".join(plan.columns(0))
+        raise UsageError(f"--value: no column '{value}'.{did_you_mean(value, plan.columns(0))} Known: {known}.")
+    return run_sweep(
+        plan,
+        store=store,
+        jobs=jobs,
+        dask=dask,
+        executor=executor,
+        fresh=fresh,
+        extend=extend,
+        fail_fast=fail_fast,
+        command=command if command is not None else ("sweep", *sources),
+        shown={} if value is None else {"value": value},
+        progress=progress,
+    )

@@ -77,6 +77,18 @@ def deliver(verb: str, delivery: Delivery, make: Callable[[Progress], Report]) -
     return judge(report, delivery)
 
 
+def deliver_stored(report: Report, delivery: Delivery) -> int:
+    """Judge and write a report that already exists; without new gates it keeps those it was stored with."""
+    from gradscope.reports.gates import evaluate
+
+    with Outputs(delivery.outputs) as outputs:
+        if delivery.fail_on or delivery.warn_on:
+            report = replace(report, gates=evaluate(report, delivery.fail_on, delivery.warn_on))
+        outputs.write(report)
+        write_to_stdout(report, delivery, describe_terminal(delivery.color))
+    return judge(report, delivery) if delivery.fail_on or delivery.warn_on else 0
+
+
 def write_to_stdout(report: Report, delivery: Delivery, terminal: Terminal) -> None:
     """The report in the chosen format, and the plot behind it."""
     from gradscope.reports.formats import write

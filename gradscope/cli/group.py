@@ -14,8 +14,13 @@ from gradscope._version import __version__
 #: Verb → (module, one-line help). The help stands here so that ``gradscope --help`` imports no verb.
 VERBS: dict[str, tuple[str, str]] = {
     "gradients": ("gradients", "Per lag: theory and bounds beside the measured gradient."),
-    "inspect": ("inspect_file", "What a file holds: modules, cells, gates, conventions; no numerics."),
     "spectrum": ("spectrum", "Eigendecomposition of every recurrent block; how far from normal it is."),
+    "lyapunov": ("lyapunov", "Lyapunov exponents with error bars and a verdict on convergence."),
+    "inspect": ("inspect_file", "What a file holds: modules, cells, gates, conventions; no numerics."),
+    "sweep": ("sweep", "A grid of points, in parallel, resumable, on one machine or a cluster."),
+    "show": ("show", "Stored results again: other formats, rows, columns, gates."),
+    "diff": ("diff", "What changed between two stored results."),
+    "schema": ("schema", "The JSON Schema of a verb's machine format."),
 }
 
 

@@ -1,0 +1,49 @@
+"""``gradscope lyapunov``: exponents with error bars."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from gradscope.cli.deliver import Delivery, command_line, deliver
+from gradscope.cli.group import Verb
+from gradscope.cli.options import examples, refuse_empty, report_options, request_options, run_options
+from gradscope.cli.progress import Progress
+from gradscope.records import Report
+
+
+@click.command(
+    "lyapunov",
+    cls=Verb,
+    epilog=examples(
+        "gradscope lyapunov rnn:gain=1.5 --inputs zeros -T 2000 --transient 200",
+        "gradscope lyapunov lstm:hidden=16 -k 3 -T 1000",
+        "gradscope lyapunov rnn:hidden=8 --closed-loop --covariant -T 500",
+    ),
+)
+@click.argument("sources", nargs=-1, metavar="SOURCE...")
+@run_options
+@click.option("-k", "k", type=int, metavar="N", help="Leading exponents (default: all).")
+@click.option("--closed-loop", is_flag=True, help="The readout's output is the next input.")
+@click.option("--readout", metavar="FILE.npz", help="weight (inputs, H) and bias of the closed loop (default: seeded).")
+@click.option("--covariant", is_flag=True, help="Covariant Lyapunov vectors and the angles between them.")
+@report_options
+def command(sources: tuple[str, ...], **values: Any) -> int:
+    """Lyapunov exponents, in nats per step, with 95 % intervals and a verdict on convergence."""
+    refuse_empty(sources, "lyapunov")
+    arguments = command_line() or ("lyapunov", *sources)
+
+    def make(progress: Progress) -> Report:
+        from gradscope.api import lyapunov
+
+        return lyapunov(
+            *sources,
+            threads=values["threads"],
+            command=arguments,
+            progress=progress,
+            **{name: values[name] for name in ("k", "closed_loop", "readout", "covariant")},
+            **request_options(values),
+        )
+
+    return deliver("lyapunov", Delivery.from_options(values), make)

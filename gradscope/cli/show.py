@@ -1,0 +1,52 @@
+"""``gradscope show``: stored results again, filtered, re-rendered, re-gated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from gradscope.cli.deliver import Delivery, deliver_stored
+from gradscope.cli.group import Verb
+from gradscope.cli.options import examples, report_options
+from gradscope.errors import UsageError
+
+
+@click.command(
+    "show",
+    cls=Verb,
+    epilog=examples(
+        "gradscope show result.json",
+        "gradscope show result.json --where 'lag >= 50' --columns lag,log10_norm,log10_bound -f csv",
+        "gradscope gradients rnn --json | gradscope show - --fail-on 'horizon < 5'",
+    ),
+)
+@click.argument("results", nargs=-1, metavar="RESULT...")
+@click.option("--where", multiple=True, metavar="COND", help="Keep rows, e.g. 'lag >= 50'. Repeatable.")
+@click.option("--sort", metavar="NAMES", help="Columns to sort by, comma-separated; - in front: descending.")
+@click.option("--columns", metavar="NAMES", help="Columns to keep, comma-separated.")
+@click.option("--pivot", metavar="A,B", help="A sweep's map over two varied keys.")
+@click.option("--value", metavar="FIELD", help="What the map shows.")
+@report_options
+def command(results: tuple[str, ...], **values: Any) -> int:
+    """Show stored results again (- is stdin): other formats, rows, columns, gates."""
+    if not results:
+        raise UsageError("show needs at least one stored RESULT, for example: gradscope show result.json")
+    from gradscope.reports.json_report import read_report
+    from gradscope.reports.query import pivot, select
+
+    code = 0
+    for name in results:
+        report = read_report(name)
+        report = select(report, where=values["where"], sort=_names(values["sort"]), columns=_names(values["columns"]))
+        if values["pivot"]:
+            keys = _names(values["pivot"])
+            if len(keys) != 2:
+                raise UsageError(f"--pivot {values['pivot']}: wanted two keys, A,B.")
+            report = pivot(report, keys=(keys[0], keys[1]), value=values["value"])
+        code = max(code, deliver_stored(report, Delivery.from_options(values)))
+    return code
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
