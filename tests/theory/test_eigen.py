@@ -104,6 +104,18 @@ def test_the_interval_holds_the_radius_of_a_defective_matrix(size):
         assert found.spectral_radius_high - found.spectral_radius_low < 0.05
 
 
+def test_spectral_variation_is_elsners():
+    from gradscope.theory.eigen import _spectral_variation
+
+    # Near equality for a Jordan block of size n and norm about s: ε in its corner moves 0 to s^(1−1/n)·ε^(1/n).
+    for n, s, epsilon in ((3, 100.0, 1e-9), (5, 1e-3, 1e-12)):
+        W = s * np.eye(n, k=1)
+        W[-1, 0] = epsilon
+        moved = np.abs(np.linalg.eigvals(W)).max()
+        assert moved == pytest.approx(s ** (1 - 1 / n) * epsilon ** (1 / n), rel=1e-9)
+        assert moved <= _spectral_variation(n, s, epsilon) <= 2 * moved * (1 + 1e-6)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_balancing_keeps_badly_scaled_eigenvalues_certain(seed):
     rng = np.random.default_rng(seed)

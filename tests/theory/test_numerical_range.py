@@ -107,6 +107,20 @@ def test_grcar_and_large_orthogonal_matrices_are_certified():
     assert numerical_radius(np.linalg.qr(gaussian(200, 0))[0]).certified
 
 
+def test_the_level_set_climbs_from_the_wrong_maximum():
+    from gradscope.theory.numerical_range import _Cuts, _level_set_upper, _support
+
+    for seed in range(5):
+        W = gaussian(9, seed, complex_=True)
+        cuts = _Cuts(lambda theta, W=W: _support(W, theta)[0], symmetric=False)
+        angles = np.linspace(-np.pi, np.pi, 9)
+        cuts.add(min(angles, key=lambda phi, W=W: _support(W, -phi)[0]))  # the worst of eight directions
+        upper = _level_set_upper(W, cuts, 1e-10)
+        truth = radius_on_a_grid(W, 2000)
+        assert truth * (1 - 1e-12) <= upper <= truth * (1 + 3e-6)
+        assert cuts.best[0] == pytest.approx(upper, rel=1e-9)
+
+
 def test_too_few_cuts_are_admitted():
     W = rotated(np.eye(140, k=1), 0)  # a disc above the level-set limit
     found = numerical_radius(W, max_cuts=8)

@@ -30,6 +30,11 @@ def test_nonnegative_matrices_reach_their_spectral_radius(n):
     assert scaled_norm(W).value == pytest.approx(np.abs(np.linalg.eigvals(W)).max(), rel=1e-12)
 
 
+def test_perron_vectors_alone_are_optimal_for_nonnegative_matrices():
+    W = np.abs(gaussian(9, 4))
+    assert scaled_norm(W, max_steps=0).value == pytest.approx(np.abs(np.linalg.eigvals(W)).max(), rel=1e-11)
+
+
 @pytest.mark.parametrize("n", [2, 7, 20])
 def test_a_hidden_scaling_of_an_orthogonal_matrix_is_found(n):
     rng = np.random.default_rng(n)

@@ -219,6 +219,37 @@ def test_compressed_power_norms_agree_with_full_products():
     np.testing.assert_allclose(log10_power_norms(W, 199), full, atol=1e-11)
 
 
+def test_compression_keeps_directions_that_will_matter_later():
+    # A transient of 1e14·k·0.3ᵏ hides the 0.99ᵏ part by 4e-8 at k = 16, where rows are first dropped; it wins later.
+    W = 0.99 * np.eye(80)
+    W[:2, :2] = [[0.3, 1e14], [0.0, 0.3]]
+    found = log10_power_norms(W, 80)
+    assert found[16] == pytest.approx(np.log10(16e14 * 0.3**15), abs=1e-6)
+    assert found[80] == pytest.approx(80 * np.log10(0.99), abs=1e-12)
+
+
+def test_a_plateau_reports_its_first_lag():
+    peak = peak_power(jordan(0.0, 5))  # norms 1, 1, 1, 1, 1, 0
+    assert (peak.k, peak.log10_norm, peak.proven) == (0, 0.0, True)
+
+
+@pytest.mark.parametrize("point", [(-1.0, 0.3), (0.7, 1.2), (-2.0, 2.9)])
+def test_the_ascent_needs_few_resolvents_because_its_gradient_is_right(point, monkeypatch):
+    from gradscope.theory import kreiss
+
+    calls = 0
+    honest = kreiss.smallest_singular_triplet
+
+    def counted(*arguments):
+        nonlocal calls
+        calls += 1
+        return honest(*arguments)
+
+    monkeypatch.setattr(kreiss, "smallest_singular_triplet", counted)
+    kreiss._ascend(complex_triangle(GRCAR), *point, on_axis=False)
+    assert calls < 60  # a wrong gradient falls back to some 150 simplex steps
+
+
 def test_absolute_powers_bound_every_product_with_slopes():
     rng = np.random.default_rng(5)
     W = rng.standard_normal((6, 6))
