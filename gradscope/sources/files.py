@@ -24,7 +24,7 @@ from gradscope.sources.naming import group_recurrent
 from gradscope.sources.npz import npz_tensors
 from gradscope.sources.onnx_file import onnx_weights
 from gradscope.sources.safetensors import safetensors_tensors
-from gradscope.sources.stored_tensor import FLOAT_DTYPES, StoredTensor
+from gradscope.sources.stored_tensor import FLOAT_DTYPES, StoredTensor, check_total
 from gradscope.sources.torch_file import legacy_torch_tensors, zip_torch_tensors
 from gradscope.sources.zip_members import ZipMembers
 
@@ -84,9 +84,16 @@ def read_weights(
 
 
 def weights_from_named(
-    tensors: Mapping[str, StoredTensor], *, file: str, container: str, keys: FileKeys, skipped: tuple[str, ...] = ()
+    tensors: Mapping[str, StoredTensor],
+    n_bytes: int,
+    *,
+    file: str,
+    container: str,
+    keys: FileKeys,
+    skipped: tuple[str, ...] = (),
 ) -> WeightFile:
     """Group PyTorch-named tensors into layers and keep the small rest."""
+    check_total(tensors.values(), n_bytes, file=file)
     found = group_recurrent(tensors, file=file, keys=keys)
     others = [tensor for name, tensor in tensors.items() if name not in found.used]
     if not found.layers and not found.questions:
@@ -117,23 +124,25 @@ def keep_small(tensors: list[StoredTensor]) -> dict[str, Array]:
 
 def _read_npz(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
     check_start(stream, (b"PK",), "a .npz (a zip container of arrays)", file=file)
-    with ZipMembers(stream, file=file) as members:
-        return weights_from_named(npz_tensors(members, file=file), file=file, container="npz", keys=keys)
+    with ZipMembers(stream, n_bytes, file=file) as members:
+        return weights_from_named(npz_tensors(members, file=file), n_bytes, file=file, container="npz", keys=keys)
 
 
 def _read_safetensors(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
     tensors = safetensors_tensors(stream, n_bytes, file=file)
-    return weights_from_named(tensors, file=file, container="safetensors", keys=keys)
+    return weights_from_named(tensors, n_bytes, file=file, container="safetensors", keys=keys)
 
 
 def _read_torch(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
     start = check_start(stream, (b"PK", b"\x80"), "a PyTorch checkpoint (.pt)", file=file)
     if start.startswith(b"PK"):
-        with ZipMembers(stream, file=file) as members:
+        with ZipMembers(stream, n_bytes, file=file) as members:
             found = zip_torch_tensors(members, file=file)
-            return weights_from_named(found.tensors, file=file, container="torch", keys=keys, skipped=found.skipped)
+            return weights_from_named(
+                found.tensors, n_bytes, file=file, container="torch", keys=keys, skipped=found.skipped
+            )
     found = legacy_torch_tensors(stream, n_bytes, file=file)
-    return weights_from_named(found.tensors, file=file, container="torch", keys=keys, skipped=found.skipped)
+    return weights_from_named(found.tensors, n_bytes, file=file, container="torch", keys=keys, skipped=found.skipped)
 
 
 def _read_hdf5(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
@@ -142,14 +151,14 @@ def _read_hdf5(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> We
         found = keras_weights(h5, config=None, version=None, file=file, keys=keys)
         if found.layers or found.questions:
             return _weights_from_keras(found, file=file)
-        return weights_from_named(h5.tensors, file=file, container="hdf5", keys=keys)
+        return weights_from_named(h5.tensors, n_bytes, file=file, container="hdf5", keys=keys)
 
 
 def _read_keras(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
     start = check_start(stream, (b"PK", HDF5_MAGIC), "a .keras file (a zip container)", file=file)
     if start.startswith(HDF5_MAGIC):  # what .keras meant before Keras 2.12
         return _read_hdf5(stream, n_bytes, file, keys)
-    with ZipMembers(stream, file=file) as members:
+    with ZipMembers(stream, n_bytes, file=file) as members:
         inner, size, config, version = keras_zip_stream(members, file=file)
     check_start(inner, (HDF5_MAGIC,), "a .keras file with HDF5 weights inside", file=file)
     with Hdf5File(inner, size, file=file) as h5:

@@ -11,8 +11,14 @@ import numpy as np
 from gradscope.errors import GradscopeError, InputError, MissingExtraError
 from gradscope.jacobians.base import Array
 from gradscope.sources.hdf5_heaps import check_global_heaps
-from gradscope.sources.stored_tensor import StoredTensor, bfloat16_to_float32, shown
-from gradscope.sources.zip_members import FLOOR_BYTES, MAX_RATIO
+from gradscope.sources.stored_tensor import (
+    FLOOR_BYTES,
+    MAX_RATIO,
+    StoredTensor,
+    bfloat16_to_float32,
+    check_total,
+    shown,
+)
 
 if TYPE_CHECKING:
     import h5py
@@ -67,6 +73,7 @@ class Hdf5File:
         with damage_of(file):
             self._h5 = h5py.File(stream, "r")
             self.tensors = self._walk()
+        check_total(self.tensors.values(), n_bytes, file=file)
 
     def __enter__(self) -> Hdf5File:
         return self

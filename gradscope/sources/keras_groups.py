@@ -12,6 +12,8 @@ from gradscope.sources.keras_layers import KerasArrays
 from gradscope.sources.layer_weights import Direction
 from gradscope.sources.stored_tensor import StoredTensor
 
+#: Matching cells with their configuration is quadratic in their number.
+MAX_CELLS = 1000
 _ROLES = ("kernel", "recurrent_kernel", "bias")
 _NAMED = re.compile(r"(?P<parent>.*/)?(?P<role>recurrent_kernel|kernel|bias)(_\d+)?(:\d+)?\Z")
 _VARS = re.compile(r"(?P<parent>.+)/vars/(?P<index>\d{1,3})\Z")
@@ -35,6 +37,8 @@ def cells_by_storage(
         if match and not name.startswith("optimizer"):
             place = match["parent"].replace("\\", "/").replace(_OLD_CONTAINER, "layers")
             groups.setdefault(place, {})[int(match["index"])] = tensor
+    if len(groups) > 20 * MAX_CELLS:
+        raise InputError(f"{file}: has {len(groups)} groups of variables, more than any model; the file is hostile")
     claimed: set[str] = set()
     for layer in config.layers if config else ():
         place = _place(layer, groups)
@@ -83,6 +87,10 @@ def cells_by_name(
         for place, group in groups.items()
         if {"kernel", "recurrent_kernel"} <= set(group)
     }
+    if len(cells) > MAX_CELLS:
+        raise InputError(
+            f"{file}: has {len(cells)} recurrent cells, and {MAX_CELLS} is the most that are read; split it"
+        )
     by_layer: dict[str, list[str]] = {}
     for place in cells:
         by_layer.setdefault(place.removeprefix("model_weights/").split("/")[0], []).append(place)

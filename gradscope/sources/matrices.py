@@ -56,7 +56,7 @@ def read_matrices(path: Path) -> Matrices:
         digest = sha256_of(stream)
         if path.suffix.lower() == ".npz":
             check_start(stream, (b"PK",), "a .npz (a zip container of arrays)", file=path.name)
-            with ZipMembers(stream, file=path.name) as members:
+            with ZipMembers(stream, n_bytes, file=path.name) as members:
                 tensor = _only_jacobians(npz_tensors(members, file=path.name), file=path.name)
                 values = load_weights(tensor, file=path.name)
         else:

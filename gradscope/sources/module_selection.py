@@ -84,7 +84,7 @@ def _matching(weights: WeightFile, param: str | None) -> list[str]:
     exact = [module for module in modules if param in (module, module_title(module))]
     matched = exact or [module for module in modules if fnmatch.fnmatchcase(module_title(module), param)]
     if not matched:
-        hint = did_you_mean(param, modules)
+        hint = did_you_mean(param, [module[:80] for module in modules[:200]])
         raise InputError(
             f"{weights.name}: param={param} matches no recurrent module; found {_listed(list(modules))}.{hint}"
         )
@@ -99,7 +99,8 @@ def _in_chain_order(weights: WeightFile, matched: list[str]) -> list[str]:
 
 
 def _which(weights: WeightFile, matched: list[str]) -> str:
-    described = [f"param={module_title(module)} ({_describe(weights, module)})" for module in matched]
+    described = [f"param={module_title(module)} ({_describe(weights, module)})" for module in matched[:_MOST_LISTED]]
+    described += matched[_MOST_LISTED:]
     message = (
         f"{weights.name}: several recurrent modules: {_listed(described)}; "
         f"pick one, as in {weights.name}:param={module_title(matched[0])}"

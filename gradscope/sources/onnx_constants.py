@@ -112,13 +112,13 @@ class ConstantFolder:
     Parameters
     ----------
     n_bytes : int
-        Size of the file: no folded value has more elements, all together no more than 64 times as many.
+        Size of the file: no folded value has more elements, all together no more than 8 times as many.
     file : str
         For messages.
     """
 
     def __init__(self, n_bytes: int, *, file: str) -> None:
-        self._limit, self._left, self._file = n_bytes, 64 * n_bytes, file
+        self._limit, self._left, self._file = n_bytes, 8 * n_bytes, file
         self.used: set[str] = set()
 
     def value(self, name: str, scope: Scope, depth: int = 0) -> Array:

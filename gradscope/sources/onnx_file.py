@@ -10,6 +10,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -41,6 +42,8 @@ _DIRECTIONS: dict[str, tuple[Direction, ...]] = {
 #: Operators that pass a sequence on unchanged between two layers of one stack.
 _PASS_ON = {"Squeeze", "Unsqueeze", "Transpose", "Reshape", "Identity", "Dropout", "Cast"}
 _MAX_DEPTH = 24
+#: Comparing and listing nodes is quadratic in their number.
+MAX_NODES = 256
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,11 @@ def onnx_weights(content: bytes, *, file: str, keys: FileKeys) -> OnnxWeights:
     found, folder = OnnxWeights(), ConstantFolder(len(content), file=file)
     nodes: list[OnnxNode] = []
     graphs: list[Any] = []
-    _walk(model.graph, None, nodes, graphs, set())
+    _walk(model.graph, None, nodes, graphs, set(), file)
+    if len(nodes) > MAX_NODES:
+        raise InputError(
+            f"{file}: has {len(nodes)} recurrent nodes, and {MAX_NODES} is the most that are read; split it"
+        )
     for one in nodes:
         try:
             layers = _node_layers(one, folder, file=file, keys=keys)
@@ -109,22 +116,37 @@ def onnx_weights(content: bytes, *, file: str, keys: FileKeys) -> OnnxWeights:
 
 
 def _walk(
-    graph: Any, outer: Scope | None, nodes: list[OnnxNode], graphs: list[Any], names: set[str], depth: int = 0
+    graph: Any,
+    outer: Scope | None,
+    nodes: list[OnnxNode],
+    graphs: list[Any],
+    names: set[str],
+    file: str,
+    depth: int = 0,
 ) -> None:
     """Collect recurrent nodes, sub-graphs (If, Loop, Scan) included."""
+    _check_text((tensor.name for tensor in graph.initializer), file)
     scope = Scope.of(graph, outer)
     graphs.append(graph)
     for node in graph.node:
+        _check_text((node.op_type, node.name, node.domain, *node.input, *node.output), file)
         if node.op_type in ONNX_GATES or any(word in node.op_type for word in ("LSTM", "GRU")):
             title = node.name.strip("/") or next((name for name in node.output if name), node.op_type).strip("/")
             while title in names:
                 title += "'"
             names.add(title)
             nodes.append(OnnxNode(title, node, scope))
+        _check_text((attribute.name for attribute in node.attribute), file)
         for attribute in node.attribute:
             if depth < _MAX_DEPTH:
                 for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                    _walk(inner, scope, nodes, graphs, names, depth + 1)
+                    _walk(inner, scope, nodes, graphs, names, file, depth + 1)
+
+
+def _check_text(names: Iterable[object], file: str) -> None:
+    """Refuse names that are no text: protobuf hands invalid UTF-8 out as bytes."""
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(f"{file}: has names that are no text (UTF-8); the file is damaged")
 
 
 def _operators(graphs: list[Any]) -> str:
@@ -257,6 +279,7 @@ def _constant(name: str, role: str, one: OnnxNode, folder: ConstantFolder, where
             f"{where}its {role} is no constant: {reason}; simplify the model first (onnxsim), or export its "
             "weights as .npz"
         ) from reason
+    folder.charge(value.size)  # for the copy: many nodes may share one constant
     loaded = load_weights(StoredTensor(name, value.shape, value.dtype.name, lambda: value), file=file)
     return _Folded(loaded, value.dtype.name)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from gradscope.errors import InputError
 
-#: More than a checkpoint of 50,000 tensors needs, and a few seconds at most.
-MAX_OPCODES = 3_000_000
+#: Enough for a checkpoint of 25,000 tensors, and a second or two at most.
+MAX_OPCODES = 1_000_000
 
 
 @dataclass(frozen=True)

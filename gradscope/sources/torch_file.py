@@ -8,9 +8,9 @@ storage its element count (8 bytes) and its elements.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 
@@ -39,6 +39,9 @@ _BITS = {
 _ENVELOPES = {"state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights", "params"}
 _MAX_DEPTH = 16
 
+_MAX_CONTAINERS = 100_000
+
+Path: TypeAlias = tuple[str | int, ...]
 ReadStorage = Callable[[StorageRef], tuple[bytes, str]]
 
 
@@ -94,7 +97,7 @@ def legacy_torch_tensors(stream: IO[bytes], n_bytes: int, *, file: str) -> Torch
     value, at = run_pickle(content, at, file=file)
     keys, at = run_pickle(content, at, file=file)
     order = ">" if isinstance(system, dict) and system.get("little_endian") is False else "<"
-    widths = {ref.storage.key: np.dtype(_BITS[ref.storage.dtype]).itemsize for _, ref in _walk(value)}
+    widths = {ref.storage.key: np.dtype(_BITS[ref.storage.dtype]).itemsize for _, ref in _walk(value, file=file)}
     places: dict[str, tuple[int, int]] = {}
     for key in keys if isinstance(keys, list) else []:
         if at + 8 > n_bytes:
@@ -115,28 +118,37 @@ def legacy_torch_tensors(stream: IO[bytes], n_bytes: int, *, file: str) -> Torch
     return _tensors(value, read, file=file)
 
 
-def _walk(value: Any) -> list[tuple[tuple[str | int, ...], TensorRef]]:
-    """Every tensor inside nested containers with the keys that lead to it; each container once."""
-    found: list[tuple[tuple[str | int, ...], TensorRef]] = []
+def _walk(value: Any, *, file: str) -> list[tuple[Path, TensorRef]]:
+    """Every tensor inside nested containers with the keys that lead to it, in the file's order; each container once."""
+    found: list[tuple[Path, TensorRef]] = []
     seen: set[int] = set()
-    pending: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
-    while pending:
-        path, item = pending.pop()
-        if isinstance(item, TensorRef):
-            found.append((path, item))
-        elif isinstance(item, dict | list | tuple) and id(item) not in seen and len(path) < _MAX_DEPTH:
+    stack: list[Iterator[tuple[Path, Any]]] = [_entries((), (value,))]
+    while stack:
+        path, item = next(stack[-1], ((), None))
+        if item is None:
+            stack.pop()
+        elif isinstance(item, TensorRef):
+            found.append((path[1:], item))
+        elif id(item) not in seen and len(path) <= _MAX_DEPTH:
             seen.add(id(item))
-            inside = item.items() if isinstance(item, dict) else enumerate(item)
-            # Reversed, because the last one pushed is the first one visited: the file's order is kept.
-            pending += [((*path, key), entry) for key, entry in inside if isinstance(key, str | int)][::-1]
+            if len(seen) > _MAX_CONTAINERS:
+                raise InputError(f"{file}: has more than {_MAX_CONTAINERS} containers; save the state dict alone")
+            stack.append(_entries(path, item))
     return found
+
+
+def _entries(path: Path, container: dict[Any, Any] | list[Any] | tuple[Any, ...]) -> Iterator[tuple[Path, Any]]:
+    """What may hold tensors inside one container."""
+    for key, item in container.items() if isinstance(container, dict) else enumerate(container):
+        if isinstance(item, TensorRef | dict | list | tuple) and isinstance(key, str | int):
+            yield (*path, key), item
 
 
 def _tensors(value: Any, read: ReadStorage, *, file: str) -> TorchTensors:
     """Name the tensors: a state dict's own keys, without the envelope it stands in if it is the only one."""
-    groups: dict[tuple[str | int, ...], dict[str, TensorRef]] = {}
+    groups: dict[Path, dict[str, TensorRef]] = {}
     skipped: list[str] = []
-    for path, tensor in _walk(value):
+    for path, tensor in _walk(value, file=file):
         if path and all(isinstance(key, str) for key in path):
             groups.setdefault(path[:-1], {})[str(path[-1])] = tensor
         else:

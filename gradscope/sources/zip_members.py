@@ -5,16 +5,12 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
-from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 from gradscope.errors import InputError
+from gradscope.sources.stored_tensor import FLOOR_BYTES, MAX_RATIO
 
-#: Trained weights hardly compress; beyond this ratio (and the floor) a member is a bomb, not a model.
-MAX_RATIO = 100
-#: Total uncompressed size that is always allowed, so that a small file of zeros or identities still reads.
-FLOOR_BYTES = 64 << 20
 #: What zipfile raises on damaged or hostile containers.
 DAMAGE = (
     zipfile.BadZipFile,
@@ -35,7 +31,9 @@ class ZipMembers:
 
     Parameters
     ----------
-    source : path or seekable binary file
+    source : seekable binary file
+    n_bytes : int
+        Its size.
     file : str
         For messages.
 
@@ -46,7 +44,7 @@ class ZipMembers:
         bytes in total.
     """
 
-    def __init__(self, source: Path | IO[bytes], *, file: str) -> None:
+    def __init__(self, source: IO[bytes], n_bytes: int, *, file: str) -> None:
         self._file = file
         try:
             self._zip = zipfile.ZipFile(source)
@@ -54,7 +52,8 @@ class ZipMembers:
         except DAMAGE as error:
             raise InputError(f"{file}: should be a zip container, but it cannot be opened as one ({error})") from error
         self._members = {member.filename: member for member in members if not member.filename.endswith("/")}
-        packed = sum(member.compress_size for member in members)
+        # Members may overlap on disk, so their packed sizes can add up to more than there is.
+        packed = min(n_bytes, sum(member.compress_size for member in members))
         unpacked = sum(member.file_size for member in members)
         if unpacked > max(FLOOR_BYTES, MAX_RATIO * packed):
             raise InputError(

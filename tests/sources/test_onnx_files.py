@@ -296,6 +296,29 @@ def test_constants_cannot_grow_without_bound(tmp_path):
         read_weights(save(model_of([fill, node], arrays), tmp_path / "m.onnx"))
 
 
+def test_many_nodes_on_one_constant_are_bounded(tmp_path):
+    W, R, B = arrays_of(np.random.default_rng(0), "RNN", 3, 40)
+    for n_nodes, match in ((200, "unfold to more than the file can hold"), (300, "300 recurrent nodes")):
+        nodes = [
+            helper.make_node("RNN", ["X", "W", "R", "B"], [f"Y{i}"], name=f"n{i}", hidden_size=40)
+            for i in range(n_nodes)
+        ]
+        with pytest.raises(InputError, match=match):
+            select_layers(
+                read_weights(save(model_of(nodes, {"W": W, "R": R, "B": B}), tmp_path / "m.onnx")), param="n199"
+            )
+
+
+def test_names_that_are_no_text_are_refused(tmp_path):
+    """Protobuf hands invalid UTF-8 out as bytes instead of refusing it (found by fuzzing)."""
+    path = one_node(tmp_path, "RNN", arrays_of(np.random.default_rng(0), "RNN", 2, 2))
+    whole = path.read_bytes()
+    for name in (b"RNN", b"/net/layer", b"hidden_size"):
+        path.write_bytes(whole.replace(name, b"\xff" + name[1:]))
+        with pytest.raises(InputError, match=r"no text|cannot be parsed"):
+            read_weights(path)
+
+
 def test_missing_onnx_says_what_to_install(tmp_path, monkeypatch):
     import sys
 

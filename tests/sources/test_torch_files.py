@@ -300,3 +300,13 @@ def test_round_trip_with_torch(tmp_path, forward, cell, new_container):
         forward_w, backward_w = (w for w in found if w.layer == layer)
         below = np.hstack([forward.run(forward_w, below), forward.run(backward_w, below)[::-1]])
     np.testing.assert_allclose(below, wanted, rtol=0, atol=ROUNDING)
+
+
+def test_thousands_of_tensors_in_one_storage_are_refused(tmp_path):
+    """Tied weights share bytes; 3000 modules that do would fill the memory from one small file."""
+    checkpoint = Checkpoint()
+    flat = np.zeros(10_000)
+    shared = checkpoint.tensor(np.zeros((100, 100)), storage=flat, stride=(100, 1))
+    saved = {f"m{index}.weight_{kind}": shared for index in range(3000) for kind in ("ih", "hh")}
+    with pytest.raises(InputError, match="60000000 values, more than a file of"):
+        read_weights(checkpoint.write(tmp_path / "w.pt", saved))
