@@ -15,8 +15,8 @@ from gradscope.numerics.tape import Tape
 LN2 = float(np.log(2.0))
 CHUNK = 64
 # ln of the ratio of largest to smallest R_jj that a block of steps aims for, and at which it is redone shorter.
-SPREAD_TARGET = 14.0
-SPREAD_LIMIT = 17.0
+SPREAD_TARGET = 13.0
+SPREAD_LIMIT = 16.5
 LONGEST_INTERVAL = 32
 # A block whose largest gain per step is below e^−25 may be rounding noise of an exact zero: looked at closely.
 FAINT = -25.0
@@ -74,7 +74,7 @@ class Frame:
             chunk = self.tape.jacobians(start, end)
             done = 0
             while done < end - start + 1:
-                wanted = self.fixed_interval or min(longest, max(1, int(SPREAD_TARGET / max(self.spread_rate, 1e-9))))
+                wanted = self.fixed_interval or min(longest, max(1, round(SPREAD_TARGET / max(self.spread_rate, 0.1))))
                 gained, taken = self._block(chunk, start, done, min(wanted, end - start + 1 - done))
                 total = total + gained
                 done, since = done + taken, since + taken

@@ -74,7 +74,7 @@ def test_intervals_cover_at_the_stated_level():
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 120), st.integers(1, 3), st.floats(0.1, 5.0), st.integers(0, 10**6))
 def test_exponents_add_up_to_the_mean_log_determinant(n, n_steps, batch, gain, seed):
-    """To rounding: n additions per step of logs of size ~10, and blocks with condition up to e^17 (n ε e^17 < 1e-7)."""
+    """To rounding: blocks have condition up to e^16.5, and n ε e^16.5 < 3e-8 is averaged over blocks."""
     spectrum = measure_lyapunov(tape_of_matrices(gaussians(seed, n_steps, batch, n, gain)))
     assert spectrum.mean_log_det is not None
     np.testing.assert_allclose(spectrum.sum, spectrum.mean_log_det, rtol=0, atol=1e-8)
