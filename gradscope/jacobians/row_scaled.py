@@ -172,3 +172,10 @@ class DiagonalPlusRowScaled(StepJacobian):
             return ()
         rows = self.recurrent.pull_coefficients(g[..., None, :])[..., 0, :]
         return ((WeightCotangent(rows, self.h_prev),),)
+
+    def dense(self) -> Array:
+        """J in full."""
+        J = self.recurrent.form()
+        if self.diagonal is not None:
+            np.einsum("...ii->...i", J)[...] += self.diagonal
+        return J

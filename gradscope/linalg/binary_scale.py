@@ -38,7 +38,7 @@ def normalise(P: Array) -> tuple[Array, Array]:
     return scale_by_power_of_two(P, -exponent), exponent
 
 
-def log10_scaled(value: Array, exponent: Array) -> Array:
+def log10_scaled(value: Array, exponent: Array | int) -> Array:
     """log10(value·2^exponent) for value ≥ 0; NaN where value is 0 or not finite, never −inf and never a warning.
 
     The exponent is added last: log10(value) is correct to rounding and e·log10 2 to |e|·2e−17.

@@ -11,6 +11,8 @@ from gradscope.linalg.singular_values import EPS
 
 #: Gaussian combinations by which the size of an error is estimated.
 DOUBT_ROWS = 4
+#: Rows together below this share of the norm change it by 5e-17.
+SMALL = 1e-8
 
 
 class Compression(NamedTuple):
@@ -19,18 +21,21 @@ class Compression(NamedTuple):
     Attributes
     ----------
     rows : ndarray, shape (B, r', n)
-        Q'ᵀR, the rows that may be kept; those below ``kept`` are small.
+        QᵀR, the rows kept.
+    n_top : int
+        How many of them are not small: the others together are below 1e-8·‖R‖₂.
     Q : ndarray, shape (B, r, r')
         Orthonormal columns.
     dropped : ndarray, shape (B, 4, n)
         Gaussian combinations of the dropped rows.
     rounding : ndarray, shape (B, 4, n)
-        Gaussian combinations of (a model of) the rounding errors of Q'ᵀR.
+        Gaussian combinations of (a model of) the rounding errors of QᵀR.
     rotated : ndarray, shape (B, r, n)
         All rows, dropped ones included: R has their singular values.
     """
 
     rows: Array
+    n_top: int
     Q: Array
     dropped: Array
     rounding: Array
@@ -54,4 +59,5 @@ def compress(R: Array, norm: Array, cut: float, rng: np.random.Generator) -> Com
     dropped = rng.standard_normal((B, DOUBT_ROWS, r - kept)) @ rotated[:, kept:]
     columns = np.sqrt(np.einsum("bij,bij->bj", R, R))
     rounding = 4.0 * EPS * columns[:, None, :] * rng.standard_normal((B, DOUBT_ROWS, n))
-    return Compression(rotated[:, :kept], Q[:, :, :kept], dropped, rounding, rotated)
+    n_top = min(kept, max(1, int(np.sum(tail > SMALL * norm[:, None], axis=-1).max())))
+    return Compression(rotated[:, :kept], n_top, Q[:, :, :kept], dropped, rounding, rotated)

@@ -104,7 +104,7 @@ def _power_steps(A: Array, M: Array, x: Array, power: int) -> tuple[Array, Array
     r = A.shape[-1]
     mass = np.trace(M, axis1=-2, axis2=-1)
     theta, good = np.zeros(len(A)), np.zeros(len(A), dtype=bool)
-    for _ in range(6):
+    for step in range(6):
         x = (M @ x[..., None])[..., 0]
         x /= np.maximum(np.sqrt(np.einsum("bi,bi->b", x, x)), 1e-300)[:, None]
         Ax = (A @ x[..., None])[..., 0]
@@ -116,7 +116,8 @@ def _power_steps(A: Array, M: Array, x: Array, power: int) -> tuple[Array, Array
         others = np.maximum(mass - top, r * 1e-15 * top) ** (1.0 / power)
         gap = theta - others - np.sqrt(square)
         good = (gap > 0) & (square <= 0.5 * TOLERANCE * theta * gap)
-        if good.all():
+        if (good | (gap <= 0)).all() and step >= 2:
+            # Where the trace leaves no gap, more steps do not open one.
             break
     return theta, x, good
 

@@ -35,7 +35,11 @@ DOUBT_LIMIT = 3e-12
 DROPPED_LIMIT = 3e-7
 #: Traces of XXᵀ within these bounds need no rescaling.
 LOW, HIGH = 2.0**-200, 2.0**200
-FIRST_COMPRESSION = 12
+#: Rows whose squares together stay below this share of ‖P‖² need not enter the Gram matrix: ‖P‖² ≤ ‖X_top‖² + squares.
+SMALL_SQUARES = 1e-13
+FIRST_COMPRESSION = 16
+#: Saturated units take rank away within the first few lags, long before dropping rows pays.
+FIRST_RANK = 4
 
 
 def run_product(
@@ -74,6 +78,8 @@ def run_product(
             product.measure(history)
         if lag >= product.next_compression or (lag == n_lags and ranks) or (lag == 1 and product.has_dead_rows()):
             product.compress(history)
+        elif ranks and lag == FIRST_RANK:
+            product.note_spectrum(history)
         if progress is not None:
             progress(lag, n_lags)
     return history
@@ -99,7 +105,7 @@ class RunningProduct:
         B, n = self.n_products, self.n
         self.lag = 0
         self.X: Array = np.broadcast_to(np.eye(n), (B, n, n))
-        self.n_rows = n
+        self.n_rows = self.n_top = n
         self.exponent = np.zeros(B, dtype=np.int64)
         self.top = np.ones((B, n))
         # ‖L[h, :]·X[:, h]‖ = ‖K·X[:, h]‖ with L[h, :] = Q_h·K; None stands for the identity.
@@ -121,8 +127,13 @@ class RunningProduct:
             self._take_gram()
 
     def _take_gram(self) -> None:
-        self.gram = _gram(self.X[:, : self.n_rows])
+        """XXᵀ of the top rows; the small rows below them add their squares to the trace alone."""
+        self.gram = _gram(self.X[:, : self.n_top])
         self.trace = np.einsum("bii->b", self.gram)
+        if self.n_top < self.n_rows:
+            small = self.X[:, self.n_top : self.n_rows]
+            self.small_squares = np.einsum("bij,bij->b", small, small)
+            self.trace = self.trace + self.small_squares
 
     def _rescale(self, out: Array) -> None:
         """Take exact powers of two out of the products marked ``out``; empty those that are not finite."""
@@ -142,6 +153,11 @@ class RunningProduct:
         if k == 0:
             self._take_gram()
         theta, self.top = largest_eigenvalues(self.gram, self.top)
+        if self.n_top < self.n_rows and (self.small_squares > SMALL_SQUARES * theta).any():
+            self.top = np.concatenate([self.top, np.zeros((self.n_products, self.n_rows - self.n_top))], axis=1)
+            self.n_top = self.n_rows
+            self._take_gram()
+            theta, self.top = largest_eigenvalues(self.gram, self.top)
         history.squared_norm[k] = smallest = theta
         history.squared_frobenius[k] = self.trace
         history.exponent[k] = self.exponent
@@ -188,19 +204,23 @@ class RunningProduct:
         for k in range(1, lag + 1):
             self.multiply(k)
 
+    def note_spectrum(self, history: ProductHistory) -> None:
+        """All singular values at this lag, for the rank."""
+        history.add_spectrum(self.lag, finite_singular_values(self.X[:, : self.n_rows])[0], self.n)
+
     def compress(self, history: ProductHistory) -> None:
         """Drop the rows that no longer carry digits."""
         rows = self.X[:, : self.n_rows]
         if self.exactly:
             if self.ranks:
-                history.add_spectrum(self.lag, finite_singular_values(rows)[0], self.n)
+                self.note_spectrum(history)
             self.next_compression = 2 * self.lag
             return
         packed = compress(rows, np.sqrt(history.squared_norm[self.lag]), self.cut, self.rng)
         if self.ranks:
             history.add_spectrum(self.lag, finite_singular_values(packed.rotated)[0], self.n)
         before, after = self.n_rows, packed.rows.shape[1]
-        self.next_compression = self.lag + max(1, self.lag // 3 if after < 0.97 * before else self.lag)
+        self.next_compression = self.lag + max(1, self.lag // 2 if after < 0.97 * before else self.lag)
         if after == before:
             return
         if self.dropped_count_squared:
@@ -211,7 +231,8 @@ class RunningProduct:
             doubt += self.X[:, before:]
         self.X = np.concatenate([packed.rows, doubt], axis=1)
         self.n_rows = after
-        self.top = np.einsum("brs,br->bs", packed.Q, self.top)
+        self.top = np.einsum("brs,br->bs", packed.Q[:, : self.n_top, : packed.n_top], self.top)
+        self.n_top = packed.n_top
         if self.h is not None:
             self._rotate_corner(packed.Q, self.h)
 

@@ -24,8 +24,8 @@ __all__ = ["LagNorms", "StepNorms", "measure_norms", "step_norms"]
 
 #: Estimated seconds of full decompositions below which every lag gets one: the ranks are then exact at every lag.
 DECOMPOSE_BELOW = 0.05
-#: Steps whose Jacobians are handled by one operator, fewer when they (or their vectors) would pass 2^19 numbers.
-STEPS_AT_ONCE, NUMBERS_AT_ONCE = 128, 2**19
+#: Steps whose Jacobians are handled by one operator, fewer when they (or their vectors) would pass 2^18 numbers.
+STEPS_AT_ONCE, NUMBERS_AT_ONCE = 128, 2**18
 #: States up to this size have their Jacobians formed by `step_norms`.
 FORM_UP_TO = 40
 
@@ -133,14 +133,17 @@ def step_norms(tape: Tape) -> StepNorms:
 
 
 def _formed_step_norms(steps: StepJacobian) -> Array:
-    """Small states: form J and JJᵀ."""
+    """Small states: form J and JJᵀ; NaN where squares leave float64, or J is zero or not finite."""
     n = steps.state_size
-    J, exponent = normalise(np.asarray(steps.dense(), dtype=np.float64).reshape(-1, n, n))
-    # An infinite or NaN Jacobian, or a zero one, is left to the caller.
-    usable = np.isfinite(J).all(axis=(-2, -1)) & (J != 0).any(axis=(-2, -1))
-    J = np.where(usable[:, None, None], J, np.eye(n))
-    theta, _ = largest_eigenvalues(J @ np.ascontiguousarray(np.swapaxes(J, -1, -2)), np.ones((len(J), n)))
-    return np.where(usable, log10_scaled(np.sqrt(theta), exponent), np.nan)
+    J = np.asarray(steps.dense(), dtype=np.float64).reshape(-1, n, n)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = J @ np.ascontiguousarray(np.swapaxes(J, -1, -2))
+        trace = np.einsum("bii->b", gram)
+    usable = (trace > 1e-200) & (trace < 1e200)
+    if not usable.all():
+        gram[~usable] = np.eye(n)
+    theta, _ = largest_eigenvalues(gram, np.ones((len(J), n)))
+    return np.where(usable, log10_scaled(np.sqrt(theta), 0), np.nan)
 
 
 def _lanczos_step_norms(steps: StepJacobian, first_check: int) -> tuple[Array, Array, int]:
