@@ -1,8 +1,8 @@
-"""Ranges as users write them: ``1,5,10``, ``0:50:5``, ``0.5:1.5:0.1``; both ends included, no drift."""
+"""Ranges as users write them: ``1,5,10``, ``0:50:5``, ``0.5:1.5:0.1``, ``log:0.1:10:5``; both ends included, no drift."""
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation, localcontext
 
 from gradscope.errors import UsageError
 
@@ -62,3 +62,34 @@ def whole_numbers(text: str) -> tuple[int, ...]:
                 raise UsageError(f"'{part}' in '{text}': wanted whole numbers ≥ 0.")
             found.add(int(value))
     return tuple(sorted(found))
+
+
+def log_range(text: str) -> list[Decimal]:
+    """Expand ``log:a:b:n``: n values with equal ratios, both ends included, to twelve significant digits.
+
+    Decimal logarithms, so that every machine gets the same values.
+
+    >>> [float(v) for v in log_range("log:0.01:100:5")]
+    [0.01, 0.1, 1.0, 10.0, 100.0]
+
+    Raises
+    ------
+    UsageError
+        Not three parts, an end that is not above 0, or fewer than two values.
+    """
+    parts = text.removeprefix("log:").split(":")
+    if len(parts) != 3:
+        raise UsageError(f"'{text}': wanted log:FIRST:LAST:COUNT, for example log:0.1:10:5.")
+    first, last, wanted = (_decimal(part, text) for part in parts)
+    if first <= 0 or last <= 0:
+        raise UsageError(f"'{text}': a logarithmic range runs between numbers above 0.")
+    if wanted != int(wanted) or not 2 <= wanted <= MAX_POINTS:
+        raise UsageError(f"'{text}': wanted a count of 2 to {MAX_POINTS}, got {wanted}.")
+    count = int(wanted)
+    inner = []
+    with localcontext(prec=50):
+        ratio = last.ln() - first.ln()
+        for index in range(1, count - 1):
+            value = (first.ln() + ratio * index / (count - 1)).exp()
+            inner.append(Context(prec=12).plus(value).normalize())
+    return [first, *inner, last]

@@ -1,1 +1,1 @@
-"""Grids of points: plan, store, run."""
+"""Sweeps: a grid of points, measured in parallel, kept in a file that any script reads."""
