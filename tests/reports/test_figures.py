@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+import unicodedata
 import xml.etree.ElementTree as ET
 
 import hand_made_reports as hand
@@ -63,11 +64,12 @@ def test_the_measured_line_stands_where_the_numbers_are():
 
 
 def test_braille_dots():
-    canvas = Canvas(1, 1)
-    canvas.dot(0.1, 0.9)
-    assert canvas.lines() == ["\u2801"]  # dot 1: upper left
-    canvas.dot(0.9, 0.1)
-    assert canvas.lines() == ["\u2881"]  # and dot 8: lower right
+    # Unicode names them DOTS-1 ... DOTS-8: 1, 2, 3, 7 down the left side, 4, 5, 6, 8 down the right.
+    for x, names in ((0.25, "1237"), (0.75, "4568")):
+        for row, name in enumerate(names):
+            canvas = Canvas(1, 1)
+            canvas.dot(x, 1 - (row + 0.5) / 4)
+            assert unicodedata.name(canvas.lines()[0]) == f"BRAILLE PATTERN DOTS-{name}"
 
 
 def test_nothing_to_plot_is_empty():

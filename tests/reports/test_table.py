@@ -92,6 +92,14 @@ def test_rounding_never_crosses_a_verdict():
     assert said.startswith("vanishing: -0.0100001 decades")  # T = 100: vanishing needs rate <= -0.01
 
 
+def test_the_flag_marks_exactly_the_lags_where_theory_is_exceeded():
+    # -0.3 k + 0.9 > -0.25 k for k < 18; lag 0 is 0 on both sides; at lag 18 both are -4.5
+    result = hand.gradients_result(rate=-0.3, theory_rate=-0.25, bump=0.9, steps=30, lags="0:30:1")
+    rows = [line.split() for line in text(hand.report("gradients", result)).splitlines() if re.match(r" *\d+  ", line)]
+    assert [int(row[0]) for row in rows] == list(range(31))
+    assert [int(row[0]) for row in rows if ">" in row] == list(range(1, 18))
+
+
 def test_the_flag_is_true_to_the_printed_numbers():
     result = hand.gradients_result(rate=-0.3, theory_rate=-0.3000001)
     for line in text(hand.report("gradients", result)).splitlines():
