@@ -114,7 +114,7 @@ def finite_time_lower_bound(W: Array, k: int, z: complex) -> float:
 
     References
     ----------
-    Trefethen and Embree 2005, Theorem 15.4 and eq. (16.15) (recalled; checked against powers in the tests).
+    Trefethen and Embree 2005 (recalled; checked against powers in the tests).
 
     Examples
     --------

@@ -38,7 +38,7 @@ class PseudospectralRadius:
     certified: bool
 
     def log10_power_bound(self, k: int) -> float:
-        """log10 of ρ_ε^(k+1)/ε ≥ ‖Wᵏ‖ (Trefethen and Embree 2005, Theorem 16.2 area); true if ``certified``."""
+        """log10 of ρ_ε^(k+1)/ε ≥ ‖Wᵏ‖ (Trefethen and Embree 2005); true if ``certified``."""
         return float((k + 1) * np.log10(self.value) - np.log10(self.epsilon))
 
 

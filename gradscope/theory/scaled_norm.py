@@ -63,7 +63,7 @@ def scaled_norm(W: Array, *, max_condition: float = 1e8, max_steps: int | None =
 
     References
     ----------
-    Sezginer and Overton, IEEE Trans. Automat. Control 35 (1990) 1270 (convexity in ln S); Osborne, J. ACM 7 (1960) 338
+    Sezginer and Overton, IEEE Trans. Automat. Control 35 (1990) (convexity in ln S); Osborne, J. ACM 7 (1960) 338
     (balancing); Buehner and Young, IEEE Trans. Neural Netw. 17 (2006) 820 (the echo-state test).
 
     Examples
