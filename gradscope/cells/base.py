@@ -166,9 +166,14 @@ class Cell(ABC):
         """∂(normalised p)/∂p, None without a norm."""
         return None if self.norm == "none" else norm_jacobian(p, self.hidden_size)
 
+    @property
+    def norm_gain(self) -> float:
+        """sup ‖N‖₂: 1/√ε under a layer norm, 1 without."""
+        return 1.0 if self.norm == "none" else EPSILON**-0.5
+
     def normalised_norms(self, block_norms: dict[str, float]) -> dict[str, float]:
         """σ₁(N_g W_g) at most: ‖N_g‖ ≤ 1/√ε, and that is all that holds for every input."""
-        return block_norms if self.norm == "none" else {g: v / EPSILON**0.5 for g, v in block_norms.items()}
+        return {gate: norm * self.norm_gain for gate, norm in block_norms.items()}
 
     @abstractmethod
     def step(self, s_prev: Array, drive: Array) -> Array:
@@ -181,6 +186,10 @@ class Cell(ABC):
     @abstractmethod
     def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
         """Bound ‖J_t‖₂ whatever the input, given σ₁ of each block and sup |s_{t−1}| (of c for an lstm); inf if none."""
+
+    def drive_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
+        """Bound ‖∂s_t/∂drive_t‖₂ whatever the input: how strongly a layer can hear the one below; inf if unknown."""
+        return float("inf")
 
     def next_state_bound(self, state_bound: float) -> float:
         """sup |s_t| over all inputs, given sup |s_{t−1}|."""

@@ -59,6 +59,11 @@ class ForgetGate(Cell):
         through_gate = product_bound(sup_difference, self.gate_activation.max_slope, block_norms["f"])
         return float(np.hypot(1.0, self.activation.max_slope * block_norms["u"])) + through_gate
 
+    def drive_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
+        """‖[(sup|h| + sup|φ|) sup σ′, γ]‖: one row per unit, one entry per gate."""
+        through_gate = (state_bound + self.activation.max_value) * self.gate_activation.max_slope
+        return float(np.hypot(through_gate, self.activation.max_slope))
+
     def next_state_bound(self, state_bound: float) -> float:
         """A convex combination never leaves [−M, M], M = max(|h_0|, sup|φ|)."""
         return max(state_bound, self.activation.max_value)

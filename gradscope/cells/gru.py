@@ -115,15 +115,27 @@ class Gru(Cell):
         s, gamma, M = self.gate_activation.max_slope, self.activation.max_slope, self.activation.max_value
         norms = self.normalised_norms(block_norms)
         if self.reset == "after":
-            rows = np.abs(np.asarray(self.recurrent_blocks()["n"], dtype=np.float64)).sum(axis=-1)
-            bias = 0.0 if self.bias_recurrent is None else float(np.max(np.abs(self.bias_recurrent)))
-            m = product_bound(state_bound, float(np.max(rows))) + bias
+            m = self._multiplied_bound(state_bound)
             # A norm's 1/√ε stands once before W_n h (in norms["n"]) and once more before the path through r.
-            through_r = product_bound(m, s, norms["r"], self.normalised_norms({"n": 1.0})["n"])
+            through_r = product_bound(m, s, norms["r"], self.norm_gain)
             x = gamma * (norms["n"] + through_r)
         else:
             x = gamma * norms["n"] * (1.0 + product_bound(state_bound, s, norms["r"]))
         return float(np.hypot(1.0, x)) + product_bound(state_bound + M, s, norms["z"])
+
+    def _multiplied_bound(self, state_bound: float) -> float:
+        """sup |W_n h + b_hn|, what r multiplies after the product."""
+        rows = np.abs(np.asarray(self.recurrent_blocks()["n"], dtype=np.float64)).sum(axis=-1)
+        bias = 0.0 if self.bias_recurrent is None else float(np.max(np.abs(self.bias_recurrent)))
+        return product_bound(state_bound, float(np.max(rows))) + bias
+
+    def drive_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
+        """‖[γ m s, (sup|h| + sup|φ|) s, γ]‖ with m = sup|W_n h + b_hn| (reset after) or σ₁(W_n) sup|h| (before)."""
+        s, gamma, M = self.gate_activation.max_slope, self.activation.max_slope, self.activation.max_value
+        after = self.reset == "after"
+        m = self._multiplied_bound(state_bound) if after else product_bound(block_norms["n"], state_bound)
+        through_r = product_bound(gamma, self.norm_gain, m, s)
+        return float(np.linalg.norm([through_r, (state_bound + M) * s, gamma])) * self.norm_gain
 
     def next_state_bound(self, state_bound: float) -> float:
         """A convex combination never leaves [−M, M], M = max(|h_0|, sup|φ|)."""

@@ -56,6 +56,11 @@ class InputGate(Cell):
         through_f = product_bound(state_bound, s, block_norms["f"])
         return 1.0 + through_i + through_f + gamma * block_norms["u"]
 
+    def drive_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
+        """‖[sup|φ| sup σ′, sup|h| sup σ′, γ]‖: one row per unit, one entry per gate."""
+        s, gamma = self.gate_activation.max_slope, self.activation.max_slope
+        return float(np.linalg.norm([self.activation.max_value * s, state_bound * s, gamma]))
+
     def next_state_bound(self, state_bound: float) -> float:
         """|h_t| ≤ |h_{t−1}| + sup|φ|."""
         return state_bound + self.activation.max_value

@@ -70,6 +70,14 @@ class Lstm(Cell):
         blocks = np.array([[gamma * into_c + s * M * block_norms["o"], gamma], [into_c, 1.0]])
         return float(np.linalg.norm(blocks, 2))
 
+    def drive_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
+        """‖[[γκ, s M], [κ, 0]]‖₂ with κ = ‖[s M, s sup|c|, γ]‖, over √ε under a layer norm."""
+        s, gamma, M = self.gate_activation.max_slope, self.activation.max_slope, self.activation.max_value
+        if not np.isfinite(M):
+            return float("inf")
+        into_c = float(np.linalg.norm([s * M, s * state_bound, gamma]))
+        return float(np.linalg.norm(np.array([[gamma * into_c, s * M], [into_c, 0.0]]), 2)) * self.norm_gain
+
     def next_state_bound(self, state_bound: float) -> float:
         """|c_t| ≤ |c_{t−1}| + sup|φ| (reached without forgetting, theory C11)."""
         return state_bound + self.activation.max_value

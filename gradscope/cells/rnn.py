@@ -42,3 +42,7 @@ class Rnn(Cell):
     def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
         """γ σ₁(W), γ = sup φ′ (Pascanu, Mikolov and Bengio 2013); divided by √ε under a layer norm."""
         return self.activation.max_slope * self.normalised_norms(block_norms)["u"]
+
+    def drive_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
+        """γ, over √ε under a layer norm."""
+        return self.activation.max_slope * self.norm_gain

@@ -36,6 +36,10 @@ class Skip(Cell):
         """1 + γ σ₁(W)."""
         return 1.0 + self.activation.max_slope * block_norms["u"]
 
+    def drive_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
+        """γ."""
+        return self.activation.max_slope
+
     def next_state_bound(self, state_bound: float) -> float:
         """|h_t| ≤ |h_{t−1}| + sup |φ|: nothing keeps h bounded as t grows (theory C09)."""
         return state_bound + self.activation.max_value

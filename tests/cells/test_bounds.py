@@ -54,10 +54,15 @@ def test_never_exceeded(variant, build_cell, hidden, steps, seed, gain, drive, a
     # A float32 trajectory is a float64 one with inputs off by 6e−8 of their size: 1e−5 covers 30 steps of that.
     slack = ROUNDING if dtype is np.float64 else 1 + 1e-5
     bound = float(bounded_part(cell, s0))
-    jacobians = network.linearise(states[: steps + 1], x[:steps]).jacobian.dense()
+    jacobian = network.linearise(states[: steps + 1], x[:steps]).jacobian
+    jacobians = jacobian.dense()
+    eye = np.eye(jacobian.drive_size)
+    by_drive = jacobian.push_drive(np.broadcast_to(eye, (steps, 2, *eye.shape)))
     for t in range(steps):
         step_bound = cell.step_norm_bound(norms, bound)
-        assert not np.isnan(step_bound)
+        drive_bound = cell.drive_norm_bound(norms, bound)
+        assert not np.isnan([step_bound, drive_bound]).any()
+        assert np.linalg.norm(by_drive[t], 2, axis=(-2, -1)).max() <= drive_bound * slack
         assert np.linalg.norm(jacobians[t], 2, axis=(-2, -1)).max() <= step_bound * slack
         bound = cell.next_state_bound(bound)
         assert bounded_part(cell, states[t + 1]) <= bound * slack
