@@ -10,10 +10,15 @@ from typing import Any
 import numpy as np
 
 from gradscope.analysis.request import RunRequest
+from gradscope.cells.base import Cell
 from gradscope.errors import InputError, ShapeError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.networks.base import Network
+from gradscope.networks.bidirectional import split_bidirectional
+from gradscope.networks.layer import Layer
 from gradscope.networks.run import Inputs, Trajectory, run_network
+from gradscope.networks.seq2seq import Seq2Seq, run_seq2seq
+from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.numerics.tape import StoredTape, Tape, tape_of_matrices
 from gradscope.sources.build import Source
 from gradscope.sources.inputs import (
@@ -25,6 +30,7 @@ from gradscope.sources.inputs import (
     is_generated,
     load_numeric_array,
 )
+from gradscope.sources.seeding import generator
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,14 @@ class Case:
     warnings: tuple[str, ...]
 
     @property
-    def trajectory(self) -> Trajectory | None:
-        """The tape as a trajectory, when a network made it."""
-        return self.tape if isinstance(self.tape, Trajectory) else None
+    def trajectory(self) -> Trajectory | Seq2SeqTape | None:
+        """The tape as something that was run (and can be gone through in stretches); None for ready Jacobians."""
+        return self.tape if isinstance(self.tape, Trajectory | Seq2SeqTape) else None
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells that theory reads weights from, bottom layer first; none for ready Jacobians or seq2seq."""
+        return () if self.network is None else self.network.layers
 
 
 def open_inputs(request: RunRequest, width: int, *, seed: int) -> ArrayInputs | GeneratedInputs:
@@ -127,6 +138,8 @@ def cases_of(source: Source, request: RunRequest) -> list[Case]:
         return [_ready_case(source, request)]
     if source.directions:
         return _bidirectional_cases(source, request)
+    if source.seq2seq is not None:
+        return [_seq2seq_case(source, request, source.seq2seq)]
     network = source.network
     if network is None:
         raise UsageError(f"'{source.spec.text}' holds nothing that runs.")
@@ -154,8 +167,6 @@ def _ready_case(source: Source, request: RunRequest) -> Case:
 
 
 def _bidirectional_cases(source: Source, request: RunRequest) -> list[Case]:
-    from gradscope.networks.bidirectional import split_bidirectional
-
     width = source.directions[0][0].input_size
     inputs = open_inputs(request, width, seed=request.seed)
     cases = []
@@ -166,3 +177,37 @@ def _bidirectional_cases(source: Source, request: RunRequest) -> list[Case]:
         layer_inputs = ArrayInputs(part.inputs, inputs.description)
         cases.append(run_case(source, request, part.network, layer_inputs, record, name=name))
     return cases
+
+
+def _seq2seq_case(source: Source, request: RunRequest, model: Seq2Seq) -> Case:
+    """Encode the inputs, decode, and measure over both."""
+    if request.transient:
+        raise UsageError("--transient has no meaning for seq2seq: the encoder starts where its input starts.")
+    inputs = open_inputs(request, model.encoder.input_size, seed=request.seed)
+    if inputs.n_steps == 0:
+        raise UsageError("seq2seq needs at least one encoder step: raise -T.")
+    state = initial_state(request, Layer(model.encoder), inputs.batch)
+    target = _decoder_target(request, model, inputs.n_steps)
+    tape = run_seq2seq(model, inputs, state, target, memory=request.memory)
+    settings = {**request.settings(), "steps": tape.n_steps, "batch": inputs.batch, "inputs": inputs.description}
+    settings |= {"encoder_steps": tape.encoder_steps, "decoder_steps": tape.decoder_steps, "feedback": model.feedback}
+    warnings = source.warnings
+    if tape.decoded is not None and tape.decoder_steps == model.max_steps:
+        warnings = (*warnings, f"decoding did not reach End within max_steps={model.max_steps}: raise max_steps=")
+    bound = float(np.max(np.abs(state))) if state.size else 0.0
+    return Case(source, source.record, settings, tape, None, bound, warnings)
+
+
+def _decoder_target(request: RunRequest, model: Seq2Seq, n_steps: int) -> Array:
+    """Symbols the decoder is scored on: ``--target`` as a file or ``3,1,4``, or T seeded ones."""
+    text = getattr(request, "target", None)
+    if text is None:
+        return generator(request.seed, "target").integers(0, model.n_symbols, n_steps)
+    if all(part.strip().isdigit() for part in text.split(",")):
+        return np.array([int(part) for part in text.split(",")])
+    if not Path(text).suffix:
+        raise UsageError(f"--target {text}: wanted a sequence of symbols, FILE.npy or 3,1,4.")
+    values = load_numeric_array(Path(text), purpose="--target")
+    if np.any(values != np.round(values)):
+        raise ShapeError(f"--target {Path(text).name}: wanted whole numbers, the decoder's symbols.")
+    return values.astype(np.int64)

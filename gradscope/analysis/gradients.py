@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from gradscope.analysis.cases import Case, cases_of
-from gradscope.analysis.losses import direct_terms, make_loss
+from gradscope.analysis.losses import loss_side
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import gather_slopes
 from gradscope.analysis.theory_columns import TheoryColumns, theory_columns
 from gradscope.analysis.verdict import describe_course, underflowed_lags
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array
+from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.numerics.backprop import LossGradients, measure_loss_gradients
 from gradscope.numerics.block_bound import log10_block_bound
 from gradscope.numerics.propagate import LagNorms, measure_norms, step_norms
@@ -46,12 +47,12 @@ def _result(case: Case, request: GradientsRequest) -> Result:
     steps = step_norms(case.tape)
     log10_steps = np.where(steps.zero, -np.inf, steps.log10_norm)
     path = sums_by_lag(log10_steps, _anchor(request))
-    loss = make_loss(case, request)
+    loss = loss_side(case, request)
     gradients = None
     if loss is not None:
         gradients = measure_loss_gradients(
             case.tape,
-            direct_terms(case, loss, request.loss_at),
+            loss[0],
             n_layers=len(case.network.layers) if case.network else 1,
             progress=request.track(f"{label}: loss"),
         )
@@ -67,7 +68,7 @@ def _result(case: Case, request: GradientsRequest) -> Result:
     keep = _kept_lags(request, case.tape.n_steps)
     if keep is not None:
         columns = {name: values[keep] for name, values in columns.items()}
-    settings = {**case.settings, "loss": loss.description if loss else "none"}
+    settings = {**case.settings, "loss": loss[1] if loss else "none"}
     return Result(case.record, settings, columns, summary, tuple(warnings + more), theory.details)
 
 
@@ -107,6 +108,9 @@ def _columns(case: Case, request: GradientsRequest, measured: Measured, theory: 
             columns["log10_dloss_dweight_layers"] = _nan_mean_layers(measured.loss.log10_dweight_layers)
     else:
         columns["log10_dloss_dstate"] = columns["log10_dloss_dweight"] = np.full(T + 1, np.nan)
+    if isinstance(case.tape, Seq2SeqTape):
+        phases = case.tape.phases()
+        columns["phase"] = np.array(phases[::-1] if request.anchor == "start" else phases, dtype=object)
     columns["status"] = status
     return columns
 

@@ -11,6 +11,7 @@ from gradscope.analysis.request import GradientsRequest
 from gradscope.errors import InputError, ShapeError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.networks.readout import LinearLoss, Loss, SoftmaxCrossEntropy
+from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.numerics.backprop import DirectTerm
 from gradscope.sources.inputs import load_numeric_array
 from gradscope.sources.seeding import generator
@@ -36,6 +37,27 @@ def make_loss(case: Case, request: GradientsRequest) -> Loss | None:
     weight, bias = read_readout(request.readout, H) if request.readout else seeded_readout(case, request, H)
     batch = case.tape.batch_shape[-1] if case.tape.batch_shape else 1
     return SoftmaxCrossEntropy(weight, bias, read_target(request.target, weight.shape[0], batch))
+
+
+def loss_side(case: Case, request: GradientsRequest) -> tuple[DirectTerm, str] | None:
+    """Where the loss touches the states, and its description; None for ``--loss none``.
+
+    Raises
+    ------
+    UsageError
+        A loss that seq2seq does not have: its loss is the sum of cross-entropies over decoder steps.
+    """
+    if isinstance(case.tape, Seq2SeqTape):
+        if request.loss == "none":
+            return None
+        if request.loss == "linear" or request.readout is not None or request.loss_at != "last":
+            raise UsageError(
+                "seq2seq has its own loss, the sum of cross-entropies over decoder steps through its own head:\n"
+                "drop --loss linear, --readout and --loss-at."
+            )
+        return case.tape.direct_term, case.tape.loss_description
+    loss = make_loss(case, request)
+    return None if loss is None else (direct_terms(case, loss, request.loss_at), loss.description)
 
 
 def output_components(case: Case) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 from gradscope.jacobians.base import Array
 from gradscope.log_domain import LN10
 from gradscope.networks.run import Trajectory
+from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.theory.closed_forms import mean_slopes, sums_by_lag
 
 Anchor = Literal["end", "start"]
@@ -34,7 +35,7 @@ class LayerSlopes:
     underflow: Array
 
 
-def gather_slopes(trajectory: Trajectory, anchor: Anchor) -> list[LayerSlopes]:
+def gather_slopes(trajectory: Trajectory | Seq2SeqTape, anchor: Anchor) -> list[LayerSlopes]:
     """One pass over the trajectory, from its anchor; bottom layer first."""
     T, batch = trajectory.n_steps, trajectory.batch_shape
     layers: list[LayerSlopes] = []

@@ -14,8 +14,10 @@ from gradscope.analysis.slopes import LayerSlopes
 from gradscope.cells.base import Cell
 from gradscope.jacobians.base import Array
 from gradscope.linalg import power_norms
+from gradscope.networks.independent import Independent
+from gradscope.numerics.tape import chunks
 from gradscope.theory.bounds import Bound, block_norms, product_bounds, stepwise_bound, tightest
-from gradscope.theory.closed_forms import article_estimate, eigen_estimate
+from gradscope.theory.closed_forms import article_estimate, eigen_estimate, sums_by_lag
 from gradscope.theory.powers import nilpotency_by_pattern
 
 
@@ -37,8 +39,12 @@ def theory_columns(case: Case, request: GradientsRequest, gathered: list[LayerSl
     """Closed form, eigenvalue rate and input-independent bound of a case, from its weights and gathered slopes."""
     T = case.tape.n_steps
     nothing = np.full(T + 1, np.nan)
+    if case.source.seq2seq is not None:
+        return _seq2seq_columns(case, gathered[0], nothing)
     if case.network is None:
         return TheoryColumns("none: only Jacobians are known", nothing, nothing, nothing, None)
+    if isinstance(case.network, Independent):
+        return _independent_columns(case.network, gathered[0], request, T)
     layers = [
         _layer_columns(cell, slopes, request, T, case.initial_bound)
         for cell, slopes in zip(case.network.layers, gathered, strict=True)
@@ -49,6 +55,33 @@ def theory_columns(case: Case, request: GradientsRequest, gathered: list[LayerSl
     estimate = np.max([layer.estimate for layer in layers], axis=0)
     eigen = np.max([layer.eigen for layer in layers], axis=0)
     return TheoryColumns(f"the largest over layers of {layers[0].name}", estimate, eigen, nothing, None)
+
+
+def _seq2seq_columns(case: Case, slopes: LayerSlopes, nothing: Array) -> TheoryColumns:
+    """The direct path runs through decoder and encoder alike; other closed forms have no single W."""
+    if slopes.direct is None:
+        return TheoryColumns("none: encoder and decoder have different W", nothing, nothing, nothing, None)
+    return TheoryColumns(
+        "the direct path through decoder and encoder, its largest unit",
+        _batch_mean(slopes.direct),
+        nothing,
+        nothing,
+        None,
+    )
+
+
+def _independent_columns(network: Independent, slopes: LayerSlopes, request: GradientsRequest, T: int) -> TheoryColumns:
+    """Π φ′ ‖W_t‖: with a W of its own at every step there is no power, only the product of norms, and it is a bound."""
+    anchor: Any = request.anchor
+    with np.errstate(divide="ignore"):
+        norms = np.concatenate(
+            [np.log10(network.step_norms(first, last)) for first, last in chunks(T, 64)] or [np.zeros(0)]
+        )
+    spans = sums_by_lag(norms, anchor)
+    gamma = np.arange(T + 1) * np.log10(network.cell.activation.max_slope)
+    estimate = _batch_mean(sums_by_lag(slopes.log10_mean, anchor) + spans.reshape(-1, 1))
+    name = "Π mean φ′ ‖W_t‖₂ over the steps (each step has its own W)"
+    return TheoryColumns(name, estimate, np.full(T + 1, np.nan), spans + gamma + 1e-12, "Π_t γσ₁(W_t)")
 
 
 def _batch_mean(values: Array) -> Array:

@@ -11,6 +11,7 @@ from gradscope.analysis.cases import Case
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import Anchor, LayerSlopes
 from gradscope.analysis.theory_columns import TheoryColumns
+from gradscope.cells.base import Cell
 from gradscope.jacobians.base import Array
 from gradscope.log_domain import LN10, LN_TINY
 from gradscope.numerics.lag_norms import LagNorms
@@ -118,6 +119,11 @@ def _warnings(summary: Mapping[str, Any], status: Array, request: GradientsReque
     return out
 
 
+def _every_cell(case: Case) -> tuple[Cell, ...]:
+    model = case.source.seq2seq
+    return case.cells if model is None else (model.encoder, model.decoder)
+
+
 def underflowed_lags(
     case: Case, anchor: Anchor, norms: LagNorms, log10_steps: Array, gathered: list[LayerSlopes]
 ) -> Array:
@@ -129,14 +135,14 @@ def underflowed_lags(
     """
     T = case.tape.n_steps
     flags = np.zeros(T + 1, dtype=bool)
-    if T == 0 or case.network is None:
+    if T == 0 or not gathered:
         return flags
     per_step = np.logical_or.reduce([slopes.underflow for slopes in gathered])
     if not per_step.any():
         return flags
     weights = sum(
         float(np.linalg.norm(np.asarray(W, dtype=np.float64), 2))
-        for cell in case.network.layers
+        for cell in _every_cell(case)
         for W in cell.recurrent_blocks().values()
     )
     lost = LN_TINY / LN10 + np.log10(1.0 + weights)

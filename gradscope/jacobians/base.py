@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,9 @@ class StepJacobian(ABC):
     ``shape`` below is the shape of those leading axes; n is the state size. ``pull`` and ``push`` broadcast
     ``R`` and ``Q`` against them, so one object serves one step of one network and 64 steps of 256 networks.
     """
+
+    #: Whether the time axis can be sliced with a stride; False where steps of different kinds follow one another.
+    takes_strides: ClassVar[bool] = True
 
     @property
     @abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ class SpanJacobian(StepJacobian):
     """Parts with a time axis each, read as one (an encoder's last steps and a decoder's first, say)."""
 
     parts: tuple[StepJacobian, ...]
+
+    takes_strides: ClassVar[bool] = False
 
     @property
     def state_size(self) -> int:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.base import Array, StepJacobian
 from gradscope.numerics.tape import Tape
 
 #: Floating-point operations that the block bound may cost before it is left out.
@@ -37,14 +37,7 @@ def log10_block_bound(
     if n_blocks == 0 or 2.0 * T * n**3 * float(np.prod(tape.batch_shape)) > BUDGET:
         return None
     first = T - n_blocks * block + 1 if anchor == "end" else 1
-    jacobians = tape.jacobians(first, first + n_blocks * block - 1)
-    # All blocks at once: step j of every block is one slice of the time axis.
-    product = jacobians[0 : n_blocks * block : block].dense()
-    exponent = np.zeros(product.shape[:-2], dtype=np.int64)
-    for j in range(1, block):
-        product = jacobians[j : n_blocks * block : block].push(product)
-        _, shift = np.frexp(np.abs(product).max(axis=(-2, -1)))
-        product, exponent = np.ldexp(product, -shift[..., None, None]), exponent + shift
+    product, exponent = _block_products(tape, first, n_blocks, block)
     if not np.isfinite(product).all():
         return None
     with np.errstate(divide="ignore"):
@@ -60,3 +53,27 @@ def log10_block_bound(
             # The block's norm is never above the product of its steps' norms, up to rounding.
             bound[lag] = bound[lag - block] + norms[whole - 1]
     return bound
+
+
+def _block_products(tape: Tape, first: int, n_blocks: int, block: int) -> tuple[Array, Array]:
+    """J_{t+b} ⋯ J_{t+1} of every block, shape (n_blocks, *batch_shape, n, n), and powers of two to multiply them by."""
+    jacobians = tape.jacobians(first, first + n_blocks * block - 1)
+    if jacobians.takes_strides:
+        # All blocks at once: step j of every block is one slice of the time axis.
+        return _multiplied([jacobians[j : n_blocks * block : block] for j in range(block)])
+    made = [
+        _multiplied([tape.jacobian(start + j) for j in range(block)])
+        for start in range(first, first + n_blocks * block, block)
+    ]
+    return np.array([product for product, _ in made]), np.array([exponent for _, exponent in made])
+
+
+def _multiplied(steps: list[StepJacobian]) -> tuple[Array, Array]:
+    """The product of steps, first one rightmost, kept near one by exact powers of two."""
+    product = steps[0].dense()
+    exponent = np.zeros(product.shape[:-2], dtype=np.int64)
+    for step in steps[1:]:
+        product = step.push(product)
+        _, shift = np.frexp(np.abs(product).max(axis=(-2, -1)))
+        product, exponent = np.ldexp(product, -shift[..., None, None]), exponent + shift
+    return product, exponent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,14 +14,19 @@ import numpy as np
 from gradscope.cells import CELLS
 from gradscope.cells.activations import find_activation
 from gradscope.cells.base import Cell
+from gradscope.cells.rnn import Rnn
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.networks.base import Network
 from gradscope.networks.dropout import SeededDropout
+from gradscope.networks.independent import Independent
 from gradscope.networks.layer import Layer
+from gradscope.networks.seq2seq import Seq2Seq
 from gradscope.networks.stack import Stack
-from gradscope.sources.ensembles import ENSEMBLES, chrono_bias
-from gradscope.sources.layer_weights import GATE_ORDER, LayerWeights
+from gradscope.sources.build_seq2seq import draw_seq2seq, one_layer, read_seq2seq
+from gradscope.sources.drawing import draw_cell
+from gradscope.sources.ensembles import ENSEMBLES
+from gradscope.sources.layer_weights import LayerWeights
 from gradscope.sources.seeding import generator
 from gradscope.sources.spec import FILE_FORMATS, SourceSpec
 
@@ -48,7 +53,8 @@ class Source:
     record : dict
         The ``source`` object of the contract.
     network : Network or None
-        What runs; None for ready Jacobians and for a bidirectional pair (see ``directions``).
+        What runs; None for ready Jacobians, a bidirectional pair (``directions``) or an encoder–decoder.
+    seq2seq : Seq2Seq or None
     jacobians : ndarray, shape (K, n, n), or None
     directions : tuple of (forward, backward) cells, bottom layer first, or ()
     blocks : tuple of RecurrentBlock
@@ -58,6 +64,7 @@ class Source:
     spec: SourceSpec
     record: Mapping[str, Any]
     network: Network | None = None
+    seq2seq: Seq2Seq | None = None
     jacobians: Array | None = None
     directions: tuple[tuple[Cell, Cell], ...] = ()
     backward: bool = False
@@ -90,35 +97,6 @@ def build_source(spec: SourceSpec, *, seed: int, dtype: str = "float64", memory:
 # --- built networks -----------------------------------------------------------------------------------------
 
 
-def draw_cell(spec: SourceSpec, cell: str, width: int, rng: np.random.Generator, dtype: Any) -> Cell:
-    """Draw one layer of a built network.
-
-    Draws come in a fixed order (W_hh gate by gate, W_xh, chrono biases), so a network keeps its W_hh when only
-    its input gain or bias changes.
-    """
-    H, cell_type = spec["hidden"], CELLS[cell]
-    weight_hh = np.concatenate([ENSEMBLES[spec["init"]](rng, H, spec["gain"]) for _ in cell_type.gates])
-    weight_ih = rng.standard_normal((H * len(cell_type.gates), width)) * (spec["input_gain"] / np.sqrt(width))
-    bias = {gate: np.full(H, spec["bias"]) for gate in cell_type.gates}
-    if cell_type.memory_gate is not None:
-        if spec["init"] == "chrono":
-            times = chrono_bias(rng, H, spec["chrono_max"])
-            bias[cell_type.memory_gate] = bias[cell_type.memory_gate] + times
-            if cell_type.write_gate is not None:
-                bias[cell_type.write_gate] = bias[cell_type.write_gate] - times
-        bias[cell_type.memory_gate] = bias[cell_type.memory_gate] + spec["forget_bias"]
-    settings: dict[str, Any] = {"activation": find_activation(spec["activation"])}
-    if cell_type.supports_norm:
-        settings["norm"] = spec["norm"]
-    return cell_type.from_layer(
-        weight_ih.astype(dtype),
-        weight_hh.astype(dtype),
-        np.concatenate([bias[gate] for gate in cell_type.gates]).astype(dtype),
-        None,
-        **settings,
-    )
-
-
 def _check_size(spec: SourceSpec, gates: int, memory: int) -> None:
     H, layers = spec["hidden"], spec["layers"] if "layers" in _keys_of(spec) else 1
     n_bytes = 8 * gates * H * (H + spec["inputs"]) * layers
@@ -137,9 +115,11 @@ def _keys_of(spec: SourceSpec) -> Mapping[str, Any]:
 
 def _built(spec: SourceSpec, seed: int, dtype: Any, memory: int) -> Source:
     if spec.name == "seq2seq":
-        raise UsageError("seq2seq cannot be run yet.")
+        _check_size(spec, 2 * len(CELLS[spec["cell"]].gates), memory)
+        return _of_seq2seq(spec, draw_seq2seq(spec, seed, dtype), None)
     if spec.name == "dnn":
-        raise UsageError("dnn cannot be run yet.")
+        _check_size(spec, 1, memory)
+        return _independent(spec, seed, dtype)
     _check_size(spec, len(CELLS[spec.name].gates), memory)
     n_layers, both = spec["layers"], spec["bidirectional"]
     pairs: list[tuple[Cell, ...]] = []
@@ -160,6 +140,31 @@ def _built(spec: SourceSpec, seed: int, dtype: Any, memory: int) -> Source:
         return Source(spec, record, directions=directions, blocks=tuple(blocks), classes=spec["classes"])
     network = stack_of(tuple(cells[0] for cells in pairs), dropout=spec["dropout"], seed=seed)
     return Source(spec, record, network, blocks=tuple(blocks), classes=spec["classes"])
+
+
+def _independent(spec: SourceSpec, seed: int, dtype: Any) -> Source:
+    """The control: W_t of step t from the same ensemble and gain, each step with a stream of its own."""
+    cell = draw_cell(spec, "rnn", spec["inputs"], generator(seed, "weights", 0, "forward"), dtype)
+    assert isinstance(cell, Rnn)
+    ensemble, n, gain = ENSEMBLES[spec["init"]], spec["hidden"], spec["gain"]
+    network = Independent.from_draws(cell, lambda t: ensemble(generator(seed, "weights", "step", t), n, gain))
+    record = _record(spec, "dnn", n, 1, n, ((network.cell,),))
+    blocks = (RecurrentBlock("weight_hh_l0[step 1]", None, network.cell.weight_hh),)
+    return Source(spec, record, network, blocks=blocks, classes=spec["classes"])
+
+
+def _of_seq2seq(
+    spec: SourceSpec, model: Seq2Seq, sha256: str | None, names: tuple[str, str] = ("encoder", "decoder")
+) -> Source:
+    """An encoder–decoder as a source."""
+    cells = (model.encoder, model.decoder)
+    record = _record(spec, "seq2seq", model.decoder.hidden_size, 1, model.decoder.state_size, (cells,), sha256)
+    record |= {"encoder": model.encoder.name, "decoder": model.decoder.name, "symbols": model.n_symbols}
+    record["feedback"] = model.feedback
+    blocks: list[RecurrentBlock] = []
+    for name, cell in zip(names, cells, strict=True):
+        blocks += _blocks(cell, name if "w" in name.rsplit(".", 1)[-1] else f"{name}.weight_hh_l0")
+    return Source(spec, record, seq2seq=model, blocks=tuple(blocks), classes=model.n_symbols)
 
 
 def stack_of(cells: tuple[Cell, ...], *, dropout: float = 0.0, seed: int = 0) -> Network:
@@ -265,8 +270,8 @@ def _from_weights(spec: SourceSpec, seed: int, dtype: Any) -> Source:
     from gradscope.sources.files import read_matrices, read_weights, select_layers
 
     if spec["cell"] == "seq2seq":
-        raise UsageError("cell=seq2seq cannot be read yet.")
-    if spec["cell"] in ("dnn",):
+        return _seq2seq_from_weights(spec, dtype)
+    if spec["cell"] == "dnn":
         raise UsageError("cell=dnn has a W of its own at every step: give its step Jacobians as a 3-D .npy instead.")
     try:
         weights = read_weights(
@@ -288,6 +293,24 @@ def _from_weights(spec: SourceSpec, seed: int, dtype: Any) -> Source:
         return _from_jacobians(spec, matrices.values, matrices.sha256)
     layers = select_layers(weights, param=spec["param"], layer=spec["layer"], direction=spec["direction"])
     return source_of_layers(spec, layers, weights.sha256, dtype, arrays=weights.other_arrays)
+
+
+def _seq2seq_from_weights(spec: SourceSpec, dtype: Any) -> Source:
+    """An encoder–decoder from one file: the modules, head and embedding that the keys name."""
+    from gradscope.sources.files import read_weights, select_layers
+
+    for key in ("param", "layer", "direction"):
+        if spec[key] is not None:
+            raise UsageError(f"{key}= has no meaning with cell=seq2seq: encoder= and decoder= name the modules.")
+    given = {key: spec[key] for key in ("activation", "gate_activation", "reset")}
+    weights = read_weights(spec.path, **given)
+    parts = {part: one_layer(spec, select_layers(weights, param=spec[part]), part) for part in ("encoder", "decoder")}
+    cells = [cell_of_layer(layer, dtype) for layer in parts.values()]
+    model, warnings = read_seq2seq(spec, weights, cells[0], cells[1], dtype)
+    names = [recurrent_parameter(layer) for layer in parts.values()]
+    source = _of_seq2seq(spec, model, weights.sha256, (names[0], names[1]))
+    assumed = dict.fromkeys(sentence for layer in parts.values() for sentence in layer.assumptions)
+    return replace(source, warnings=(*assumed, *warnings), arrays=weights.other_arrays)
 
 
 def source_of_layers(
@@ -333,8 +356,3 @@ def _check_chain(spec: SourceSpec, layers: tuple[LayerWeights, ...]) -> None:
                 f"{spec.name}: layer {above.layer} reads {above.input_size} inputs, layer {below.layer} puts out "
                 f"{below.hidden_size}: they are no stack by themselves.\nPick one with layer=N."
             )
-
-
-def gate_names(cell: str) -> tuple[str, ...]:
-    """Gate blocks of a cell in row order."""
-    return GATE_ORDER[cell]
