@@ -86,7 +86,10 @@ class DiscFigure:
 
 @dataclass(frozen=True)
 class HeatFigure:
-    """A matrix of numbers over two named axes, ``values[row][column]``."""
+    """A matrix of numbers over two named axes, ``values[row][column]``.
+
+    ``line`` marks where theory expects a change: its name, the axis (``x`` or ``y``), and the place counted in cells.
+    """
 
     title: str
     description: str
@@ -97,6 +100,7 @@ class HeatFigure:
     y_ticks: tuple[str, ...]
     values: tuple[tuple[Number, ...], ...]
     minor: bool = False
+    line: tuple[str, Literal["x", "y"], float] | None = None
 
 
 Figure = LineFigure | DiscFigure | HeatFigure

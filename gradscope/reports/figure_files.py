@@ -133,6 +133,10 @@ def _draw_heat(ax: Axes, drawing: HeatFigure) -> None:
     for ticks, set_ticks in ((drawing.x_ticks, ax.set_xticks), (drawing.y_ticks, ax.set_yticks)):
         every = max(1, len(ticks) // 10)
         set_ticks(range(0, len(ticks), every), [ticks[i] for i in range(0, len(ticks), every)], fontsize=7)
+    if drawing.line is not None:
+        name, axis, place = drawing.line
+        (ax.axvline if axis == "x" else ax.axhline)(place, color="black", linestyle=":", label=name)
+        ax.legend(fontsize=7)
     ax.set(xlabel=drawing.x_label, ylabel=drawing.y_label)
     if ax.figure is not None:
         ax.figure.colorbar(image, ax=ax, label=drawing.value_label)

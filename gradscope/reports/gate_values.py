@@ -118,7 +118,9 @@ def row_value(result: Result, name: str, row: int) -> Known:
             note = "underflow (below what float64 holds)"
             return Known(-math.inf, _UNDERFLOW, note=note)
         return _nothing(f"no value (status {status})")
-    last_copy = name == "log10_dloss_dweight" and row == result.n_rows - 1
+    # At k = T there is no copy of W_hh left: null for want of meaning, not an exact zero.
+    lag, steps = number(result.columns["lag"][row]) if "lag" in result.columns else None, result.settings.get("steps")
+    last_copy = name == "log10_dloss_dweight" and lag is not None and lag == number(steps)
     if name.startswith("log10_") and not name.endswith("_std") and has(result, name) and not last_copy:
         return _zero()  # contract: a null elsewhere is an exact zero where the column has a meaning
     if name == "horizon" and plain(result.columns.get("horizon_censored", [None] * (row + 1))[row]):

@@ -235,10 +235,19 @@ def _heat(figure: HeatFigure) -> tuple[str, int]:
         x = left + (c + 0.5) * w
         tick = text(_cut(figure.x_ticks[c], 12))
         out.append(f'<text x="{xy(x)}" y="{xy(bottom + 16)}" text-anchor="middle">{tick}</text>')
+    if figure.line is not None:
+        name, axis, place = figure.line
+        if axis == "x":
+            out.append(f'<path class="mark" stroke-width="2" d="M{xy(left + (place + 0.5) * w)} {top}V{xy(bottom)}"/>')
+        else:
+            out.append(
+                f'<path class="mark" stroke-width="2" d="M{left} {xy(bottom - (place + 0.5) * h)}H{left + width}"/>'
+            )
+        out.append(f'<text x="16" y="{xy(bottom + 58)}">dotted: {text(name)}</text>')
     said = f"{figure.x_label} across, {figure.y_label} up; {figure.value_label} from {significant(low)} (faint) "
     said += f"to {significant(high)} (full); empty where there is none"
     out.append(f'<text x="16" y="{xy(bottom + 40)}">{text(said)}</text>')
-    return "".join(out), math.ceil(bottom + 60)
+    return "".join(out), math.ceil(bottom + (78 if figure.line else 60))
 
 
 def _level(value: Number, low: float, high: float) -> int:

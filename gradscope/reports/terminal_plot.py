@@ -180,7 +180,7 @@ def _heat_plot(figure: HeatFigure, columns: int, unicode: bool) -> list[str]:
     shades = _SHADES[0] if unicode else _SHADES[1]
     margin = min(14, max(map(len, figure.y_ticks)))
     n = len(figure.x_ticks)
-    across = columns - margin - 2
+    across = columns - margin - 4
     cell = max(1, min(8, across // n))
     shown = sorted({i * n // min(n, across) for i in range(min(n, across))})
     tall = len(figure.values)
@@ -188,12 +188,18 @@ def _heat_plot(figure: HeatFigure, columns: int, unicode: bool) -> list[str]:
     lines = []
     for r in reversed(picked):
         text = "".join(_shade(figure.values[r][c], low, high, shades) * cell for c in shown)
-        lines.append(f"{figure.y_ticks[r][:margin]:>{margin}} {text}")
+        here = figure.line is not None and figure.line[1] == "y" and round(figure.line[2]) == r
+        lines.append(f"{figure.y_ticks[r][:margin]:>{margin}} {text}"[: columns - 2] + (" <" if here else ""))
     first, last = figure.x_ticks[0], figure.x_ticks[-1]
     gap = max(1, cell * len(shown) - len(first) - len(last))
     lines.append(" " * (margin + 1) + (first + " " * gap + last)[: columns - margin - 1])
+    if figure.line is not None and figure.line[1] == "x":
+        place = min(range(len(shown)), key=lambda i: abs(shown[i] - (figure.line[2] if figure.line else 0.0)))
+        lines.append(" " * (margin + 1 + place * cell + cell // 2) + "^")
     scale = f"{figure.y_label} up, {figure.x_label} across; {figure.value_label}: "
     scale += f"'{shades[1]}' {significant(low)} to '{shades[-1]}' {significant(high)}, blank where there is none"
+    if figure.line is not None:
+        scale += f"; {'^' if figure.line[1] == 'x' else '<'} {figure.line[0]}"
     return [*lines, *_folded(scale, columns)]
 
 

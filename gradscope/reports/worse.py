@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from gradscope.records import plain
 from gradscope.reports.reading import number
 
 Direction = Literal["lower", "higher", "away from 0", "away from 1", "none"]
@@ -62,9 +63,16 @@ def noise_of(name: str, base: Mapping[str, Any], new: Mapping[str, Any], batches
     """How far two measurements of one thing may differ: 95 % of the difference, from batch spread or intervals.
 
     For ``log10_norm`` 1.96 √(s₁²/B₁ + s₂²/B₂) with the batch's standard deviations; for what has a 95 % interval
-    √(w₁² + w₂²) with the half widths; never less than rounding.
+    √(w₁² + w₂²) with the half widths; never less than rounding. A horizon h = log10 ε / rate moves by h·w/|rate| when
+    the rate moves by w.
     """
-    size = max(abs(number(base.get(name)) or 0.0), abs(number(new.get(name)) or 0.0), 1.0)
+    if name == "horizon":
+        moved = [_horizon_moves(side) for side in (base, new)]
+        return math.hypot(*moved)
+    values = [number(side.get(name)) or 0.0 for side in (base, new)]
+    if all(isinstance(plain(side.get(name)), int) for side in (base, new)):
+        return 0.0  # a count has no rounding
+    size = max(*map(abs, values), 1.0)
     floor = _ROUNDING * size
     if name == "log10_norm":
         spreads = [number(side.get("log10_norm_std")) or 0.0 for side in (base, new)]
@@ -78,3 +86,11 @@ def noise_of(name: str, base: Mapping[str, Any], new: Mapping[str, Any], batches
         if low is not None and high is not None:
             squares += ((high - low) / 2) ** 2
     return max(floor, math.sqrt(squares))
+
+
+def _horizon_moves(side: Mapping[str, Any]) -> float:
+    horizon, rate = number(side.get("horizon")), number(side.get("log10_rate"))
+    low, high = number(side.get("log10_rate_low")), number(side.get("log10_rate_high"))
+    if horizon is None or not rate or low is None or high is None:
+        return 0.0
+    return horizon * (high - low) / 2 / abs(rate)

@@ -68,6 +68,17 @@ def test_batch_spread_and_intervals_are_noise():
     assert beyond["noise"] == pytest.approx(1.96 * (2 * 0.09 / 400) ** 0.5)
 
 
+def test_a_horizon_is_as_uncertain_as_the_rate_behind_it():
+    def at(rate, horizon):
+        result = hand.gradients_result(rate=rate, interval=0.01)
+        result.summary["horizon"] = horizon
+        return hand.report("gradients", result)
+
+    # 30 * 0.01 / 0.1 = 3 steps on either side: hypot(3, 3.1) = 4.3
+    assert not [row for row in one(at(-0.1, 30), at(-0.1, 31)).rows() if row["field"] == "horizon"]
+    assert found(one(at(-0.1, 30), at(-0.1, 25)), "summary", "horizon")["noise"] == pytest.approx((9 + 6.25) ** 0.5)
+
+
 def test_what_is_lost_comes_first_then_the_largest_change_then_words():
     alive = hand.report("gradients", hand.gradients_result("nilpotent.npy", -0.1, 40))
     rows = list(one(alive, hand.zero_rows()).rows())

@@ -7,6 +7,7 @@ import re
 import sys
 import unicodedata
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import hand_made_reports as hand
 import pytest
@@ -17,6 +18,7 @@ from gradscope.reports.canvas import Canvas
 from gradscope.reports.document import Curve, LineFigure
 from gradscope.reports.figure_scale import ticks, y_range
 from gradscope.reports.seed_means import group_means, t_quantile
+from gradscope.reports.views import view
 from gradscope.reports.views.thinning import thinned
 
 DRAWN = [
@@ -70,6 +72,18 @@ def test_braille_dots():
             canvas = Canvas(1, 1)
             canvas.dot(x, 1 - (row + 0.5) / 4)
             assert unicodedata.name(canvas.lines()[0]) == f"BRAILLE PATTERN DOTS-{name}"
+
+
+def test_the_map_marks_where_theory_expects_chaos():
+    result = hand.sweep().results[0]
+    report = hand.report("sweep", replace(result, source={**result.source, "cell": "rnn"}))
+    ((_, figure),) = view(report).figures()
+    # gains 0.5 ... 1.5 in steps of 0.1: gain 1 is the sixth row
+    assert figure.line[1:] == ("y", pytest.approx(5.0))
+    marked = [line for line in terminal_plot.render(report).splitlines() if line.endswith(" <")]
+    assert [line.split()[0] for line in marked] == ["1"]
+    assert "dotted: gain 1: chaos begins here without input" in svg.render(report)
+    assert view(hand.sweep()).figures()[0][1].line is None  # of an unknown cell nothing is claimed
 
 
 def test_nothing_to_plot_is_empty():

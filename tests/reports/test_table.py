@@ -9,6 +9,7 @@ import pytest
 
 from gradscope.reports import formats, table
 from gradscope.reports.numbers import fixed, log_value, significant
+from gradscope.reports.query import select
 from gradscope.reports.reading import shown_lags, shown_rows
 
 
@@ -72,6 +73,12 @@ def test_a_censored_horizon_says_so():
 
 def test_peak_is_told_when_the_gradient_first_grows():
     assert "It first grows: the norm peaks at 10^12.40, 100 steps back." in text(hand.exploding())
+
+
+def test_a_selection_of_rows_does_not_change_what_was_counted():
+    late = select(hand.vanishing(), where=["lag >= 95"])
+    assert "exceeded at 100 lags (marked >)" in text(late)
+    assert "falls below 0.001 after 9 steps" in text(late)
 
 
 def test_a_violated_bound_shouts():

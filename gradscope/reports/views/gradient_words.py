@@ -11,7 +11,7 @@ from gradscope.reports.views.common import verdict_tone
 
 def rate_text(result: Result, decimals: int = 3) -> str:
     """The rate in decades per step; no rounding takes it across 0 or across the -1/T (+1/T) of the verdict."""
-    steps = last_lag(result)
+    steps = _steps(result)
     edges = [0.0, *([1.0 / steps, -1.0 / steps] if steps else [])]
     return fixed(number(result.summary.get("log10_rate")), decimals, against=edges, sign=True)
 
@@ -99,8 +99,10 @@ def theory_sentence(result: Result) -> str:
         return "Theory: no closed form for this cell."
     over = int(number(result.summary.get("theory_violations")) or 0)
     if not over:
-        return f"Theory is {name}; never exceeded at the {count(n, 'lag')} compared."
-    return f"Theory is {name}; exceeded at {over} of {count(n, 'lag')} (marked >): it is an estimate, not a bound."
+        return f"Theory is {name}; never exceeded."
+    # The count speaks of every lag that was measured; the rows may be a selection (--lags, show --where).
+    where = f"{over} of {count(n, 'lag')}" if result.n_rows == _steps(result) + 1 else count(over, "lag")
+    return f"Theory is {name}; exceeded at {where} (marked >): it is an estimate, not a bound."
 
 
 def theory_cell(result: Result) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from gradscope.records import Report, Result
 from gradscope.reports.document import Block, Column, Curve, Document, LineFigure, Section, Sentence, Table, Tone
-from gradscope.reports.numbers import count, fixed, significant
+from gradscope.reports.numbers import count, fixed, printable, significant
 from gradscope.reports.reading import column, labels, number, picked, shown_rows
 from gradscope.reports.views.common import about_source, document, short_cell, warnings_of
 from gradscope.reports.views.thinning import thinned
 
-_SAID = {"max", "sum", "mean_log_det", "kaplan_yorke_dimension", "entropy_rate", "converged", "steps"}
+_SAID = {"max", "sum", "mean_log_det", "kaplan_yorke_dimension", "entropy_rate", "converged", "steps", "verdict"}
 
 
 def view(report: Report, *, verbose: bool = False) -> Document:
@@ -62,8 +62,19 @@ def _verdict(result: Result) -> list[Block]:
         }.get(word, "the interval does not exclude 0")
         said = f"{word}: {size}{interval}; {effect}."
     blocks: list[Block] = [Sentence(said, "verdict", tone)]
+    settled = str(result.summary.get("verdict") or "")
     if result.summary.get("converged") is False:
-        blocks.append(Sentence("Not converged: raise --steps before trusting these numbers.", "warning", "bad"))
+        why = f" ({printable(settled)})" if settled else ""
+        said = f"Not converged{why}: raise --steps before trusting these numbers."
+        blocks.append(Sentence(said, "warning", "bad"))
+    elif settled:
+        blocks.append(Sentence(printable(settled[:1].upper() + settled[1:]) + "."))
+    expected = number(result.summary.get("mean_field_exponent"))
+    if expected is not None:
+        said = (
+            f"Mean field predicts {fixed(expected, 4, against=[0.0], sign=True)} for gaussian weights of infinite size."
+        )
+        blocks.append(Sentence(said))
     return blocks
 
 

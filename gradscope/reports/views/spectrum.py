@@ -54,6 +54,10 @@ def _conclusion(result: Result, rows: list[dict[str, Any]]) -> list[Block]:
     said = result.summary.get("conclusion")
     if said:
         return [Sentence(printable(str(said)), "verdict")]
+    if any(row.get("conclusion") for row in rows):
+        each = {printable(str(row["conclusion"])): row for row in rows if row.get("conclusion")}
+        alone = len(each) == 1
+        return [Sentence(text if alone else f"{block_name(row)}: {text}", "verdict") for text, row in each.items()]
     grouped: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         grouped.setdefault(_meaning(row, str(result.source.get("cell"))), []).append(row)
@@ -93,7 +97,7 @@ def _meaning(row: Mapping[str, Any], cell: str) -> str:
 
 def _properties(result: Result, rows: list[dict[str, Any]]) -> Table:
     columns = (Column("", "left"), *(Column(block_name(row)) for row in rows))
-    known = {name for name, _, _ in _PROPERTIES} | {"param", "gate", "eigenvalues"}
+    known = {name for name, _, _ in _PROPERTIES} | {"param", "gate", "eigenvalues", "conclusion"}
     if not any(row.get("ill_conditioned") for row in rows):
         known |= {"spectral_radius_low", "spectral_radius_high"}  # they say nothing new then
     lines = [

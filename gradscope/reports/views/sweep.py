@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from itertools import pairwise
+from typing import Any, Literal
 
 from gradscope.records import Report, Result
 from gradscope.reports.document import Block, Column, Curve, Document, HeatFigure, LineFigure, Section, Sentence, Table
 from gradscope.reports.fields import CLAIMS_ROWS, GRADIENTS_SUMMARY, LYAPUNOV_SUMMARY, SPECTRUM_ROWS
 from gradscope.reports.numbers import count, significant
-from gradscope.reports.reading import labels, number
+from gradscope.reports.reading import column, labels, number
 from gradscope.reports.seed_means import group_means
 from gradscope.reports.views.common import about_source, document, generic_table, short_cell, warnings_of
 
@@ -50,18 +52,33 @@ def view(report: Report, *, verbose: bool = False) -> Document:
         blocks: list[Block] = [Sentence(said, "verdict", "bad" if failed else "plain")]
         value = value_name(result)
         means = group_means(rows, [key for key in keys if key != "seed"], value) if value else []
+        names, constant = _varying(result, keys)
+        if constant:
+            blocks.append(Sentence(f"The same at every point: {constant}."))
         if verbose or len(rows) <= _ROWS_SHOWN:
-            blocks.append(generic_table("Points", list(result.columns), rows, keep=len(keys) + 2))
+            blocks.append(generic_table("Points", names, rows, keep=len(keys) + 2))
         if value and "seed" in keys:
             blocks.append(_means_table(means, [key for key in keys if key != "seed"], value))
         elif not verbose and len(rows) > _ROWS_SHOWN:
             first = rows[:_ROWS_SHOWN]
-            blocks.append(generic_table(f"The first {_ROWS_SHOWN} points", list(result.columns), first, len(keys) + 2))
+            blocks.append(generic_table(f"The first {_ROWS_SHOWN} points", names, first, len(keys) + 2))
         blocks += warnings_of(result)
         if value:
             blocks += figures(result, means, [key for key in keys if key != "seed"], value)
         sections.append(Section(name, tuple(blocks), about_source(result)))
     return document(report, "Sweep", sections)
+
+
+def _varying(result: Result, keys: list[str]) -> tuple[list[str], str]:
+    """Columns that differ from point to point, and in words what the others hold."""
+    names, constant = [], []
+    for name in result.columns:
+        found = [short_cell(value) for value in column(result, name)]
+        if name in keys or len(found) < 2 or len(set(found)) > 1:
+            names.append(name)
+        elif found[0] != "-":
+            constant.append(f"{name} {found[0]}")
+    return names, ", ".join(constant)
 
 
 def _means_table(means: list[dict[str, Any]], keys: list[str], value: str) -> Table:
@@ -104,4 +121,22 @@ def figures(result: Result, means: list[dict[str, Any]], keys: list[str], value:
     )  # fmt: skip
     said = f"{value} for every {down} (down) and {across} (across)."
     ticks = (tuple(short_cell(x) for x in xs_), tuple(short_cell(y) for y in ys_))
-    return [HeatFigure(f"Map of {value}", said, across, down, value, *ticks, values)]
+    line = threshold(result, across, down, xs_, ys_)
+    return [HeatFigure(f"Map of {value}", said, across, down, value, *ticks, values, line=line)]
+
+
+def threshold(
+    result: Result, across: str, down: str, xs: list[Any], ys: list[Any]
+) -> tuple[str, Literal["x", "y"], float] | None:
+    """Where mean field expects order to turn into chaos without input: gain 1 for tanh, √2 for relu (theory C07)."""
+    words = str(result.source.get("name"))
+    activation = words.partition("activation=")[2].partition(",")[0] or "tanh"
+    critical = {"tanh": 1.0, "relu": math.sqrt(2.0)}.get(activation)
+    axis: Literal["x", "y"] = "x" if across == "gain" else "y"
+    places = xs if across == "gain" else ys if down == "gain" else []
+    if result.source.get("cell") != "rnn" or critical is None or "activation" in (across, down):
+        return None
+    for i, (low, high) in enumerate(pairwise(places)):
+        if low <= critical <= high:
+            return f"gain {critical:.4g}: chaos begins here without input", axis, i + (critical - low) / (high - low)
+    return None
