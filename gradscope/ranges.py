@@ -1,4 +1,4 @@
-"""Ranges as users write them: ``1,5,10``, ``0:50:5``, ``0.5:1.5:0.1``, ``log:0.1:10:5``; both ends included, no drift."""
+"""Ranges as users write them: ``1,5,10``, ``0:50:5``, ``0.5:1.5:0.1``, ``log:0.1:10:5``; both ends in, no drift."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from gradscope.cli.deliver import Delivery, command_line, deliver
 from gradscope.cli.group import Verb
 from gradscope.cli.options import examples, refuse_empty, report_options, request_options, run_options
 from gradscope.cli.progress import Progress
-from gradscope.errors import UsageError
+from gradscope.errors import UntrustedNumbersError, UsageError
 from gradscope.records import Report
 
 
@@ -75,32 +75,31 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
     if delivery.format_name == "table" and len([key for key in varied if key != "seed"]) in (1, 2):
         delivery = replace(delivery, plot=True)
 
+    made: list[Report] = []
+
     def make(progress: Progress) -> Report:
         from gradscope.api import sweep
 
-        return sweep(
-            *sources,
-            **{
-                name: values[name]
-                for name in (
-                    "vary",
-                    "zipped",
-                    "measure",
-                    "store",
-                    "jobs",
-                    "dask",
-                    "fresh",
-                    "extend",
-                    "fail_fast",
-                    "value",
-                )
-            },
-            command=arguments,
-            progress=progress,
-            **plan_options,
-        )
+        own = ("vary", "zipped", "measure", "store", "jobs", "dask", "fresh", "extend", "fail_fast", "value")
+        options = {name: values[name] for name in own}
+        made.append(sweep(*sources, **options, command=arguments, progress=progress, **plan_options))
+        return made[0]
 
-    return deliver("sweep", delivery, make)
+    code = deliver("sweep", delivery, make)
+    return _judge_points(made[0], code, quiet=delivery.quiet)
+
+
+def _judge_points(report: Report, code: int, *, quiet: bool) -> int:
+    """Failed points are rows, and said on stderr; a sweep of nothing else gave no numbers (exit 3)."""
+    points, failed = (sum(result.summary[name] for result in report.results) for name in ("points", "failed"))
+    if not failed:
+        return code
+    first = next(error for result in report.results for error in result.columns["error"] if error is not None)
+    if failed == points:
+        raise UntrustedNumbersError(f"every one of the {points} points failed; the first: {first}")
+    if not quiet:
+        print(f"warning: {failed} of {points} points failed; the first: {first}", file=sys.stderr)
+    return code
 
 
 def _dry_run(sources: tuple[str, ...], values: dict[str, Any], plan_options: dict[str, Any]) -> int:

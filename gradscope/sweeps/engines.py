@@ -157,7 +157,7 @@ class Dask:
             raise MissingExtraError("--dask needs the extra: pip install 'gradscope-rnn[dask]'") from None
         try:
             client_class: Any = distributed.Client
-            self._client = client_class(address, timeout=10, set_as_default=False)
+            self._client = client_class(address, timeout=5, set_as_default=False)
         except (OSError, ValueError, TypeError) as problem:
             raise InputError(f"--dask {address}: no scheduler answers there ({problem}).") from None
         cores = sum(self._client.nthreads().values())

@@ -112,7 +112,7 @@ def read_axis(text: str, spec: SourceSpec, options: Mapping[str, Any]) -> Axis:
     if key in as_option:
         wanted = {int: "whole numbers", float: "numbers", str: "words"}[as_option[key]]  # type: ignore[index]
         return Axis(key, "option", _field(key), _parsed(key, written, text, as_option[key], wanted), values)
-    known = [*source_keys, *(name for name in as_option if name != "steps")]
+    known = list(dict.fromkeys([*source_keys, *(name for name in as_option if name != "steps")]))
     raise UsageError(
         f"--vary {text}: '{spec.text}' has no key '{key}'.{did_you_mean(key, known)}\nKnown: {', '.join(known)}."
     )
