@@ -11,7 +11,19 @@ if TYPE_CHECKING:
     from gradscope.api import build, check, gradients, inspect, load, lyapunov, spectrum, sweep
     from gradscope.records import Report, Result
 
-__all__ = ["Report", "Result", "__version__", "build", "check", "gradients", "inspect", "load", "lyapunov", "spectrum", "sweep"]
+__all__ = [
+    "Report",
+    "Result",
+    "__version__",
+    "build",
+    "check",
+    "gradients",
+    "inspect",
+    "load",
+    "lyapunov",
+    "spectrum",
+    "sweep",
+]
 
 #: Public names and where they live; imported on first use, so that `import gradscope` costs nothing.
 _HOMES = {
