@@ -16,8 +16,9 @@ def _norm_rounded_up(matrix: Array) -> float:
     matrix = np.asarray(matrix, dtype=np.float64)
     if 0 in matrix.shape:
         return 0.0
-    rounding = 4.0 * max(matrix.shape) * float(np.finfo(np.float64).eps)
-    return float(np.linalg.norm(matrix, 2)) * (1.0 + rounding)
+    rounding: float = 4.0 * max(matrix.shape) * float(np.finfo(np.float64).eps)
+    sigma = float(np.linalg.norm(matrix, 2))
+    return sigma * (1.0 + rounding)
 
 
 def stack_bound(
