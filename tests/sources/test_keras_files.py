@@ -190,7 +190,7 @@ def test_keras3_storage_follows_class_and_order_not_names(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["GRU", "LSTM"])
-def test_bidirectional_stack_runs_as_one_only_when_asked(tmp_path, forward, kind):
+def test_bidirectional_stack_runs_as_one(tmp_path, forward, kind):
     rng = np.random.default_rng(6)
     storage, units = [], 3
     stored = {}
@@ -205,9 +205,10 @@ def test_bidirectional_stack_runs_as_one_only_when_asked(tmp_path, forward, kind
         bidirectional(layer_config(kind, "b", units), "high"),
     ]
     weights = read_weights(write_keras3(tmp_path / "m.keras", layers, stored))
-    with pytest.raises(InputError, match=r"param=high .*param=low .*low → high as one stack with m.keras:param=\*"):
-        select_layers(weights)
-    stack = select_layers(weights, param="*")
+    stack = select_layers(weights)
+    assert any("low → high taken as one stack" in sentence for sentence in stack[0].assumptions)
+    assert [w.layer for w in select_layers(weights, layer=1, direction="backward")] == [1]
+    assert [(w.module, w.layer) for w in select_layers(weights, param="high", direction="forward")] == [("high", 0)]
     assert [(w.layer, w.direction) for w in stack] == [(n, d) for n in (0, 1) for d in ("forward", "backward")]
     x = rng.standard_normal((5, 4))
     found = wanted = x
@@ -222,6 +223,17 @@ def test_bidirectional_stack_runs_as_one_only_when_asked(tmp_path, forward, kind
             ]
         )
     np.testing.assert_allclose(found, wanted, rtol=0, atol=ROUNDING)
+
+
+def test_a_stack_beside_another_module_is_a_question(tmp_path):
+    rng = np.random.default_rng(6)
+    stored = {f"layers/gru{end}/cell": arrays_of(rng, "GRU", 3, 3) for end in ("", "_1", "_2")}
+    between = {"class_name": "Dense", "config": {"name": "dense", "units": 3}}
+    layers = [layer_config("GRU", "low_a", 3), layer_config("GRU", "low_b", 3), between, layer_config("GRU", "top", 3)]
+    weights = read_weights(write_keras3(tmp_path / "m.keras", layers, stored))
+    with pytest.raises(InputError, match=r"param=top .*low_a → low_b as one stack with m\.keras:param=low_\*"):
+        select_layers(weights)
+    assert [w.layer for w in select_layers(weights, param="low*")] == [0, 1]
 
 
 def test_layers_with_something_between_are_no_stack(tmp_path):
@@ -396,7 +408,7 @@ def test_a_dataset_of_absurd_size_is_refused_before_allocating(tmp_path):
         read_weights(tmp_path / "m.h5")
 
 
-@pytest.mark.parametrize("size", [0, 8, 2**64 - 8])
+@pytest.mark.parametrize("size", [0, 8, 1 << 20, 2**64 - 8])
 def test_a_global_heap_that_would_stall_the_hdf5_library_is_refused(tmp_path, size):
     """Its free space is given a length of zero: HDF5 would step from it to itself for ever."""
     with h5py.File(tmp_path / "m.h5", "w") as h5:

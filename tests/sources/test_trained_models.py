@@ -105,6 +105,25 @@ def test_jacobian_norms_by_complex_step(weights_of, model, block):
         np.testing.assert_allclose(norm, FIGURES[model]["blocks"][block]["jacobian_norms"][str(k)], rtol=1e-9)
 
 
+@pytest.mark.parametrize("model", ["sleepecg_ws", "sleepecg_wrn"])
+def test_a_bidirectional_stack_read_as_one(weights_of, forward, model):
+    """The upper layer is driven by both directions of the lower one, each in its own order of time."""
+    stack = select_layers(weights_of(model))
+    assert [(w.layer, w.direction) for w in stack] == [(n, d) for n in (0, 1) for d in ("forward", "backward")]
+    x = np.random.default_rng(0).standard_normal((60, 64))
+    between = np.hstack([forward.run(stack[0], x), forward.run(stack[1], x)[::-1]])
+    for layer in stack[2:]:
+        drive = between[::-1] if layer.direction == "backward" else between
+        s = np.zeros((8, 1))
+        for x_t in drive[:55]:
+            s = step(layer, s, x_t)
+        s = s + 1e-30j * np.eye(8)
+        for x_t in drive[55:]:
+            s = step(layer, s, x_t)
+        wanted = FIGURES[model]["blocks"][f"bidirectional_1/{layer.direction}"]["chained_jacobian_norms"]["5"]
+        np.testing.assert_allclose(np.linalg.norm(s.imag / 1e-30, 2), wanted, rtol=1e-9)
+
+
 def step(layer, s, x_t):
     """One step on columns of states, analytic in s."""
     n = layer.hidden_size
