@@ -10,7 +10,7 @@ from gradscope.jacobians.base import Array, StepJacobian, WeightCotangent, share
 from gradscope.jacobians.layer_norm import NormJacobian
 
 #: Blocks thinner than this multiply gate by gate; thicker ones pay for forming Σ_g diag(c_g) W_g once.
-FORM_FROM = 24
+FORM_FROM = 12
 
 
 @dataclass(frozen=True)

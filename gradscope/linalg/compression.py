@@ -42,8 +42,8 @@ class Compression(NamedTuple):
     rotated: Array
 
 
-def compress(R: Array, norm: Array, cut: float, rng: np.random.Generator) -> Compression:
-    """Rotate the rows of R (B, r, n) so that the small ones come last, and drop those below cut·‖R‖₂.
+def compress(R: Array, norm: Array, cut: Array, rng: np.random.Generator) -> Compression:
+    """Rotate the rows of R (B, r, n) so that the small ones come last, and drop those below ``cut``.
 
     Q comes from the QR factorisation of R·Ω with Gaussian Ω (Halko, Martinsson and Tropp 2011, algorithm 4.1, run to
     full width). How well it reveals the rank decides only how many rows stay: what is dropped is measured on the
@@ -55,7 +55,7 @@ def compress(R: Array, norm: Array, cut: float, rng: np.random.Generator) -> Com
     rotated = np.swapaxes(Q, -1, -2) @ R
     # Frobenius norm of rows j, j + 1, …: the error if they go.
     tail = np.sqrt(np.cumsum(np.einsum("bij,bij->bi", rotated, rotated)[:, ::-1], axis=-1)[:, ::-1])
-    kept = max(1, int(np.sum(tail > cut * norm[:, None], axis=-1).max()))
+    kept = max(1, int(np.sum(tail > cut[:, None], axis=-1).max()))
     dropped = rng.standard_normal((B, DOUBT_ROWS, r - kept)) @ rotated[:, kept:]
     columns = np.sqrt(np.einsum("bij,bij->bj", R, R))
     rounding = 4.0 * EPS * columns[:, None, :] * rng.standard_normal((B, DOUBT_ROWS, n))

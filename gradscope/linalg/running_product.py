@@ -90,9 +90,7 @@ class RunningProduct:
 
     def __init__(self, advance: Advance, n: int, n_products: int, h: Array | None, ranks: bool) -> None:
         self.advance, self.n, self.n_products = advance, n, n_products
-        self.h, self.ranks = h, ranks
-        # A corner feels dropped rows linearly; a rank ends at n·eps; a norm alone feels them squared.
-        self.cut = EPS if h is not None else 0.3 * n * EPS if ranks else 1e-8
+        self.h, self.ranks = _as_slice(h), ranks
         self.dropped_count_squared = h is None and not ranks
         self.next_compression = FIRST_COMPRESSION
         self.exactly = False
@@ -112,7 +110,7 @@ class RunningProduct:
         self.L_h: Array | None = None
         self.Q_h: Array | None = None
         self.K: Array | None = None
-        self.top_h: Array = np.ones((B, 0 if self.h is None else len(self.h)))
+        self.top_h: Array = np.ones((B, 0 if self.h is None else len(np.arange(n)[self.h])))
 
     def multiply(self, lag: int) -> None:
         """X ← X·F_lag, with XXᵀ and its trace; rescaled where needed."""
@@ -180,15 +178,16 @@ class RunningProduct:
             believable &= np.einsum("bij,bij->b", dropped, dropped) <= DOUBT_ROWS * DROPPED_LIMIT**2 * theta
         return bool(believable.all())
 
-    def _corner(self, h: Array) -> tuple[Array, Array]:
+    def _corner(self, h: slice | Array) -> tuple[Array, Array]:
         """(‖P[h, h]‖₂/2^extra)² and extra."""
-        Z = self.X[:, h[:, None], h] if self.K is None else self.K @ self.X[:, : self.n_rows, h]
-        extra = exponent_of(Z)
-        if np.abs(extra).max(initial=0) > 100:
-            Z = scale_by_power_of_two(Z, -extra)
-        else:
-            extra = np.zeros_like(extra)
-        theta, self.top_h = largest_eigenvalues(_gram(Z), self.top_h)
+        Z = self.X[:, h][:, :, h] if self.K is None else self.K @ self.X[:, : self.n_rows, h]
+        gram = _gram(Z)
+        trace = np.einsum("bii->b", gram)
+        extra = np.zeros(self.n_products, dtype=np.int64)
+        if not ((trace > LOW) & (trace < HIGH)).all():
+            extra = exponent_of(Z)
+            gram = _gram(scale_by_power_of_two(Z, -extra))
+        theta, self.top_h = largest_eigenvalues(gram, self.top_h)
         return theta, extra
 
     def has_dead_rows(self) -> bool:
@@ -216,7 +215,8 @@ class RunningProduct:
                 self.note_spectrum(history)
             self.next_compression = 2 * self.lag
             return
-        packed = compress(rows, np.sqrt(history.squared_norm[self.lag]), self.cut, self.rng)
+        norm = np.sqrt(history.squared_norm[self.lag])
+        packed = compress(rows, norm, self._cut(history, norm), self.rng)
         if self.ranks:
             history.add_spectrum(self.lag, finite_singular_values(packed.rotated)[0], self.n)
         before, after = self.n_rows, packed.rows.shape[1]
@@ -236,11 +236,30 @@ class RunningProduct:
         if self.h is not None:
             self._rotate_corner(packed.Q, self.h)
 
-    def _rotate_corner(self, Q: Array, h: Array) -> None:
+    def _cut(self, history: ProductHistory, norm: Array) -> Array:
+        """How large the dropped rows may be together: a norm alone feels them squared, a rank ends at n·eps·‖P‖."""
+        if self.dropped_count_squared:
+            return 1e-8 * norm
+        cut = 0.3 * self.n * EPS * norm
+        if self.h is None:
+            return cut
+        # A corner feels them linearly, and may be small beside the whole.
+        extra = history.exponent_h[self.lag] - history.exponent[self.lag]
+        corner = np.ldexp(np.sqrt(history.squared_norm_h[self.lag]), extra)
+        return np.asarray(np.maximum(np.minimum(cut, 0.02 * DOUBT_LIMIT * corner), EPS * norm))
+
+    def _rotate_corner(self, Q: Array, h: slice | Array) -> None:
         top_h = self.top_h if self.Q_h is None else np.einsum("bij,bj->bi", self.Q_h, self.top_h)
         self.L_h = Q[:, h] if self.L_h is None else self.L_h @ Q
         self.Q_h, self.K = np.linalg.qr(self.L_h)
         self.top_h = np.einsum("bij,bi->bj", self.Q_h, top_h)
+
+
+def _as_slice(h: Array | None) -> slice | Array | None:
+    """Consecutive indices as a slice, which copies nothing."""
+    if h is None or not np.array_equal(h, np.arange(h[0], h[0] + len(h))):
+        return h
+    return slice(int(h[0]), int(h[0]) + len(h))
 
 
 def _gram(X: Array) -> Array:
