@@ -19,6 +19,7 @@ from gradscope.networks.layer import Layer
 from gradscope.networks.run import Inputs, Trajectory, run_network
 from gradscope.networks.seq2seq import Seq2Seq, run_seq2seq
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
+from gradscope.networks.stack import Stack, split_stack
 from gradscope.numerics.tape import StoredTape, Tape, tape_of_matrices
 from gradscope.sources.build import Source
 from gradscope.sources.inputs import (
@@ -149,6 +150,21 @@ def cases_of(source: Source, request: RunRequest) -> list[Case]:
     return [run_case(source, request, network, inputs, source.record, name=source.spec.text)]
 
 
+def layer_cases(case: Case, request: RunRequest) -> list[Case]:
+    """Each layer of a stack by itself, driven by what it reads in the stack; nothing for a single layer."""
+    network, trajectory = case.network, case.tape
+    if not isinstance(network, Stack) or not isinstance(trajectory, Trajectory):
+        return []
+    x = trajectory.inputs.read(1, trajectory.n_steps)
+    out = []
+    for part in split_stack(network, x, trajectory.state(0)):
+        record = {**case.record, "layer": part.layer, "layers": 1, "state_size": part.network.state_size}
+        tape = run_network(part.network, ArrayInputs(part.inputs), part.initial_state, memory=request.memory)
+        bound = float(np.max(np.abs(part.initial_state))) if part.initial_state.size else 0.0
+        out.append(replace(case, record=record, tape=tape, network=part.network, initial_bound=bound, warnings=()))
+    return out
+
+
 def reversed_inputs(inputs: ArrayInputs | GeneratedInputs) -> ArrayInputs:
     """The same inputs read from their end."""
     x = inputs.read(1, inputs.n_steps)
@@ -170,7 +186,7 @@ def _bidirectional_cases(source: Source, request: RunRequest) -> list[Case]:
     width = source.directions[0][0].input_size
     inputs = open_inputs(request, width, seed=request.seed)
     cases = []
-    for part in split_bidirectional(source.directions, inputs.read(1, inputs.n_steps)):
+    for part in split_bidirectional(source.directions, inputs.read(1, inputs.n_steps), dropout=source.dropout):
         record = {**source.record, "layer": part.layer, "direction": part.direction, "layers": 1}
         record["state_size"] = part.network.state_size
         name = f"{source.spec.text} layer {part.layer} {part.direction}"

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.analysis.cases import Case, cases_of
+from gradscope.analysis.cases import Case, cases_of, layer_cases
+from gradscope.analysis.figure_details import figure_details
+from gradscope.analysis.input_sensitivity import measure_input_sensitivity
 from gradscope.analysis.losses import loss_side
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import gather_slopes
@@ -25,8 +27,16 @@ from gradscope.theory.closed_forms import sums_by_lag
 
 
 def measure_gradients(source: Source, request: GradientsRequest) -> list[Result]:
-    """Measure one source: one result, or one per layer and direction of a bidirectional network."""
-    return [_result(case, request) for case in cases_of(source, request)]
+    """Measure one source: one result, or one per layer and direction of a bidirectional network.
+
+    ``per_layer`` adds one per layer of a stack, each alone, driven by what it reads in the stack.
+    """
+    cases = cases_of(source, request)
+    if request.per_layer:
+        cases += [part for case in cases for part in layer_cases(case, request)]
+    if request.wrt == "inputs":
+        return [measure_input_sensitivity(case, request) for case in cases]
+    return [_result(case, request) for case in cases]
 
 
 @dataclass
@@ -69,7 +79,8 @@ def _result(case: Case, request: GradientsRequest) -> Result:
     if keep is not None:
         columns = {name: values[keep] for name, values in columns.items()}
     settings = {**case.settings, "loss": loss[1] if loss else "none"}
-    return Result(case.record, settings, columns, summary, tuple(warnings + more), theory.details)
+    details = {**theory.details, **figure_details(case, request)}
+    return Result(case.record, settings, columns, summary, tuple(warnings + more), details)
 
 
 def _anchor(request: GradientsRequest) -> Any:

@@ -98,6 +98,8 @@ class GradientsRequest(RunRequest):
         File with the readout's weights.
     target : str
         Class number, or a file of them.
+    figures : bool
+        Also gather what only figures show (the heat map over (t, i)).
     """
 
     anchor: str = "end"
@@ -110,6 +112,7 @@ class GradientsRequest(RunRequest):
     loss_at: str = "last"
     readout: str | None = None
     target: str | None = None
+    figures: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,10 +14,13 @@ from gradscope.analysis.slopes import LayerSlopes
 from gradscope.cells.base import Cell
 from gradscope.jacobians.base import Array
 from gradscope.linalg import power_norms
+from gradscope.networks.dropout import SeededDropout
 from gradscope.networks.independent import Independent
+from gradscope.networks.stack import Stack
 from gradscope.numerics.tape import chunks
 from gradscope.theory.bounds import Bound, block_norms, product_bounds, stepwise_bound, tightest
 from gradscope.theory.closed_forms import article_estimate, eigen_estimate, sums_by_lag
+from gradscope.theory.composition_bounds import stack_bound
 from gradscope.theory.powers import nilpotency_by_pattern
 
 
@@ -51,10 +54,15 @@ def theory_columns(case: Case, request: GradientsRequest, gathered: list[LayerSl
     ]
     if len(layers) == 1:
         return layers[0]
-    # A stack is block triangular: its diagonal blocks, one per layer, bound it from below and none from above.
+    # A stack is block triangular: the estimate is that of its diagonal blocks; the bound composes block norms.
     estimate = np.max([layer.estimate for layer in layers], axis=0)
     eigen = np.max([layer.eigen for layer in layers], axis=0)
-    return TheoryColumns(f"the largest over layers of {layers[0].name}", estimate, eigen, nothing, None)
+    dropout = case.network.dropout if isinstance(case.network, Stack) else None
+    gain = 1.0 / (1.0 - dropout.rate) if isinstance(dropout, SeededDropout) else 1.0
+    anchor: Any = request.anchor
+    bound = stack_bound(case.network.layers, T, case.initial_bound, anchor, mask_gain=gain)
+    name = "norms of the stack's block norms" if np.isfinite(bound).all() else None
+    return TheoryColumns(f"the largest over layers of {layers[0].name}", estimate, eigen, bound, name)
 
 
 def _seq2seq_columns(case: Case, slopes: LayerSlopes, nothing: Array) -> TheoryColumns:

@@ -73,6 +73,7 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
             progress=progress,
             lags=None if values["lags"] is None else whole_numbers(values["lags"]),
             lags_text=values["lags"],
+            figures=wants_figures(values),
             **{
                 name: values[name]
                 for name in ("anchor", "epsilon", "wrt", "per_layer", "loss", "loss_at", "readout", "target")
@@ -81,3 +82,9 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
         )
 
     return deliver("gradients", Delivery.from_options(values), make)
+
+
+def wants_figures(values: dict[str, Any]) -> bool:
+    """Whether a page or a picture will be written: then what only figures show is worth computing."""
+    suffixes = (".html", ".svg", ".png", ".pdf")
+    return values["format_name"] == "html" or any(name.lower().endswith(suffixes) for name in values["outputs"])

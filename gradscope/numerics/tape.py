@@ -115,6 +115,53 @@ class StoredTape:
         return self.steps[t - 1].dense()
 
 
+@dataclass(frozen=True)
+class Prefix:
+    """The first ``n_steps`` steps of a tape, as a tape."""
+
+    tape: Tape
+    n_steps: int
+
+    @property
+    def state_size(self) -> int:
+        """n."""
+        return self.tape.state_size
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Leading axes after time."""
+        return self.tape.batch_shape
+
+    @property
+    def h_components(self) -> Array | None:
+        """The tape's."""
+        return self.tape.h_components
+
+    def state(self, t: int) -> Array:
+        """s_t."""
+        return self.tape.state(t)
+
+    def jacobian(self, t: int) -> StepJacobian:
+        """J_t."""
+        return self.tape.jacobian(t)
+
+    def jacobians(self, first: int, last: int) -> StepJacobian:
+        """J_first … J_last."""
+        return self.tape.jacobians(first, last)
+
+    def pull(self, t: int, R: Array) -> Array:
+        """R·J_t."""
+        return self.tape.pull(t, R)
+
+    def push(self, t: int, Q: Array) -> Array:
+        """J_t·Q."""
+        return self.tape.push(t, Q)
+
+    def dense(self, t: int) -> Array:
+        """J_t in full."""
+        return self.tape.dense(t)
+
+
 def tape_of_matrices(matrices: Array) -> StoredTape:
     """Make a tape of ready Jacobians, shape (T, n, n) or (T, batch, n, n), first step first; states are unknown (0).
 

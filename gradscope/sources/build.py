@@ -67,6 +67,7 @@ class Source:
     seq2seq: Seq2Seq | None = None
     jacobians: Array | None = None
     directions: tuple[tuple[Cell, Cell], ...] = ()
+    dropout: SeededDropout | None = None
     backward: bool = False
     blocks: tuple[RecurrentBlock, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -135,11 +136,12 @@ def _built(spec: SourceSpec, seed: int, dtype: Any, memory: int) -> Source:
         for cell, ending in zip(cells, ("", "_reverse"), strict=False):
             blocks += _blocks(cell, f"weight_hh_l{index}{ending}")
     record = _record(spec, spec.name, spec["hidden"], n_layers, pairs[0][0].state_size * n_layers, pairs)
+    dropout = SeededDropout(spec["dropout"], seed) if spec["dropout"] else None
+    shared: dict[str, Any] = {"blocks": tuple(blocks), "classes": spec["classes"], "warnings": _built_warnings(spec)}
     if both:
         directions = tuple((forward, backward) for forward, backward in pairs)
-        return Source(spec, record, directions=directions, blocks=tuple(blocks), classes=spec["classes"])
-    network = stack_of(tuple(cells[0] for cells in pairs), dropout=spec["dropout"], seed=seed)
-    return Source(spec, record, network, blocks=tuple(blocks), classes=spec["classes"])
+        return Source(spec, record, directions=directions, dropout=dropout, **shared)
+    return Source(spec, record, stack_of(tuple(cells[0] for cells in pairs), dropout=dropout), **shared)
 
 
 def _independent(spec: SourceSpec, seed: int, dtype: Any) -> Source:
@@ -167,11 +169,22 @@ def _of_seq2seq(
     return Source(spec, record, seq2seq=model, blocks=tuple(blocks), classes=model.n_symbols)
 
 
-def stack_of(cells: tuple[Cell, ...], *, dropout: float = 0.0, seed: int = 0) -> Network:
-    """One layer as itself, several as a stack with a seeded dropout mask between layers."""
-    if len(cells) == 1:
-        return Layer(cells[0])
-    return Stack(cells, dropout=SeededDropout(dropout, seed) if dropout else None)
+def _built_warnings(spec: SourceSpec) -> tuple[str, ...]:
+    """Keys that are accepted and have no effect are said to have none."""
+    out = []
+    known = _keys_of(spec)
+    if "norm" in known and spec["norm"] == "layer" and (spec["bias"] or spec.given.get("forget_bias")):
+        out.append(
+            "norm=layer takes a bias that is equal across units away with the mean: bias and forget_bias have no effect"
+        )
+    if "dropout" in known and spec["dropout"] and spec["layers"] == 1:
+        out.append("dropout acts between layers and there is one: say layers=2, or drop it")
+    return tuple(out)
+
+
+def stack_of(cells: tuple[Cell, ...], *, dropout: SeededDropout | None = None) -> Network:
+    """One layer as itself, several as a stack with a dropout mask between layers."""
+    return Layer(cells[0]) if len(cells) == 1 else Stack(cells, dropout=dropout)
 
 
 def _blocks(cell: Cell, param: str) -> list[RecurrentBlock]:

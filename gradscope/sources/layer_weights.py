@@ -7,19 +7,13 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from gradscope.cells import CELLS
 from gradscope.errors import InputError, UsageError
 
 Direction = Literal["forward", "backward"]
 
 #: Order in which gradscope stacks the gate blocks of each cell (rows of weight_ih and weight_hh): PyTorch's.
-GATE_ORDER: dict[str, tuple[str, ...]] = {
-    "rnn": ("u",),
-    "skip": ("u",),
-    "forget-gate": ("f", "u"),
-    "input-gate": ("i", "f", "u"),
-    "lstm": ("i", "f", "g", "o"),
-    "gru": ("r", "z", "n"),
-}
+GATE_ORDER: dict[str, tuple[str, ...]] = {name: cell.gates for name, cell in CELLS.items()}
 
 
 def module_title(module: str) -> str:
@@ -41,8 +35,14 @@ class LayerWeights:
     weight_hh : ndarray, shape (G·H, H)
     bias_ih, bias_hh : ndarray, shape (G·H,), or None
         Two biases as in PyTorch. A file with one bias fills ``bias_ih`` (and, for a reset-after gru, both).
+    activation, gate_activation : str
+        As in :mod:`gradscope.sources.file_keys`; the candidate's (and, in an lstm, the output's), and the gates'.
+    dtype : str
+        In the file; the arrays here are float64.
     gates_in_file : tuple of str
-        The gates in the file's own order, for ``inspect``.
+        The gates in the file's own order and letters (Keras ``i f c o``, ONNX ``i o f c``), for ``inspect``.
+    parameters : tuple of str
+        Their names in the file: of ``weight_ih``, of ``weight_hh``, then of the biases there are.
     facts_from : dict
         For each fact (``cell``, ``gates``, ``activation``, ``gate_activation``, ``reset``, ``layout``):
         ``"file"``, ``"configuration"``, ``"convention"`` or ``"key"``.

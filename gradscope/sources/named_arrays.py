@@ -30,7 +30,7 @@ def read_arrays(path: Path, *, purpose: str) -> dict[str, Array]:
         if suffix == ".safetensors":
             return _loaded(safetensors_tensors(stream, n_bytes, file=path.name), path, purpose)
         check_start(stream, (b"PK",), "a .npz (a zip container of arrays)", file=path.name)
-        with ZipMembers(stream, file=path.name) as members:
+        with ZipMembers(stream, n_bytes, file=path.name) as members:
             return _loaded(npz_tensors(members, file=path.name), path, purpose)
 
 

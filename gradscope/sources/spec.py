@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from gradscope.cells import CELLS
 from gradscope.errors import UsageError, did_you_mean
 
-#: Cells that can be built, the article's ladder first.
-BUILT_CELLS = ("rnn", "skip", "forget-gate", "input-gate", "lstm", "gru", "dnn", "seq2seq")
+#: What can be built: the registered cells (the article's ladder first), the control, and the encoder–decoder.
+BUILT_CELLS = (*CELLS, "dnn", "seq2seq")
 INITS = ("gaussian", "orthogonal", "identity", "uniform", "nonnormal", "chrono")
 ACTIVATION_NAMES = ("tanh", "sigmoid", "relu", "identity")
 FILE_FORMATS = (".npy", ".npz", ".safetensors", ".pt", ".pth", ".h5", ".hdf5", ".keras", ".onnx")
@@ -130,9 +131,6 @@ FILE_KEYS: dict[str, Key] = {
     "temperature": SEQ2SEQ_KEYS["temperature"],
 }
 _SEQ2SEQ_FILE_KEYS = ("encoder", "decoder", "head", "embedding", "start", "end", "feedback", "max_steps", "temperature")
-#: Cells with a gate that keeps the old state, and cells whose pre-activations can be normalised.
-_HAS_MEMORY_GATE = ("forget-gate", "input-gate", "lstm", "gru")
-_HAS_NORM = ("rnn", "lstm", "gru")
 
 
 @dataclass(frozen=True)
@@ -172,9 +170,9 @@ def known_keys(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Key]
     if kind == "cell":
         keys = dict(CELL_KEYS)
         cell = given.get("cell", "lstm") if name == "seq2seq" else name
-        if cell not in _HAS_MEMORY_GATE:
+        if cell not in CELLS or CELLS[cell].memory_gate is None:
             del keys["forget_bias"]
-        if cell not in _HAS_NORM:
+        if cell not in CELLS or not CELLS[cell].supports_norm:
             del keys["norm"]
         if name == "dnn":
             for key in ("layers", "bidirectional", "dropout"):
