@@ -119,10 +119,13 @@ def gradients(
 
 
 def spectrum(*sources: str, threads: int | None = None, command: Sequence[str] | None = None, **options: Any) -> Report:
-    """Eigendecompose every recurrent block and say how far from normal it is."""
-    from gradscope.analysis.spectrum import measure_spectrum
+    """Eigendecompose every recurrent block and say how far from normal it is.
 
-    request = _request(RunRequest, options)
+    ``options`` are the fields of :class:`~gradscope.analysis.spectrum.SpectrumRequest`.
+    """
+    from gradscope.analysis.spectrum import SpectrumRequest, measure_spectrum
+
+    request = _request(SpectrumRequest, options)
     return measure("spectrum", sources, request, measure_spectrum, threads=threads, command=command)
 
 

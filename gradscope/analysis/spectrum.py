@@ -2,42 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from gradscope.analysis.block_conclusion import cells_of_blocks, certificate_of, conclude
 from gradscope.analysis.request import RunRequest
-from gradscope.errors import InputError
+from gradscope.cells.base import Cell
+from gradscope.errors import InputError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.records import Result
 from gradscope.sources.build import RecurrentBlock, Source
 from gradscope.theory.eigen import Eigendecomposition, eigendecompose
 from gradscope.theory.kreiss import kreiss_constant
+from gradscope.theory.non_normality import normal_surrogate
 from gradscope.theory.numerical_range import numerical_abscissa, numerical_radius, numerical_range_boundary
 from gradscope.theory.powers import peak_power
+from gradscope.theory.pseudospectra import CRISS_CROSS_LIMIT, pseudospectral_radius
+from gradscope.theory.scaled_norm import scaled_norm
 
-#: Columns of a row, in the order of the contract; the rest are additions.
-COLUMNS = (
-    "param",
-    "gate",
-    "n",
-    "spectral_radius",
-    "spectral_norm",
-    "log10_condition",
-    "diagonalizable",
-    "reconstruction_error",
-    "henrici",
-    "numerical_radius",
-    "numerical_abscissa",
-    "kreiss",
-    "peak_power",
-    "log10_peak_power_norm",
-    "eigenvalues",
-    "spectral_radius_low",
-    "spectral_radius_high",
-    "max_eigenvalue_condition",
-    "ill_conditioned",
-)
+#: ε/‖W‖ of the pseudospectral radius: a perturbation of one percent.
+RELATIVE_EPSILON = 1e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectrumRequest(RunRequest):
+    """What ``spectrum`` asks on top of a run (whose inputs it does not read).
+
+    Attributes
+    ----------
+    pseudospectrum : float or None
+        ε/‖W‖ of ``pseudospectral_radius``, at any size; None means 0.01, up to n = 100 (larger costs seconds a block).
+    """
+
+    pseudospectrum: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pseudospectrum is not None and not 0 < self.pseudospectrum < float("inf"):
+            raise UsageError(f"--pseudospectrum {self.pseudospectrum}: wanted a number above 0, a share of ‖W‖.")
 
 
 def measure_spectrum(source: Source, request: RunRequest) -> list[Result]:
@@ -55,26 +59,45 @@ def measure_spectrum(source: Source, request: RunRequest) -> list[Result]:
         )
     rows: list[dict[str, Any]] = []
     ranges: dict[str, Any] = {}
-    for done, block in enumerate(source.blocks):
+    certificates: list[float | None] = []
+    share = request.pseudospectrum if isinstance(request, SpectrumRequest) else None
+    for done, (block, cell) in enumerate(zip(source.blocks, cells_of_blocks(source), strict=True)):
         if request.progress is not None:
             request.progress(f"{source.spec.text}: spectrum", done, len(source.blocks))
         W = np.asarray(block.matrix, dtype=np.float64)
-        eigen = eigendecompose(W)
-        rows.append(_row(block, W, eigen))
+        row, certificate = _row(source, block, cell, W, share)
+        rows.append(row)
+        certificates.append(certificate)
         boundary = numerical_range_boundary(W, 128)
         ranges[_label(block)] = [[float(z.real), float(z.imag)] for z in boundary]
-    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in COLUMNS}
-    radii = columns["spectral_radius"]
-    summary = {
-        "max_spectral_radius": max(radii),
-        "max_spectral_norm": max(columns["spectral_norm"]),
-        "blocks": len(rows),
+    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
+    settings: dict[str, Any] = {"dtype": request.dtype}
+    if share is not None:
+        settings["pseudospectrum"] = share
+    warnings = [*source.warnings, *(_doubt(row) for row in rows if row["ill_conditioned"])]
+    summary = _summary(columns, certificates)
+    return [Result(source.record, settings, columns, summary, tuple(warnings), {"numerical_range": ranges})]
+
+
+def _summary(columns: dict[str, Any], certificates: list[float | None]) -> dict[str, Any]:
+    """The extremes over blocks, for gates; null where no block has the quantity."""
+
+    def largest(name: str) -> float | None:
+        return max((value for value in columns[name] if value is not None), default=None)
+
+    certificate = None if None in certificates else max(c for c in certificates if c is not None)
+    return {
+        "max_spectral_radius": largest("spectral_radius"),
+        "max_spectral_norm": largest("spectral_norm"),
+        "max_numerical_radius": largest("numerical_radius"),
+        "max_henrici": largest("henrici"),
+        "max_kreiss": largest("kreiss"),
+        "max_log10_peak_power_norm": largest("log10_peak_power_norm"),
+        "max_scaled_norm": largest("scaled_norm"),
+        "certificate": certificate,
+        "vanishes_for_every_input": certificate is not None and certificate < 1.0,
+        "blocks": len(certificates),
     }
-    warnings = [*source.warnings]
-    warnings += [_doubt(row) for row in rows if row["ill_conditioned"]]
-    return [
-        Result(source.record, {"dtype": request.dtype}, columns, summary, tuple(warnings), {"numerical_range": ranges})
-    ]
 
 
 def _doubt(row: dict[str, Any]) -> str:
@@ -93,10 +116,16 @@ def _label(block: RecurrentBlock) -> str:
     return block.param if block.gate is None else f"{block.param}:{block.gate}"
 
 
-def _row(block: RecurrentBlock, W: Array, eigen: Eigendecomposition) -> dict[str, Any]:
-    peak, kreiss = peak_power(W), kreiss_constant(W)
+def _row(
+    source: Source, block: RecurrentBlock, cell: Cell | None, W: Array, share: float | None
+) -> tuple[dict[str, Any], float | None]:
+    """A row in the contract's order, additions behind it; and the block's certificate of vanishing, if it has one."""
+    eigen = eigendecompose(W)
+    peak = peak_power(W, decomposition=eigen)
+    kreiss = kreiss_constant(W, decomposition=eigen)
+    scaled = scaled_norm(W)
     condition = eigen.condition_numbers.max() if eigen.n else 1.0
-    return {
+    row = {
         "param": block.param,
         "gate": block.gate,
         "n": eigen.n,
@@ -116,4 +145,36 @@ def _row(block: RecurrentBlock, W: Array, eigen: Eigendecomposition) -> dict[str
         "spectral_radius_high": eigen.spectral_radius_high,
         "max_eigenvalue_condition": float(condition) if np.isfinite(condition) else None,
         "ill_conditioned": int(eigen.ill_conditioned.sum()),
+        "kreiss_upper": None if kreiss is None or not np.isfinite(kreiss.power_bound) else kreiss.power_bound,
+        "peak_proven": None if peak is None else peak.proven,
+        "scaled_norm": scaled.value,
+        "log10_scaled_condition": scaled.log10_condition,
+        **_pseudospectrum(W, eigen, share),
+        **_surrogate(W, eigen),
+        "conclusion": conclude(source, block, cell, eigen, peak=peak, scaled=scaled),
+    }
+    return row, certificate_of(source, cell, eigen, scaled)
+
+
+def _pseudospectrum(W: Array, eigen: Eigendecomposition, share: float | None) -> dict[str, Any]:
+    """ρ_ε with ε = share·‖W‖; null where it was not asked for and would take long, or W = 0."""
+    epsilon = (RELATIVE_EPSILON if share is None else share) * eigen.spectral_norm
+    if epsilon == 0 or (share is None and eigen.n > CRISS_CROSS_LIMIT):
+        return {"pseudospectral_radius": None, "pseudospectral_epsilon": None, "pseudospectral_certified": None}
+    found = pseudospectral_radius(W, epsilon)
+    return {
+        "pseudospectral_radius": found.value,
+        "pseudospectral_epsilon": epsilon,
+        "pseudospectral_certified": found.certified,
+    }
+
+
+def _surrogate(W: Array, eigen: Eigendecomposition) -> dict[str, Any]:
+    """The control: what the same quantities are for a normal matrix with the same eigenvalues."""
+    N = normal_surrogate(W)
+    peak = None if eigen.spectral_radius >= 1 else peak_power(N)
+    return {
+        "surrogate_norm": float(np.linalg.norm(N, 2)),
+        "surrogate_peak_power": None if peak is None else peak.k,
+        "surrogate_log10_peak_power_norm": None if peak is None else peak.log10_norm,
     }

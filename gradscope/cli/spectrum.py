@@ -19,11 +19,17 @@ from gradscope.records import Report
     epilog=examples(
         "gradscope spectrum rnn lstm",
         "gradscope spectrum rnn:init=orthogonal,hidden=32 --plot",
-        "gradscope spectrum rnn:gain=0.9 --json",
+        "gradscope spectrum rnn:gain=0.9 --pseudospectrum 1e-3 --json",
     ),
 )
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
 @run_options
+@click.option(
+    "--pseudospectrum",
+    type=float,
+    metavar="SHARE",
+    help="Pseudospectral radius for perturbations of SHARE times the norm, at any size (default: 0.01, up to n = 100).",
+)
 @report_options
 def command(sources: tuple[str, ...], **values: Any) -> int:
     """Eigendecomposition of every recurrent block, W = P Lambda P^-1, and how far from normal it is."""
@@ -34,7 +40,12 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
         from gradscope.api import spectrum
 
         return spectrum(
-            *sources, threads=values["threads"], command=arguments, progress=progress, **request_options(values)
+            *sources,
+            threads=values["threads"],
+            command=arguments,
+            progress=progress,
+            pseudospectrum=values["pseudospectrum"],
+            **request_options(values),
         )
 
     return deliver("spectrum", Delivery.from_options(values), make)

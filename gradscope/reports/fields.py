@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _ARE_TEXT = frozenset(
     {"status", "verdict", "phase", "param", "gate", "theory", "bound", "claim", "id", "measured", "expected", "module",
-     "cell", "direction", "activation", "gate_activation", "reset", "dtype", "facts_from", "where", "field"}
+     "cell", "direction", "activation", "gate_activation", "reset", "dtype", "facts_from", "where", "field", "conclusion"}
 )  # fmt: skip
 LISTS = frozenset({"eigenvalues", "log10_dloss_dweight_layers", "gates", "parameters"})
 
@@ -22,9 +22,14 @@ SPECTRUM_ROWS = (
     "param", "gate", "n", "spectral_radius", "spectral_norm", "log10_condition", "diagonalizable",
     "reconstruction_error", "henrici", "numerical_radius", "numerical_abscissa", "kreiss", "peak_power",
     "log10_peak_power_norm", "eigenvalues", "spectral_radius_low", "spectral_radius_high", "max_eigenvalue_condition",
-    "ill_conditioned",
+    "ill_conditioned", "kreiss_upper", "peak_proven", "scaled_norm", "log10_scaled_condition", "pseudospectral_radius",
+    "pseudospectral_epsilon", "pseudospectral_certified", "surrogate_norm", "surrogate_peak_power",
+    "surrogate_log10_peak_power_norm", "conclusion",
 )  # fmt: skip
-SPECTRUM_SUMMARY = ("max_spectral_radius", "max_spectral_norm", "blocks")
+SPECTRUM_SUMMARY = (
+    "max_spectral_radius", "max_spectral_norm", "max_numerical_radius", "max_henrici", "max_kreiss",
+    "max_log10_peak_power_norm", "max_scaled_norm", "certificate", "vanishes_for_every_input", "blocks",
+)  # fmt: skip
 LYAPUNOV_ROWS = ("index", "exponent", "low", "high", "status")
 LYAPUNOV_SUMMARY = (
     "max", "sum", "mean_log_det", "kaplan_yorke_dimension", "entropy_rate", "converged", "steps",

@@ -1,0 +1,77 @@
+"""What one recurrent block's spectrum says about the gradient of the cell it stands in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradscope.cells.base import Cell
+from gradscope.networks.independent import Independent
+from gradscope.sources.build import RecurrentBlock, Source
+from gradscope.theory.conclusion import what_to_conclude
+from gradscope.theory.eigen import Eigendecomposition
+from gradscope.theory.powers import PowerPeak
+from gradscope.theory.scaled_norm import ScaledNorm
+
+
+def cells_of_blocks(source: Source) -> list[Cell | None]:
+    """The cell each block belongs to, in the order of ``source.blocks``; None where every step has a W of its own."""
+    if isinstance(source.network, Independent):
+        return [None] * len(source.blocks)
+    cells: list[Cell]
+    if source.seq2seq is not None:
+        cells = [source.seq2seq.encoder, source.seq2seq.decoder]
+    elif source.directions:
+        cells = [cell for pair in source.directions for cell in pair]
+    else:
+        cells = list(source.network.layers) if source.network is not None else []
+    return [cell for cell in cells for _ in cell.gates]
+
+
+def certificate_of(source: Source, cell: Cell | None, eigen: Eigendecomposition, scaled: ScaledNorm) -> float | None:
+    """γ·min(σ₁, ‖SWS⁻¹‖), below 1 only if the gradient vanishes for every input; None where J_t is not diag(φ′) W.
+
+    Zero for a W that is nilpotent by its pattern, whose infimum over S is 0.
+    """
+    if cell is None or not cell.is_slope_times_weight or _hears_itself(source, cell):
+        return None
+    if eigen.nilpotent:
+        return 0.0
+    return cell.activation.max_slope * min(eigen.spectral_norm, scaled.value)
+
+
+def conclude(
+    source: Source,
+    block: RecurrentBlock,
+    cell: Cell | None,
+    eigen: Eigendecomposition,
+    *,
+    peak: PowerPeak | None,
+    scaled: ScaledNorm,
+) -> str:
+    """One sentence on what this block proves, for the cell it belongs to (never more than is proved)."""
+    sizes = f"ρ = {eigen.spectral_radius:.4g} and σ₁ = {eigen.spectral_norm:.4g}"
+    if cell is None:
+        return (
+            f"every step has a W of its own and {sizes} are those of the first: powers of one W say nothing about "
+            "the product; measure it."
+        )
+    if block.gate is not None:
+        return what_to_conclude(eigen, gate=block.gate)
+    if _hears_itself(source, cell):
+        return (
+            f"the decoder also hears its own output, so {sizes} of its W alone do not decide the gradient; measure it."
+        )
+    if cell.is_slope_times_weight:
+        said = what_to_conclude(eigen, peak=peak, scaled=scaled, slope=cell.activation.max_slope)
+        return said if len(source.blocks) == 1 else f"within this layer alone, {said}"
+    if cell.norm != "none":
+        return f"the pre-activations are normalised, so {sizes} of W alone do not decide the gradient; measure it."
+    linear = float(np.max(np.abs(1.0 + eigen.eigenvalues)))
+    return (
+        f"the step Jacobian is I + D W, not W ({sizes}): without saturation the gradient goes like "
+        f"max |1 + λ|ᵏ = {linear:.4g}ᵏ, with it the slopes decide; measure it."
+    )
+
+
+def _hears_itself(source: Source, cell: Cell) -> bool:
+    return source.seq2seq is not None and cell is source.seq2seq.decoder and source.seq2seq.feedback == "soft"
