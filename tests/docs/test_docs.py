@@ -47,7 +47,9 @@ def make_files(folder: Path) -> None:
     np.save(folder / "jacobians.npy", rng.standard_normal((20, 6, 6)) / 3)
     np.save(folder / "W.npy", rng.standard_normal((6, 6)) / 3)
     safetensors = pytest.importorskip("safetensors.numpy")
-    safetensors.save_file({name: value.astype(np.float32) for name, value in weights.items()}, folder / "model.safetensors")
+    safetensors.save_file(
+        {name: value.astype(np.float32) for name, value in weights.items()}, folder / "model.safetensors"
+    )
 
 
 @pytest.mark.parametrize("line", shown_commands())
