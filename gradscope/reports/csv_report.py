@@ -7,6 +7,7 @@ import json
 from typing import Any, TextIO
 
 from gradscope.records import Report, Result, plain
+from gradscope.reports.reading import plain_rows
 
 
 def write_csv(report: Report, stream: TextIO) -> None:
@@ -26,7 +27,7 @@ def write_csv(report: Report, stream: TextIO) -> None:
     writer.writerow(["source", *apart, *names])
     for result in report.results:
         lead = _lead(result, apart)
-        for row in result.rows():
+        for row in plain_rows(result):
             first = _field(row["source"]) if "source" in row else lead[0]
             writer.writerow([first, *lead[1:], *(_field(row.get(name)) for name in names)])
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 _ARE_TEXT = frozenset(
     {"status", "verdict", "phase", "param", "gate", "theory", "bound", "claim", "id", "measured", "expected", "module",
-     "cell", "direction", "activation", "gate_activation", "reset", "dtype", "facts_from", "where", "field", "conclusion"}
+     "cell", "direction", "activation", "gate_activation", "reset", "dtype", "facts_from", "where", "field",
+     "conclusion", "method"}
 )  # fmt: skip
 LISTS = frozenset({"eigenvalues", "log10_dloss_dweight_layers", "gates", "parameters"})
 
@@ -32,7 +33,8 @@ SPECTRUM_SUMMARY = (
 )  # fmt: skip
 LYAPUNOV_ROWS = ("index", "exponent", "low", "high", "status")
 LYAPUNOV_SUMMARY = (
-    "max", "sum", "mean_log_det", "kaplan_yorke_dimension", "entropy_rate", "converged", "steps",
+    "max", "sum", "mean_log_det", "kaplan_yorke_dimension", "entropy_rate", "converged", "steps", "method",
+    "mean_field_exponent", "mean_field_q", "mean_field_chi", "splitting_angle",
 )  # fmt: skip
 INSPECT_ROWS = (
     "module", "cell", "layer", "direction", "input_size", "hidden_size", "gates", "biases", "activation",

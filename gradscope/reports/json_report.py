@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TextIO
 
 from gradscope.errors import InputError
 from gradscope.records import GateOutcome, Report, Result, plain
+from gradscope.reports.reading import plain_rows
 
 KNOWN_SCHEMA_NUMBER = 1
 _ROW_KEYS = ("kind", "result", "source")
@@ -46,7 +47,7 @@ def write_json(report: Report, stream: TextIO) -> None:
         stream.write(f'      "source": {_indented(plain(result.source), 3)},\n')
         stream.write(f'      "settings": {_indented(plain(result.settings), 3)},\n')
         stream.write('      "rows": [')
-        for index, row in enumerate(result.rows()):
+        for index, row in enumerate(plain_rows(result)):
             stream.write(",\n        " if index else "\n        ")
             stream.write(_dumps(row))
         stream.write("\n      ],\n" if result.n_rows else "],\n")
@@ -70,7 +71,7 @@ def write_jsonl(report: Report, stream: TextIO) -> None:
     stream.write(_dumps({"kind": "run", **report.header(), "results": opening}) + "\n")
     for number, result in enumerate(report.results):
         lead = {"kind": "row", "result": number, "source": str(result.source.get("name", ""))}
-        for row in result.rows():
+        for row in plain_rows(result):
             stream.write(_dumps({**lead, **row}) + "\n")
     closing = []
     for result in report.results:

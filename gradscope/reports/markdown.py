@@ -26,7 +26,7 @@ def render(
     report: Report, *, width: int | None = None, color: bool = False, unicode: bool = True, verbose: bool = False
 ) -> str:
     """Render a report as Markdown (``width`` and ``color`` mean nothing here)."""
-    return render_document(view(report, verbose=verbose), unicode=unicode)
+    return render_document(view(report, verbose=verbose, figures=False), unicode=unicode)
 
 
 def render_document(document: Document, *, unicode: bool = True) -> str:

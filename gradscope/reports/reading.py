@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gradscope.records import Report, Result, plain
@@ -44,7 +44,22 @@ def column(result: Result, name: str) -> list[Any]:
     """One column as plain values, None for null; all None when the result has no such column."""
     if name not in result.columns:
         return [None] * result.n_rows
-    return [plain(value) for value in result.columns[name]]
+    return _plain_values(result.columns[name])
+
+
+def _plain_values(values: Any) -> list[Any]:
+    values = values.tolist() if hasattr(values, "tolist") else values
+    # A million rows are common; only what is not a plain number or word takes the long way.
+    return [v if type(v) in (int, str) or (type(v) is float and v - v == 0.0) else plain(v) for v in values]
+
+
+def plain_rows(result: Result, *, chunk: int = 4096) -> Iterator[dict[str, Any]]:
+    """The rows as ``Result.rows`` gives them, converted some thousand at a time: fast, and small in memory."""
+    names = list(result.columns)
+    for start in range(0, result.n_rows, chunk):
+        parts = [_plain_values(result.columns[name][start : start + chunk]) for name in names]
+        for values in zip(*parts, strict=True):
+            yield dict(zip(names, values, strict=True))
 
 
 def picked(result: Result, name: str, rows: Sequence[int]) -> list[Any]:
@@ -55,8 +70,9 @@ def picked(result: Result, name: str, rows: Sequence[int]) -> list[Any]:
 
 def has(result: Result, name: str) -> bool:
     """Whether a column exists and says anything at all."""
-    values = result.columns.get(name)
-    return values is not None and any(not is_null(plain(value)) for value in values)
+    values = result.columns.get(name, ())
+    values = values.tolist() if hasattr(values, "tolist") else values
+    return any(not is_null(value) for value in values)
 
 
 def number(value: Any) -> float | None:

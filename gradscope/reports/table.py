@@ -75,7 +75,7 @@ def render(
     verbose : bool
         All details of each source where several stand side by side.
     """
-    return render_document(view(report, verbose=verbose), width=width, color=color, unicode=unicode)
+    return render_document(view(report, verbose=verbose, figures=False), width=width, color=color, unicode=unicode)
 
 
 def render_document(document: Document, *, width: int | None, color: bool, unicode: bool) -> str:

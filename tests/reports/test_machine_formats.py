@@ -15,6 +15,7 @@ from gradscope.errors import InputError, UsageError
 from gradscope.records import Report, Result
 from gradscope.reports import formats
 from gradscope.reports.json_report import read_report, write_json, write_jsonl
+from gradscope.reports.reading import plain_rows
 
 MADE = [hand.vanishing, hand.exploding, hand.neutral, hand.zero_rows, hand.lstm, hand.censored, hand.ladder]
 
@@ -57,6 +58,16 @@ def test_numpy_columns_and_infinities_leave_as_numbers_and_nulls():
     assert [row["log10_norm"] for row in raw["rows"][1:]] == [None, None]
     assert raw["summary"]["r"] == 1 / 3
     assert raw["settings"]["steps"] == 2
+
+
+def test_rows_in_chunks_are_the_rows_of_the_record():
+    for make in MADE:
+        for result in make().results:
+            for chunk in (1, 7, 101, 4096):
+                assert list(plain_rows(result, chunk=chunk)) == list(result.rows())
+    mixed = {"a": [None, math.inf, 2, True], "b": [[1.0, math.nan], "x", {"k": -math.inf}, np.float32(0.1)]}
+    result = Result({"name": "x"}, {}, mixed, {})
+    assert list(plain_rows(result)) == list(result.rows())
 
 
 def test_jsonl_has_a_run_a_line_per_row_and_an_end():

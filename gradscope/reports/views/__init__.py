@@ -11,9 +11,13 @@ from gradscope.reports.document import Document
 VIEWS = ("gradients", "spectrum", "lyapunov", "inspect", "claims", "sweep", "diff")
 
 
-def view(report: Report, *, verbose: bool = False) -> Document:
-    """Say what ``report`` has to say; ``verbose`` adds every source's details where several stand side by side."""
+def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Document:
+    """Say what ``report`` has to say.
+
+    ``verbose`` adds every source's details where several stand side by side; ``figures=False`` spares a text format
+    the work of preparing curves from a million rows.
+    """
     picked = any(result.settings.get(key) for result in report.results for key in ("columns", "sort"))
     name = report.verb if report.verb in VIEWS and not picked else "rows"
     make: Callable[..., Document] = import_module(f"gradscope.reports.views.{name}").view
-    return make(report, verbose=verbose)
+    return make(report, verbose=verbose, figures=figures)

@@ -8,7 +8,7 @@ from gradscope.reports.numbers import fixed, printable
 from gradscope.reports.views.common import document, generic_table, short_cell, warnings_of
 
 
-def view(report: Report, *, verbose: bool = False) -> Document:
+def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Document:
     """One row per claim; the tables of the experiments with ``verbose``."""
     sections = []
     for result in report.results:

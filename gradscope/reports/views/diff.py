@@ -13,7 +13,7 @@ from gradscope.reports.views.common import cell, document, warnings_of
 _TONES: dict[str, Tone] = {"worse": "bad", "better": "good", "changed": "plain"}
 
 
-def view(report: Report, *, verbose: bool = False) -> Document:
+def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Document:
     """Verdict and tables of every source; all rows with ``verbose``."""
     sections = []
     for name, result in zip(labels(report), report.results, strict=True):

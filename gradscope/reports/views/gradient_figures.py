@@ -22,7 +22,7 @@ _CURVES = (
 )
 
 
-def figures(result: Result) -> list[Block]:
+def figures_of(result: Result) -> list[Block]:
     """All figures this result has the numbers for."""
     made = (gradient_figure(result), rank_figure(result), heat_figure(result), gate_figure(result))
     return [figure for figure in made if figure is not None]

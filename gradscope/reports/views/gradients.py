@@ -10,7 +10,7 @@ from gradscope.reports.document import Block, Column, Document, Section, Sentenc
 from gradscope.reports.numbers import fixed, is_null, log_value, significant
 from gradscope.reports.reading import has, labels, number, picked, short_labels, shown_rows
 from gradscope.reports.views.common import about_source, document, shared_settings, verdict_tone, warnings_of
-from gradscope.reports.views.gradient_figures import figures, overlay
+from gradscope.reports.views.gradient_figures import figures_of, overlay
 from gradscope.reports.views.gradient_words import (
     horizon_text,
     interval_text,
@@ -35,19 +35,19 @@ _LOG_COLUMNS = (
 _TOLERANCE = 1e-9 / math.log(10.0)
 
 
-def view(report: Report, *, verbose: bool = False) -> Document:
+def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Document:
     """One source: everything about it. Several: side by side, and everything with ``verbose``."""
     names = labels(report)
     sections: list[Section] = []
     several = len(report.results) > 1
     if several:
-        sections.append(_side_by_side(report, names))
+        sections.append(_side_by_side(report, names, figures))
     for name, result in zip(names, report.results, strict=True):
         blocks: list[Block] = []
         if not several or verbose:
             table = _lag_table(result)
             blocks += [*verdict_blocks(result), table, _key(table)]
-        blocks += [*warnings_of(result), *figures(result)]
+        blocks += [*warnings_of(result), *(figures_of(result) if figures else ())]
         if blocks:
             sections.append(Section(name, tuple(blocks), about_source(result)))
     return document(report, "Gradient against lag", sections)
@@ -58,7 +58,7 @@ def _epsilon(report: Report) -> str:
     return significant(found.pop(), 17) if len(found) == 1 else "epsilon"
 
 
-def _side_by_side(report: Report, names: Sequence[str]) -> Section:
+def _side_by_side(report: Report, names: Sequence[str], figures: bool) -> Section:
     columns = (
         Column("source", "left"),
         Column("verdict", "left"),
@@ -86,7 +86,7 @@ def _side_by_side(report: Report, names: Sequence[str]) -> Section:
         rows.append(row)
     tones = tuple(verdict_tone(result.summary.get("verdict")) for result in report.results)
     table = Table("Side by side (rates in decades per step)", columns, tuple(rows), tones)
-    together = overlay(names, report.results)
+    together = overlay(names, report.results) if figures else None
     blocks: list[Block] = [table, _key(table), *_compact_tables(report, names), *([together] if together else [])]
     return Section("", tuple(blocks), shared_settings(report))
 

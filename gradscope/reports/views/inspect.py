@@ -12,7 +12,7 @@ _OVERVIEW = ("module", "cell", "layer", "direction", "input_size", "hidden_size"
 _DETAILED = 4
 
 
-def view(report: Report, *, verbose: bool = False) -> Document:
+def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Document:
     """List the modules; a few (or all, with ``verbose``) are shown with all their facts."""
     sections = []
     for name, result in zip(labels(report), report.results, strict=True):

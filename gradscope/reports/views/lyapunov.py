@@ -12,7 +12,7 @@ from gradscope.reports.views.thinning import thinned
 _SAID = {"max", "sum", "mean_log_det", "kaplan_yorke_dimension", "entropy_rate", "converged", "steps", "verdict"}
 
 
-def view(report: Report, *, verbose: bool = False) -> Document:
+def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Document:
     """Verdict, summary and exponents of each source."""
     sections = []
     names = labels(report)
@@ -20,7 +20,7 @@ def view(report: Report, *, verbose: bool = False) -> Document:
         sections.append(Section("", (_side_by_side(report, names),)))
     for name, result in zip(names, report.results, strict=True):
         blocks: list[Block] = [*_verdict(result), _summary(result), _exponents(result, verbose)]
-        blocks += [*warnings_of(result), *figures(result)]
+        blocks += [*warnings_of(result), *(figures_of(result) if figures else ())]
         sections.append(Section(name, tuple(blocks), about_source(result)))
     return document(report, "Lyapunov exponents", sections)
 
@@ -134,7 +134,7 @@ def _side_by_side(report: Report, names: list[str]) -> Table:
     return Table("Side by side (nats per step)", columns, tuple(rows), tuple(tones))
 
 
-def figures(result: Result) -> list[Block]:
+def figures_of(result: Result) -> list[Block]:
     """The spectrum of exponents, and their convergence where the details hold it."""
     xs = [float(v) for v in column(result, "index")]
     ys = [number(v) for v in column(result, "exponent")]

@@ -8,7 +8,7 @@ from gradscope.reports.reading import labels
 from gradscope.reports.views.common import about_source, document, generic_table, warnings_of
 
 
-def view(report: Report, *, verbose: bool = False) -> Document:
+def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Document:
     """Show every row of every result."""
     sections = []
     for name, result in zip(labels(report), report.results, strict=True):

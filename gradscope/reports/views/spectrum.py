@@ -22,15 +22,25 @@ _PROPERTIES: tuple[tuple[str, str, tuple[float, ...]], ...] = (
     ("log10_condition", "log10 cond(P)", (0.0,)),
     ("reconstruction_error", "|W - PLP^-1|/|W|", (0.0,)),
     ("henrici", "departure from normal", (0.0,)),
-    ("kreiss", "Kreiss constant", (1.0,)),
+    ("scaled_norm", "min |SWS^-1|, S diagonal", (1.0,)),
+    ("log10_scaled_condition", "log10 cond(S)", (0.0,)),
+    ("kreiss", "Kreiss constant, at least", (1.0,)),
+    ("kreiss_upper", "e n K >= |W^k|, if K is right", (1.0,)),
     ("peak_power", "peak of |W^k| at k", ()),
     ("log10_peak_power_norm", "log10 of that peak", (0.0,)),
+    ("peak_proven", "peak proven", ()),
+    ("pseudospectral_radius", "pseudospectral radius", (1.0,)),
+    ("pseudospectral_epsilon", "  for perturbations of", ()),
+    ("pseudospectral_certified", "  certified", ()),
+    ("surrogate_norm", "normal control: norm", (1.0,)),
+    ("surrogate_peak_power", "  peak of |N^k| at k", ()),
+    ("surrogate_log10_peak_power_norm", "  log10 of that peak", (0.0,)),
 )
 _BLOCKS_PER_TABLE = 4
 _EIGENVALUES_SHOWN = 8
 
 
-def view(report: Report, *, verbose: bool = False) -> Document:
+def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Document:
     """A column per recurrent block, a line per property."""
     sections = []
     for name, result in zip(labels(report), report.results, strict=True):
@@ -40,7 +50,7 @@ def view(report: Report, *, verbose: bool = False) -> Document:
         blocks += [_properties(result, part) for part in parts]
         if rows and any(row.get("eigenvalues") for row in rows):
             blocks.append(_eigenvalues(rows, None if verbose else _EIGENVALUES_SHOWN))
-        blocks += [*warnings_of(result), *figures(result, rows)]
+        blocks += [*warnings_of(result), *(figures_of(result, rows) if figures else ())]
         sections.append(Section(name, tuple(blocks), about_source(result)))
     return document(report, "Spectrum of the recurrent blocks", sections)
 
@@ -140,7 +150,7 @@ def _eigenvalues(rows: list[dict[str, Any]], shown: int | None) -> Table:
     return Table("Eigenvalues, largest modulus first", columns, tuple(lines))
 
 
-def figures(result: Result, rows: list[dict[str, Any]]) -> list[Block]:
+def figures_of(result: Result, rows: list[dict[str, Any]]) -> list[Block]:
     """Eigenvalues on the unit disc, one figure per block, with the numerical range where it was computed."""
     ranges = result.details.get("numerical_range", {})
     out: list[Block] = []

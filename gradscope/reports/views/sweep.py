@@ -40,7 +40,7 @@ def value_name(result: Result) -> str | None:
     return next((name for name in (asked, *_VALUES) if name and name in result.columns), None)
 
 
-def view(report: Report, *, verbose: bool = False) -> Document:
+def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Document:
     """Every point of a small sweep, means over seeds of a larger one; all points with ``verbose``."""
     sections = []
     for name, result in zip(labels(report), report.results, strict=True):
@@ -63,8 +63,8 @@ def view(report: Report, *, verbose: bool = False) -> Document:
             first = rows[:_ROWS_SHOWN]
             blocks.append(generic_table(f"The first {_ROWS_SHOWN} points", names, first, len(keys) + 2))
         blocks += warnings_of(result)
-        if value:
-            blocks += figures(result, means, [key for key in keys if key != "seed"], value)
+        if value and figures:
+            blocks += figures_of(result, means, [key for key in keys if key != "seed"], value)
         sections.append(Section(name, tuple(blocks), about_source(result)))
     return document(report, "Sweep", sections)
 
@@ -95,7 +95,7 @@ def _means_table(means: list[dict[str, Any]], keys: list[str], value: str) -> Ta
     return Table(f"Mean {value} over seeds", columns, rows)
 
 
-def figures(result: Result, means: list[dict[str, Any]], keys: list[str], value: str) -> list[Block]:
+def figures_of(result: Result, means: list[dict[str, Any]], keys: list[str], value: str) -> list[Block]:
     """A curve over one varied key, a heat map over two."""
     pivot = [key for key in result.settings.get("pivot") or () if key in keys]
     keys = pivot if len(pivot) == 2 else keys
