@@ -93,10 +93,12 @@ def read_inputs_file(text: str) -> tuple[Array, str]:
 
 
 def initial_state(request: RunRequest, network: Network, batch: int) -> Array:
-    """s_0, shape (*networks, batch, n): zeros, or the file of --state."""
+    """s_0, shape (*networks, batch, n): zeros, seeded N(0, 1), or the file of --state."""
     shape = (*network.weight_axes, batch, network.state_size)
     if request.state is None:
         return np.zeros(shape, dtype=request.dtype)
+    if request.state == "normal":
+        return generator(request.seed, "state").standard_normal(shape).astype(request.dtype)
     array = load_numeric_array(Path(request.state), purpose="--state")
     n = network.state_size
     if array.shape not in ((n,), (batch, n)):

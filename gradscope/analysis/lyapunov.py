@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from gradscope.analysis.cases import Case, cases_of
-from gradscope.analysis.losses import read_readout
+from gradscope.analysis.closed_loop import close_loop
 from gradscope.analysis.request import RunRequest
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array
-from gradscope.networks.base import Network
-from gradscope.networks.closed_loop import ClosedLoop
 from gradscope.numerics.covariant import covariant_vectors
-from gradscope.numerics.lyapunov import LyapunovSpectrum, measure_lyapunov
+from gradscope.numerics.lyapunov import LyapunovSpectrum, entropy_rate, kaplan_yorke_dimension, measure_lyapunov
+from gradscope.numerics.qr_sweeps import finite_lag_singular_values
 from gradscope.records import Result
 from gradscope.sources.build import Source
 from gradscope.sources.seeding import generator
@@ -25,6 +24,10 @@ from gradscope.theory.mean_field import tanh_mean_field
 CURVE_POINTS = 200
 #: Largest state for which the independent check mean ln|det J| (an LU factorisation per step) is made.
 CHECKED_UP_TO = 256
+#: Below this many local gains a spread says nothing of the error of their mean: no interval.
+GAINS_FOR_AN_INTERVAL = 24
+#: Shortest run whose middle half, the rest being alignment, can hold covariant vectors.
+STEPS_FOR_COVARIANT = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +44,15 @@ class LyapunovRequest(RunRequest):
         npz with ``weight`` (inputs, H) and ``bias``.
     covariant : bool
         Covariant Lyapunov vectors as well.
+    singular_values : bool
+        All singular values of the whole product J_T ⋯ J_1 as well.
     """
 
     k: int | None = None
     closed_loop: bool = False
     readout: str | None = None
     covariant: bool = False
+    singular_values: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,53 +65,55 @@ class LyapunovRequest(RunRequest):
 
     def settings(self) -> dict[str, Any]:
         """The ``settings`` object of a record."""
-        return {**super().settings(), "k": self.k, "closed_loop": self.closed_loop, "covariant": self.covariant}
+        return {
+            **super().settings(),
+            "k": self.k,
+            "closed_loop": self.closed_loop,
+            "covariant": self.covariant,
+            "singular_values": self.singular_values,
+        }
 
 
 def measure_exponents(source: Source, request: LyapunovRequest) -> list[Result]:
     """Measure one source: one result, or one per layer and direction of a bidirectional network."""
     if request.closed_loop:
-        if source.network is None:
-            raise UsageError(f"--closed-loop needs one network; '{source.spec.text}' is not one: pick a layer.")
-        source = replace(source, network=_closed(source, source.network, request))
+        network, assumed = close_loop(source, readout=request.readout, seed=request.seed)
+        source = replace(source, network=network, warnings=(*source.warnings, *assumed))
     return [_result(case, request) for case in cases_of(source, request)]
 
 
-def _closed(source: Source, network: Network, request: LyapunovRequest) -> ClosedLoop:
-    """Feed the output back through the file's readout, or a seeded one, W_out ~ N(0, 1/H)."""
-    H = len(network.output_components)
-    if request.readout is not None:
-        weight, bias = read_readout(request.readout, H)
-    else:
-        width = network.input_size
-        weight = generator(request.seed, "readout", "closed loop").standard_normal((width, H)) / np.sqrt(H)
-        bias = np.zeros(width)
-    return ClosedLoop(network, weight, bias)
-
-
 def _result(case: Case, request: LyapunovRequest) -> Result:
-    n = case.tape.state_size
+    n, n_steps = case.tape.state_size, case.tape.n_steps
+    text = case.source.spec.text
     if request.k is not None and request.k > n:
+        raise UsageError(f"-k {request.k}: the state of '{text}' has {n} components, so at most -k {n}.")
+    if n_steps < 1:
+        raise UsageError(f"lyapunov needs at least one step, and nothing is left of '{text}': an exponent is a mean.")
+    if request.covariant and n_steps < STEPS_FOR_COVARIANT:
         raise UsageError(
-            f"-k {request.k}: the state of '{case.source.spec.text}' has {n} components, so at most -k {n}."
+            f"--covariant: {n_steps} steps of '{text}' are too few, as a quarter of them at either end only aligns the "
+            f"vectors.\nRaise --steps to {STEPS_FOR_COVARIANT} or more."
         )
     name = str(case.record["name"])
-    spectrum = measure_lyapunov(
-        case.tape,
-        k=request.k,
-        log_det=request.k in (None, n) and n <= CHECKED_UP_TO,
-        rng=generator(request.seed, "tangents"),
-        progress=request.track(f"{name}: exponents"),
-    ).pooled()
+    spectrum = _pooled(
+        measure_lyapunov(
+            case.tape,
+            k=request.k,
+            log_det=request.k in (None, n) and n <= CHECKED_UP_TO,
+            rng=generator(request.seed, "tangents"),
+            progress=request.track(f"{name}: exponents"),
+        )
+    )
     warnings = list(case.warnings)
     if not spectrum.converged:
         warnings.append(spectrum.verdict)
-    if _rests(case):
+    resting = _rests(case)
+    if resting and spectrum.method == "schur":
         warnings.append(
             "the trajectory rests at a fixed point, so these are its exponents, ln |eigenvalues|; "
-            "start elsewhere with --state FILE.npy, or drive the network with --inputs normal"
+            "start elsewhere with --state normal or FILE.npy, or drive the network with --inputs normal"
         )
-    columns = {
+    columns: dict[str, Any] = {
         "index": np.arange(1, spectrum.exponents.size + 1),
         "exponent": _finite(spectrum.exponents),
         "low": _finite(spectrum.low),
@@ -122,9 +130,14 @@ def _result(case: Case, request: LyapunovRequest) -> Result:
         "steps": int(spectrum.steps),
         "verdict": spectrum.verdict,
         "method": spectrum.method,
-        **_mean_field(case, request),
+        **_mean_field(case, request, resting=resting),
     }
     details: dict[str, Any] = {"convergence": _running_means(spectrum)}
+    if request.singular_values:
+        details["finite_lag"], warning = _finite_lag(case, request)
+        mean = np.mean(details["finite_lag"]["log10_singular_values"], axis=0)
+        columns["log10_singular_value"] = _finite(mean[: spectrum.exponents.size])
+        warnings += warning
     if request.covariant:
         details["covariant"], more = _covariant(case, request)
         summary |= more
@@ -161,17 +174,75 @@ def _running_means(spectrum: LyapunovSpectrum) -> dict[str, Any]:
     return {"steps": steps[kept], "exponents": _finite(leading)}
 
 
-def _mean_field(case: Case, request: LyapunovRequest) -> dict[str, Any]:
-    """λ₁ = ½ ln χ of the tanh mean field, where its assumptions hold: a built gaussian rnn, N(0, 1) or no input."""
+def _mean_field(case: Case, request: LyapunovRequest, *, resting: bool) -> dict[str, Any]:
+    """λ₁ = ½ ln χ of the tanh mean field, where its assumptions hold: a built gaussian rnn, N(0, 1) or no input.
+
+    Each pre-activation hears Σ_j U_ij x_j with U_ij ~ N(0, input_gain²/inputs), x_j ~ N(0, 1): variance input_gain².
+    A trajectory that rests at h = 0 has q = 0 there, hence χ = g², whatever the attractor is.
+    """
     spec = case.source.spec
     if spec.kind != "cell" or spec.name != "rnn" or request.closed_loop:
         return {}
     plain = spec["init"] == "gaussian" and spec["activation"] == "tanh" and spec["bias"] == 0 and spec["norm"] == "none"
     if not plain or spec["layers"] != 1 or request.inputs not in ("normal", "zeros"):
         return {}
+    gain = abs(spec["gain"])
+    if resting:
+        at_rest = float(np.log(gain)) if gain else -np.inf
+        return {"mean_field_exponent": _scalar(at_rest), "mean_field_q": 0.0, "mean_field_chi": gain**2}
     variance = spec["input_gain"] ** 2 if request.inputs == "normal" else 0.0
-    field = tanh_mean_field(abs(spec["gain"]), input_variance=variance)
+    field = tanh_mean_field(gain, input_variance=variance)
     return {"mean_field_exponent": _scalar(field.exponent), "mean_field_q": field.q, "mean_field_chi": field.chi}
+
+
+def _pooled(spectrum: LyapunovSpectrum) -> LyapunovSpectrum:
+    """One spectrum for the batch; without intervals where there are too few steps to know them."""
+    k = spectrum.exponents.shape[-1]
+    pooled = spectrum.pooled()
+    if spectrum.method == "schur":
+        # Limits are known one by one: their mean is as good, and no average over steps is needed.
+        limits = [getattr(spectrum, name).reshape(-1, k).mean(axis=0) for name in ("exponents", "low", "high")]
+        mean, low, high = limits
+        return replace(
+            pooled,
+            exponents=mean,
+            low=low,
+            high=high,
+            status=np.where(np.isneginf(mean), "minus_infinity", "ok"),
+            sum=np.asarray(mean.sum()),
+            kaplan_yorke_dimension=kaplan_yorke_dimension(mean, complete=spectrum.complete),
+            entropy_rate=entropy_rate(mean, complete=spectrum.complete),
+            converged=True,
+            verdict=spectrum.verdict,
+            method=spectrum.method,
+        )
+    if len(spectrum.gain_steps) >= GAINS_FOR_AN_INTERVAL:
+        return pooled
+    nothing = np.full(k, np.nan)
+    steps = f"{pooled.steps} step{'s are' if pooled.steps > 1 else ' is'}"
+    verdict = f"{steps} too few for an interval or a verdict; use at least {2 * GAINS_FOR_AN_INTERVAL} (--steps)"
+    return replace(pooled, low=nothing, high=nothing, converged=False, verdict=verdict)
+
+
+def _finite_lag(case: Case, request: LyapunovRequest) -> tuple[dict[str, Any], list[str]]:
+    """All singular values of J_T ⋯ J_1, per sample, and how well they are known."""
+    n, n_steps = case.tape.state_size, case.tape.n_steps
+    found = finite_lag_singular_values(case.tape, 1, n_steps, rng=generator(request.seed, "singular values"))
+    details = {
+        "first": 1,
+        "last": n_steps,
+        "log10_singular_values": found.log10_singular_values.reshape(-1, n),
+        "sweep_residual": found.sweep_residual,
+        "jacobi_residual": found.jacobi_residual,
+        "determinant_residual": found.determinant_residual,
+        "converged": found.converged,
+    }
+    if found.converged:
+        return details, []
+    return details, [
+        f"the singular values are known to about {found.jacobi_residual:.1e} only (the rotations did not settle); "
+        "trust the leading ones, and compare a shorter product with -T"
+    ]
 
 
 def _covariant(case: Case, request: LyapunovRequest) -> tuple[dict[str, Any], dict[str, Any]]:

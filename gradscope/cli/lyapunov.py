@@ -17,8 +17,9 @@ from gradscope.records import Report
     "lyapunov",
     cls=Verb,
     epilog=examples(
-        "gradscope lyapunov rnn:gain=1.5 --inputs zeros -T 2000 --transient 200",
+        "gradscope lyapunov rnn:gain=1.5 --inputs zeros --state normal -T 2000 --transient 200",
         "gradscope lyapunov lstm:hidden=16 -k 3 -T 1000",
+        "gradscope lyapunov rnn:hidden=16 --singular-values -T 1000",
         "gradscope lyapunov rnn:hidden=8 --closed-loop --covariant -T 500",
     ),
 )
@@ -26,8 +27,15 @@ from gradscope.records import Report
 @run_options
 @click.option("-k", "k", type=int, metavar="N", help="Leading exponents (default: all).")
 @click.option("--closed-loop", is_flag=True, help="The readout's output is the next input.")
-@click.option("--readout", metavar="FILE.npz", help="weight (inputs, H) and bias of the closed loop (default: seeded).")
+@click.option(
+    "--readout",
+    metavar="FILE.npz",
+    help="weight (inputs, H) and bias of the closed loop (default: the file's, or seeded).",
+)
 @click.option("--covariant", is_flag=True, help="Covariant Lyapunov vectors and the angles between them.")
+@click.option(
+    "--singular-values", is_flag=True, help="All singular values of the whole product J_T ... J_1, however far apart."
+)
 @report_options
 def command(sources: tuple[str, ...], **values: Any) -> int:
     """Lyapunov exponents, in nats per step, with 95 % intervals and a verdict on convergence."""
@@ -42,7 +50,7 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
             threads=values["threads"],
             command=arguments,
             progress=progress,
-            **{name: values[name] for name in ("k", "closed_loop", "readout", "covariant")},
+            **{name: values[name] for name in ("k", "closed_loop", "readout", "covariant", "singular_values")},
             **request_options(values),
         )
 

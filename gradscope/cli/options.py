@@ -62,7 +62,9 @@ def run_options(command: F) -> F:
                 show_default=True,
                 help="Of the trajectory; Jacobians are always multiplied in float64.",
             ),
-            click.option("--state", metavar="FILE.npy", help="Initial state: h, or [h; c] (default: zeros)."),
+            click.option(
+                "--state", metavar="FILE.npy", help="Initial state: h, or [h; c]; normal is seeded (default: zeros)."
+            ),
             click.option(
                 "--transient", type=int, default=0, show_default=True, help="Steps run before measuring.", metavar="N"
             ),
