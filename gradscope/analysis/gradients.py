@@ -17,10 +17,11 @@ from gradscope.analysis.theory_columns import TheoryColumns, theory_columns
 from gradscope.analysis.verdict import describe_course, underflowed_lags
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array
+from gradscope.linalg import PowerNorms
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.numerics.backprop import LossGradients, measure_loss_gradients
 from gradscope.numerics.block_bound import log10_block_bound
-from gradscope.numerics.propagate import LagNorms, measure_norms, step_norms
+from gradscope.numerics.propagate import LagNorms, StepNorms, measure_norms, step_norms
 from gradscope.records import Result
 from gradscope.sources.build import Source
 from gradscope.theory.closed_forms import sums_by_lag
@@ -51,10 +52,28 @@ class Measured:
     underflow: Array = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
 
-def _result(case: Case, request: GradientsRequest) -> Result:
+@dataclass(frozen=True)
+class Beforehand:
+    """What was measured for many networks side by side, one network's share of it."""
+
+    norms: LagNorms
+    steps: StepNorms
+    block: Array | None
+    powers: PowerNorms | None
+
+
+def measure_case(case: Case, request: GradientsRequest, beforehand: Beforehand | None = None) -> Result:
+    """Measure one trajectory, except for what was measured beforehand."""
+    return _result(case, request, beforehand)
+
+
+def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None = None) -> Result:
     label = str(case.record["name"])
-    norms = measure_norms(case.tape, anchor=_anchor(request), progress=request.track(f"{label}: norms"))
-    steps = step_norms(case.tape)
+    if beforehand is not None:
+        norms, steps = beforehand.norms, beforehand.steps
+    else:
+        norms = measure_norms(case.tape, anchor=_anchor(request), progress=request.track(f"{label}: norms"))
+        steps = step_norms(case.tape)
     log10_steps = np.where(steps.zero, -np.inf, steps.log10_norm)
     path = sums_by_lag(log10_steps, _anchor(request))
     loss = loss_side(case, request)
@@ -66,11 +85,14 @@ def _result(case: Case, request: GradientsRequest) -> Result:
             n_layers=len(case.network.layers) if case.network else 1,
             progress=request.track(f"{label}: loss"),
         )
-    block = log10_block_bound(case.tape, log10_steps, anchor=_anchor(request))
+    if beforehand is not None:
+        block = beforehand.block
+    else:
+        block = log10_block_bound(case.tape, log10_steps, anchor=_anchor(request))
     measured = Measured(norms, log10_steps, path, gradients, block)
     trajectory = case.trajectory
     gathered = [] if trajectory is None else gather_slopes(trajectory, _anchor(request))
-    theory = theory_columns(case, request, gathered)
+    theory = theory_columns(case, request, gathered, powers=None if beforehand is None else beforehand.powers)
     measured.underflow = underflowed_lags(case, _anchor(request), norms, log10_steps, gathered)
     columns = _columns(case, request, measured, theory)
     warnings = [*case.warnings, *theory.warnings]

@@ -13,7 +13,7 @@ from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import LayerSlopes
 from gradscope.cells.base import Cell
 from gradscope.jacobians.base import Array
-from gradscope.linalg import power_norms
+from gradscope.linalg import PowerNorms, power_norms
 from gradscope.networks.dropout import SeededDropout
 from gradscope.networks.independent import Independent
 from gradscope.networks.stack import Stack
@@ -38,8 +38,13 @@ class TheoryColumns:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def theory_columns(case: Case, request: GradientsRequest, gathered: list[LayerSlopes]) -> TheoryColumns:
-    """Closed form, eigenvalue rate and input-independent bound of a case, from its weights and gathered slopes."""
+def theory_columns(
+    case: Case, request: GradientsRequest, gathered: list[LayerSlopes], *, powers: PowerNorms | None = None
+) -> TheoryColumns:
+    """Closed form, eigenvalue rate and input-independent bound of a case, from its weights and gathered slopes.
+
+    ``powers`` are the norms ‖W^k‖₂ of a single layer, where they are known already.
+    """
     T = case.tape.n_steps
     nothing = np.full(T + 1, np.nan)
     if case.source.seq2seq is not None:
@@ -49,7 +54,7 @@ def theory_columns(case: Case, request: GradientsRequest, gathered: list[LayerSl
     if isinstance(case.network, Independent):
         return _independent_columns(case.network, gathered[0], request, T)
     layers = [
-        _layer_columns(cell, slopes, request, T, case.initial_bound)
+        _layer_columns(cell, slopes, request, T, case.initial_bound, powers)
         for cell, slopes in zip(case.network.layers, gathered, strict=True)
     ]
     if len(layers) == 1:
@@ -97,7 +102,12 @@ def _batch_mean(values: Array) -> Array:
 
 
 def _layer_columns(
-    cell: Cell, slopes: LayerSlopes, request: GradientsRequest, T: int, initial_bound: float
+    cell: Cell,
+    slopes: LayerSlopes,
+    request: GradientsRequest,
+    T: int,
+    initial_bound: float,
+    powers: PowerNorms | None = None,
 ) -> TheoryColumns:
     anchor: Any = request.anchor
     nothing = np.full(T + 1, np.nan)
@@ -108,7 +118,7 @@ def _layer_columns(
         bound, name = tightest(bounds) if bounds else (nothing, None)
         return TheoryColumns(cell.closed_form, estimate, nothing, bound, name)
     W = np.asarray(cell.recurrent_blocks()[cell.gates[-1]], dtype=np.float64)
-    powers = power_norms(W, T)
+    powers = powers or power_norms(W, T)
     estimate = _batch_mean(
         article_estimate(slopes.log10_mean, np.where(powers.zero, -np.inf, powers.log10_norm), anchor)
     )

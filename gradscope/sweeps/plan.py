@@ -23,6 +23,10 @@ from gradscope.sweeps.values import Axis, is_file_value, read_axis
 SCHEMA = "gradscope/sweep/1"
 #: Hexadecimal digits of a key: 128 bits of sha256 tell 10⁹ points apart beyond doubt.
 KEY_DIGITS = 32
+#: Keys that change numbers and no shapes, so that points that differ in them can be measured in one stack.
+STACKABLE = {"gain", "input_gain", "bias", "forget_bias", "init", "chrono_max", "seed", "epsilon", "classes"}
+#: Points of a group, at most, the largest state for which company pays (measured), and the numbers their tapes hold.
+MAX_GROUP, STACKED_UP_TO, GROUP_TAPE = 32, 40, 2**22
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,33 @@ class Plan:
             for values in zip(*lists, strict=True) if self.zipped and lists else product(*lists):
                 yield self._point(index, result, source, values)
                 index += 1
+
+    def groups(self) -> Iterator[tuple[Point, ...]]:
+        """Every point, in groups that are measured together; the plan alone decides who is with whom.
+
+        Points are together that differ in numbers only (gain, seed, …) and are small enough for the company to pay.
+        """
+        waiting: dict[tuple[Any, ...], list[Point]] = {}
+        for point in self.points():
+            axes = self.sources[point.result].axes
+            shape = (point.result, *(point.values[axis.key] for axis in axes if axis.name not in STACKABLE))
+            group = waiting.setdefault(shape, [])
+            group.append(point)
+            if len(group) >= self._group_size(point):
+                yield tuple(waiting.pop(shape))
+        for group in waiting.values():
+            yield tuple(group)
+
+    def _group_size(self, point: Point) -> int:
+        source = self.sources[point.result]
+        if self.measure != "gradients" or source.spec.kind != "cell":
+            return 1
+        hidden = int(point.values.get("hidden", source.spec["hidden"]))
+        steps = int(point.values.get("T", point.values.get("steps", self.options.get("steps", 100))))
+        batch = int(point.values.get("batch", self.options.get("batch", 1)))
+        if hidden > STACKED_UP_TO:
+            return 1
+        return max(1, min(MAX_GROUP, GROUP_TAPE // (batch * max(1, steps) * hidden)))
 
     def _point(self, index: int, result: int, source: PlannedSource, values: Sequence[Any]) -> Point:
         spec, keys, options = source.spec, dict(source.spec.given), dict(self.options)

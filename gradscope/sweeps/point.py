@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
 from gradscope._version import __version__
 from gradscope.errors import GradscopeError, InputError, UsageError
+from gradscope.records import Result
 
 #: What a point may fail with and still be an answer; anything else is a bug and ends the sweep.
 FAILURES = (GradscopeError, ArithmeticError, ValueError, MemoryError, OSError)
@@ -123,14 +124,18 @@ def measure_point(task: Task) -> Rows:
     InputError
         The worker runs another version than the parent: its rows would not be the same.
     """
-    if task.version != __version__:
-        raise InputError(
-            f"a worker runs gradscope {__version__}, this sweep {task.version}: install one version everywhere."
-        )
+    _check_version(task)
     try:
         return measure_source(task)
     except FAILURES as problem:
         return [failed_row(_message(problem, task.names))]
+
+
+def _check_version(task: Task) -> None:
+    if task.version != __version__:
+        raise InputError(
+            f"a worker runs gradscope {__version__}, this sweep {task.version}: install one version everywhere."
+        )
 
 
 def failed_row(message: str) -> dict[str, Any]:
@@ -160,13 +165,54 @@ def measure_source(task: Task) -> Rows:
     request = request_class(task.measure)(**entry.options, **task.options)
     function: Callable[..., Any] = getattr(import_module(entry.module), entry.function)
     source = build_source(parse_source(task.source), seed=request.seed, dtype=request.dtype)
+    return rows_of(function(source, request), task.measure)
+
+
+def rows_of(results: Iterable[Result], measure: str) -> Rows:
+    """A row per result: the measure's summary fields."""
     rows: Rows = []
-    for result in function(source, request):
-        fields = dict(result.summary)
-        if task.measure == "spectrum":
-            fields |= _leading_block(result.columns)
+    for result in results:
+        summary = dict(result.summary)
+        if measure == "spectrum":
+            summary |= _leading_block(result.columns)
         row = {name: result.source[name] for name in ("layer", "direction") if name in result.source}
-        rows.append({**row, **{name: fields.get(name) for name in entry.fields}, "status": "ok", "error": None})
+        row |= {name: summary.get(name) for name in MEASURES[measure].fields}
+        rows.append({**row, "status": "ok", "error": None})
+    return rows
+
+
+def measure_group(tasks: Sequence[Task]) -> list[Rows]:
+    """Measure a group of points, side by side where they stack; rows of each, in order.
+
+    The outcome depends on the group alone, never on who measures it or when.
+    """
+    if len(tasks) == 1 or tasks[0].measure != "gradients" or tasks[0].options.get("wrt", "state") != "state":
+        return [measure_point(task) for task in tasks]
+    from gradscope.sweeps.stacked import can_be_stacked, case_of, measure_stacked
+
+    _check_version(tasks[0])
+    rows: list[Rows] = [[] for _ in tasks]
+    stack: list[tuple[int, Any, Any]] = []
+    for index, task in enumerate(tasks):
+        try:
+            request = request_class(task.measure)(**_entry(task.measure).options, **task.options)
+            cases = case_of(task.source, request)
+        except FAILURES as problem:
+            rows[index] = [failed_row(_message(problem, task.names))]
+            continue
+        if len(cases) == 1 and can_be_stacked(cases[0]):
+            stack.append((index, cases[0], request))
+        else:
+            rows[index] = measure_point(task)
+    try:
+        results = measure_stacked([case for _, case, _ in stack], [request for *_, request in stack]) if stack else []
+    except FAILURES:
+        # One of them cannot be measured, or they differ after all: each answers for itself.
+        for index, *_ in stack:
+            rows[index] = measure_point(tasks[index])
+        return rows
+    for (index, *_), result in zip(stack, results, strict=True):
+        rows[index] = rows_of([result], tasks[index].measure)
     return rows
 
 

@@ -18,7 +18,7 @@ from gradscope.records import Report, Result, plain
 from gradscope.sweeps.engines import Here, choose_engine
 from gradscope.sweeps.plan import SCHEMA, Plan, Point
 from gradscope.sweeps.point import Rows
-from gradscope.sweeps.run import run_points
+from gradscope.sweeps.run import Group, run_points
 from gradscope.sweeps.store import Store
 
 #: Without -j, points are measured here for this long before processes are started: a small sweep is done by then.
@@ -104,19 +104,19 @@ def _run_missing(
     total, finished, failed = plan.n_points, 0, 0
     columns = [plan.columns(result) for result in range(len(plan.sources))]
 
-    def missing() -> Iterator[Point]:
+    def missing() -> Iterator[Group]:
         nonlocal finished
-        seen: set[str] = set()
-        for point in plan.points():
-            # Two ways of writing one point (rnn, rnn:hidden=64) are one point.
-            if point.key in done or point.key in seen:
-                finished += 1
-                continue
-            seen.add(point.key)
-            yield point
+        for group in plan.groups():
+            known = sum(point.key in done for point in group)
+            finished += known
+            # A group is measured whole or not at all: its last digits depend on the company.
+            if known < len(group):
+                yield group
 
     def count(point: Point, rows: Rows) -> None:
         nonlocal finished, failed
+        if point.key in done:
+            return
         keep(point, [_full_row(columns[point.result], point, row) for row in rows])
         finished += 1
         failed += any(row["status"] != "ok" for row in rows)
@@ -134,16 +134,16 @@ def _run_missing(
     run_points(_chain(first, points), choose_engine(jobs, dask, executor), count, fail_fast=fail_fast)
 
 
-def _for_a_while(points: Iterator[Point], seconds: float) -> Iterator[Point]:
+def _for_a_while(groups: Iterator[Group], seconds: float) -> Iterator[Group]:
     started = time.monotonic()
     while time.monotonic() - started < seconds:
-        point = next(points, None)
-        if point is None:
+        group = next(groups, None)
+        if group is None:
             return
-        yield point
+        yield group
 
 
-def _chain(first: Point, rest: Iterator[Point]) -> Iterator[Point]:
+def _chain(first: Group, rest: Iterator[Group]) -> Iterator[Group]:
     yield first
     yield from rest
 

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-# Small enough that a point costs milliseconds, many enough that an interruption falls into the middle.
-GRID = ["--vary", "gain=0.5:1.4:0.1", "--vary", "seed=1:10"]
-BASE = ["rnn:hidden=6,inputs=2", *GRID, "-T", "12"]
+# Ten groups of ten points that cost milliseconds: an interruption falls into the middle.
+GRID = ["--vary", "T=9:18", "--vary", "seed=1:10"]
+BASE = ["rnn:hidden=6,inputs=2", *GRID]
 
 
 @pytest.fixture(scope="session")

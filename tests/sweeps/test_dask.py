@@ -15,8 +15,8 @@ _spec = importlib.util.spec_from_file_location("sweep_rows", Path(__file__).with
 rows_of = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(rows_of)
 
-GRID = ["--vary", "gain=0.5:1.4:0.1", "--vary", "seed=1:10"]
-BASE = ["rnn:hidden=6,inputs=2", *GRID, "-T", "12"]
+GRID = ["--vary", "T=9:18", "--vary", "seed=1:10"]
+BASE = ["rnn:hidden=6,inputs=2", *GRID]
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="distributed is not installed")
 
 

@@ -35,7 +35,7 @@ def test_fail_fast_keeps_what_was_before(tmp_path):
 
 def test_a_bug_is_not_swallowed(monkeypatch):
     monkeypatch.setattr("gradscope.sweeps.point.measure_source", lambda task: {}["no such key"])
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="no such key"):
         gradscope.sweep("rnn:hidden=3", vary=["seed=1"], steps=3, jobs=1)
 
 
@@ -53,7 +53,8 @@ class Mortal:
     def __init__(self, window, dies_at):
         self.window, self.dies_at, self.flying, self.renewed, self.stopped = window, dies_at, [], 0, None
 
-    def submit(self, function, task):
+    def submit(self, function, tasks):
+        (task,) = tasks
         future = Future()
         self.flying.append((future, task))
         if len(self.flying) == self.window or task.options["seed"] >= 8:
@@ -67,7 +68,7 @@ class Mortal:
             if dead:
                 future.set_exception(BrokenProcessPool("a worker died"))
             else:
-                future.set_result([{"status": "ok", "error": None, "seed": task.options["seed"]}])
+                future.set_result([[{"status": "ok", "error": None, "seed": task.options["seed"]}]])
 
     def renew(self):
         self.renewed += 1
@@ -90,7 +91,9 @@ def run_mortal(engine):
         return future
 
     engine.submit = submit
-    run.run_points(plan.points(), engine, lambda point, rows: kept.setdefault(point.values["seed"], rows))
+    run.run_points(
+        ((point,) for point in plan.points()), engine, lambda point, rows: kept.setdefault(point.values["seed"], rows)
+    )
     return kept
 
 

@@ -1,0 +1,111 @@
+"""Many small networks of one shape measured side by side: the same trajectories, their Jacobian products in one stack.
+
+Each network is run alone, so that its trajectory is bit for bit the one that ``gradients`` measures (a chaotic one
+would not forgive a different rounding). What is stacked are the norms of Jacobian products, of steps and of powers,
+which are exact to 1e-10 either way; their last digits depend on the company, so a group is always measured whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from gradscope.analysis.cases import Case, cases_of
+from gradscope.analysis.gradients import Beforehand, measure_case
+from gradscope.analysis.request import GradientsRequest
+from gradscope.cells.base import Cell
+from gradscope.linalg import PowerNorms, power_norms
+from gradscope.networks.layer import Layer
+from gradscope.networks.run import Segment, Trajectory
+from gradscope.numerics.block_bound import log10_block_bound
+from gradscope.numerics.lag_norms import LagNorms
+from gradscope.numerics.propagate import StepNorms, measure_norms, step_norms
+from gradscope.records import Result
+from gradscope.sources.build import build_source
+from gradscope.sources.inputs import ArrayInputs
+from gradscope.sources.spec import parse_source
+
+
+def case_of(source_text: str, request: GradientsRequest) -> list[Case]:
+    """Build a point's network and run it."""
+    return cases_of(build_source(parse_source(source_text), seed=request.seed, dtype=request.dtype), request)
+
+
+def can_be_stacked(case: Case) -> bool:
+    """Whether a case is one layer of one cell, held in one stretch."""
+    tape = case.trajectory
+    return (
+        isinstance(tape, Trajectory)
+        and isinstance(tape.network, Layer)
+        and tape.n_steps > 0
+        and tape.spacing >= tape.n_steps
+        and not tape.network.weight_axes
+    )
+
+
+def measure_stacked(cases: Sequence[Case], requests: Sequence[GradientsRequest]) -> list[Result]:
+    """Measure cases of one shape; what differs between them are numbers only.
+
+    Raises
+    ------
+    ValueError
+        Cases of different shapes, cells or settings.
+    """
+    tape = stack_of_trajectories([case.tape for case in cases])  # type: ignore[misc]
+    anchor: Any = requests[0].anchor
+    norms, steps = measure_norms(tape, anchor=anchor), step_norms(tape)
+    log10_steps = np.where(steps.zero, -np.inf, steps.log10_norm)
+    block = log10_block_bound(tape, log10_steps, anchor=anchor)
+    cell = tape.network.layers[0]
+    powers = None
+    if tape.n_steps and cell.is_slope_times_weight:
+        powers = power_norms(cell.recurrent_blocks()[cell.gates[-1]], tape.n_steps)
+    return [
+        measure_case(
+            case,
+            request,
+            Beforehand(
+                LagNorms(**{f.name: getattr(norms, f.name)[:, i] for f in fields(norms)}),
+                StepNorms(steps.log10_norm[:, i], steps.zero[:, i]),
+                None if block is None else block[:, i],
+                None if powers is None else PowerNorms(powers.log10_norm[:, i], powers.zero[:, i]),
+            ),
+        )
+        for i, (case, request) in enumerate(zip(cases, requests, strict=True))
+    ]
+
+
+def stack_of_trajectories(tapes: Sequence[Trajectory]) -> Trajectory:
+    """One tape of batch shape (N, batch) from N tapes of batch shape (batch,), their states as they are."""
+    T = tapes[0].n_steps
+    segments = [next(iter(tape.segments("start"))) for tape in tapes]
+    states = np.stack([segment.states for segment in segments], axis=1)
+    x = np.stack([tape.inputs.read(1, T) for tape in tapes], axis=1)
+    network = Layer(stack_of_cells([tape.network.layers[0] for tape in tapes]))
+    held = Segment(1, T, states, network.linearise(states, x))
+    checkpoints = np.stack([tape.checkpoints for tape in tapes], axis=1)
+    return Trajectory(network, ArrayInputs(x), checkpoints, max(T, 1), T, held)
+
+
+def stack_of_cells(cells: Sequence[Cell]) -> Cell:
+    """One cell whose weights carry a leading axis (N, …).
+
+    Raises
+    ------
+    ValueError
+        Different kinds of cells, shapes or activations.
+    """
+    first = cells[0]
+    if len({type(cell) for cell in cells}) > 1:
+        raise ValueError("cells to be stacked are of different kinds")
+    stacked: dict[str, Any] = {}
+    for entry in fields(first):
+        values = [getattr(cell, entry.name) for cell in cells]
+        if isinstance(values[0], np.ndarray):
+            stacked[entry.name] = np.stack(values)
+        elif any(value is not values[0] and value != values[0] for value in values):
+            raise ValueError(f"cells to be stacked differ in {entry.name}")
+    return replace(first, **stacked)

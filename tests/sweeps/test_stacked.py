@@ -1,0 +1,83 @@
+"""Points measured side by side: the numbers of each alone, and the same bytes whoever is missing or measures."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+import gradscope
+from gradscope.sweeps.plan import make_plan
+from gradscope.sweeps.point import measure_group, measure_point
+
+_spec = importlib.util.spec_from_file_location("sweep_rows", Path(__file__).with_name("sweep_rows.py"))
+rows_of = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(rows_of)
+
+
+SOURCES = ["rnn", "skip", "forget-gate", "lstm", "gru", "rnn:norm=layer", "rnn:activation=relu"]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_in_company_as_alone(source):
+    """Gains on both sides of the critical one, gaussian and orthogonal, in one stack.
+
+    Norms are exact to 1e-10 relative on either road, so logs agree to 1e-10/ln 10; the rate is a mean of their
+    differences and its ends come from the spread of those, hence 1e-9.
+    """
+    separator = "," if ":" in source else ":"
+    plan = make_plan(
+        [f"{source}{separator}hidden=7,inputs=3"], ["gain=0.6,1,1.8", "init=gaussian,orthogonal", "seed=1:2"], steps=40
+    )
+    groups = list(plan.groups())
+    assert [len(group) for group in groups] == [12]
+    together = measure_group([point.task for point in groups[0]])
+    for point, (row,) in zip(groups[0], together, strict=True):
+        (alone,) = measure_point(point.task)
+        assert row.keys() == alone.keys()
+        for name, value in alone.items():
+            if isinstance(value, float):
+                assert row[name] == pytest.approx(value, rel=1e-9, abs=1e-9, nan_ok=True), (point.values, name)
+            else:
+                assert row[name] == value, (point.values, name)
+        assert row["status"] == "ok"
+
+
+def test_a_wrong_share_would_be_seen():
+    """The comparison above can tell neighbours apart."""
+    plan = make_plan(["rnn:hidden=7,inputs=3"], ["gain=0.6,1", "seed=1:2"], steps=40)
+    rates = [rows[0]["log10_rate"] for rows in measure_group([point.task for point in plan.points()])]
+    assert min(abs(a - b) for i, a in enumerate(rates) for b in rates[:i]) > 1e-4
+
+
+def test_groups_hold_one_shape_each_and_every_point_once():
+    plan = make_plan(["rnn"], ["hidden=8,16,64", "seed=1:40", "T=10,20"])
+    groups = list(plan.groups())
+    for group in groups:
+        assert len({(p.values["hidden"], p.values["T"]) for p in group}) == 1
+        assert len(group) <= (32 if group[0].values["hidden"] < 64 else 1)
+    assert sorted(p.index for group in groups for p in group) == list(range(plan.n_points))
+
+
+def test_a_failure_in_a_group_is_its_own():
+    plan = make_plan(["rnn:hidden=4,activation=identity"], ["gain=0.5,1e200,0.9", "bias=0,1"], steps=30)
+    (group,) = plan.groups()
+    rows = [rows[0] for rows in measure_group([point.task for point in group])]
+    assert [row["status"] for row in rows] == ["ok", "ok", "error", "error", "ok", "ok"]
+    assert "range of float64" in rows[2]["error"]
+    assert rows[0]["log10_rate"] == pytest.approx(measure_point(group[0].task)[0]["log10_rate"], rel=1e-9)
+
+
+def test_whoever_is_missing_the_bytes_are_the_same(tmp_path):
+    """Rows depend on the plan's groups and on nothing else: drop any of them and continue."""
+    options = {"vary": ["gain=0.5,1.5", "seed=1:5"], "steps": 30, "jobs": 1}
+    whole, path = tmp_path / "whole.jsonl", tmp_path / "map.jsonl"
+    gradscope.sweep("rnn:hidden=5", store=whole, **options)
+    lines = whole.read_bytes().splitlines(keepends=True)
+    for kept in ([], lines[1:2], lines[3:4] + lines[7:9], lines[2:11]):
+        path.write_bytes(b"".join([lines[0], *kept]))
+        report = gradscope.sweep("rnn:hidden=5", store=path, **options)
+        assert rows_of.row_lines(path) == rows_of.row_lines(whole)
+        assert report.results[0].columns["seed"] == [1, 2, 3, 4, 5] * 2
+    keys = [json.loads(line)["key"] for line in rows_of.row_lines(path)]
+    assert len(set(keys)) == 10
