@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gradscope._version import __version__
 
 if TYPE_CHECKING:
-    from gradscope.api import build, check, gradients, inspect, load, lyapunov, spectrum, sweep
+    from gradscope.api import build, check, claims, gradients, inspect, load, lyapunov, spectrum, sweep
     from gradscope.records import Report, Result
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "__version__",
     "build",
     "check",
+    "claims",
     "gradients",
     "inspect",
     "load",
@@ -31,6 +32,7 @@ _HOMES = {
     "Result": "gradscope.records",
     "build": "gradscope.api",
     "check": "gradscope.api",
+    "claims": "gradscope.api",
     "gradients": "gradscope.api",
     "inspect": "gradscope.api",
     "load": "gradscope.api",

@@ -150,6 +150,29 @@ def inspect(*sources: str, command: Sequence[str] | None = None) -> Report:
     return assemble("inspect", results, command=command, sources=sources, seed=0, threads=None)
 
 
+def claims(
+    *names: str,
+    seed: int = 0,
+    jobs: int = 1,
+    command: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Measure the article's claims, each beside what the right statement predicts.
+
+    Parameters
+    ----------
+    *names : str
+        ``"C06"``, …; all of them by default.
+    jobs : int
+        Processes; the numbers depend on ``seed`` alone. More than one needs the usual ``__main__`` guard in scripts.
+    """
+    from gradscope.claims.run import measure_claims
+
+    result = measure_claims(names, seed=seed, jobs=jobs, progress=progress)
+    words = command if command is not None else ("claims", *(f"--claim={name}" for name in names))
+    return assemble("claims", [result], command=words, sources=(), seed=seed, threads=1)
+
+
 def sweep(
     *sources: str,
     vary: Sequence[str],

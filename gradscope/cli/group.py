@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "lyapunov": ("lyapunov", "Lyapunov exponents with error bars and a verdict on convergence."),
     "inspect": ("inspect_file", "What a file holds: modules, cells, gates, conventions; no numerics."),
     "sweep": ("sweep", "A grid of points, in parallel, resumable, on one machine or a cluster."),
+    "claims": ("claims", "Every claim of the article measured, with its control and a verdict."),
     "show": ("show", "Stored results again: other formats, rows, columns, gates."),
     "diff": ("diff", "What changed between two stored results."),
     "schema": ("schema", "The JSON Schema of a verb's machine format."),

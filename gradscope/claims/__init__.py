@@ -1,0 +1,1 @@
+"""The article's claims, executed: each one an experiment with its control, and what the right statement predicts."""

@@ -1,0 +1,142 @@
+"""What a claim is: the article's sentence, the verdict on it, and an experiment that has to bear the verdict out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+Verdict = Literal["true", "conditional", "false"]
+
+#: Standard errors that a random mean may be off: one in 150 000 honest checks would fail (theory N12).
+STANDARD_ERRORS = 4.5
+
+
+@dataclass(frozen=True)
+class Check:
+    """One number beside its prediction: |measured − expected| ≤ allowance, or measured on the right side of it."""
+
+    quantity: str
+    measured: float
+    relation: Literal["=", "≤", "≥"]
+    expected: float
+    allowance: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the measurement bears the prediction out; a NaN never does."""
+        excess = self.measured - self.expected
+        if self.relation == "=":
+            return self.measured == self.expected or bool(abs(excess) <= self.allowance)
+        return bool(excess <= self.allowance) if self.relation == "≤" else bool(-excess <= self.allowance)
+
+    def row(self) -> dict[str, Any]:
+        """The check as a row of the experiment's table."""
+        return {
+            "quantity": self.quantity,
+            "measured": self.measured,
+            "relation": self.relation,
+            "expected": self.expected,
+            "allowance": self.allowance,
+            "holds": self.holds,
+        }
+
+
+@dataclass
+class Experiment:
+    """The checks of one claim, in the order they were made."""
+
+    checks: list[Check] = field(default_factory=list)
+
+    def equal(self, quantity: str, measured: float, expected: float, *, allowance: float = 0.0) -> float:
+        """Predict ``expected`` ± ``allowance``; returns what was measured."""
+        return self._add(quantity, measured, "=", expected, allowance)
+
+    def at_most(self, quantity: str, measured: float, limit: float, *, allowance: float = 0.0) -> float:
+        """Predict no more than ``limit`` (and a rounding allowance)."""
+        return self._add(quantity, measured, "≤", limit, allowance)
+
+    def at_least(self, quantity: str, measured: float, limit: float, *, allowance: float = 0.0) -> float:
+        """Predict no less than ``limit``."""
+        return self._add(quantity, measured, "≥", limit, allowance)
+
+    def mean(
+        self, quantity: str, samples: Any, expected: float, *, variance: float | None = None
+    ) -> tuple[float, float]:
+        """Predict the mean of independent samples, to 4.5 standard errors (of the exact variance, where it is known).
+
+        Returns
+        -------
+        mean, half
+            The mean and the half width of its 95 % interval.
+        """
+        values = np.asarray(samples, dtype=np.float64)
+        spread = float(values.var(ddof=1)) if variance is None else variance
+        error = float(np.sqrt(spread / values.size))
+        mean = self._add(quantity, float(values.mean()), "=", expected, STANDARD_ERRORS * error)
+        return mean, 1.96 * error
+
+    def _add(
+        self, quantity: str, measured: float, relation: Literal["=", "≤", "≥"], expected: float, allowance: float
+    ) -> float:
+        self.checks.append(Check(quantity, float(measured), relation, float(expected), float(allowance)))
+        return float(measured)
+
+    def finding(self, measured: str, expected: str) -> Finding:
+        """Sum up: two short texts; it agrees if every check holds."""
+        return Finding(measured, expected, tuple(self.checks))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an experiment gave.
+
+    Attributes
+    ----------
+    measured, expected : str
+        The main numbers, and what the right statement predicts for them.
+    checks : tuple of Check
+        Everything that was held against a prediction.
+    """
+
+    measured: str
+    expected: str
+    checks: tuple[Check, ...]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every prediction came true (an experiment without any has shown nothing)."""
+        return bool(self.checks) and all(check.holds for check in self.checks)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The predictions that did not, each with its numbers."""
+        return tuple(
+            f"{c.quantity}: {c.measured:.6g}, expected {c.relation} {c.expected:.6g} ± {c.allowance:.2g}"
+            for c in self.checks
+            if not c.holds
+        )
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of the article.
+
+    Attributes
+    ----------
+    id : str
+        ``C01`` … ``C21``, as in docs/claims.md.
+    statement : str
+        What the article says, in English.
+    verdict : {"true", "conditional", "false"}
+        On the statement as it stands.
+    experiment : callable
+        From a seed to a finding; every random number comes from the stream (seed, "claims", id).
+    """
+
+    id: str
+    statement: str
+    verdict: Verdict
+    experiment: Callable[[int], Finding]

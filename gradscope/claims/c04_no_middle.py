@@ -1,0 +1,85 @@
+"""C04: is an eigenvalue "either above 1 or below 1", so that gradients always vanish or explode?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradscope.claims.base import Claim, Experiment, Finding
+from gradscope.claims.runs import ROUNDING, claim_generator, jordan, jordan_power, log_norms, rnn, run, spectral_norm
+from gradscope.jacobians.base import Array
+from gradscope.sources.ensembles import orthogonal
+
+STEPS = 100
+#: |λ₁|T below one decade over the whole run is neither vanishing nor exploding.
+TOLERANCE = float(np.log(10.0))
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Which of two laws fits the later half of ln‖P_k‖ better, and with which slope."""
+
+    kind: str
+    rate: float
+    power: float
+
+
+def growth_of(log_norm: Array) -> Growth:
+    """vanishing, exploding, neutral; or polynomial, when ln k fits better than k by AIC (two parameters each)."""
+    k = np.arange(len(log_norm), dtype=np.float64)
+    later = slice(len(k) // 2, None)
+    y = log_norm[later]
+    (rate, _), exponential = _fit(k[later], y)
+    (power, _), polynomial = _fit(np.log(k[later]), y)
+    moved = float(np.ptp(y)) > 1e-6
+    # AIC differs by m·ln(RSS ratio); two units are "considerably less support" (Burnham and Anderson 2002).
+    if moved and len(y) * np.log(max(exponential, 1e-300) / max(polynomial, 1e-300)) > 2:
+        return Growth("polynomial", rate, power)
+    if abs(rate) * (len(k) - 1) < TOLERANCE:
+        return Growth("neutral", rate, power)
+    return Growth("exploding" if rate > 0 else "vanishing", rate, power)
+
+
+def _fit(x: Array, y: Array) -> tuple[Array, float]:
+    coefficients = np.polyfit(x, y, 1)
+    return coefficients, float(np.sum((np.polyval(coefficients, x) - y) ** 2))
+
+
+def experiment(seed: int) -> Finding:
+    """Three classes and a polynomial one, on matrices whose answer is known."""
+    rng, found = claim_generator(seed, "C04"), Experiment()
+    Q = orthogonal(rng, 24, 1.0)
+    cases = {
+        "orthogonal W, all |λ| = 1": (Q, "neutral"),
+        "|λ| = 0.999, T|ln λ| = 0.1": (0.999 * Q, "neutral"),
+        "|λ| = 1.001, T|ln λ| = 0.1": (1.001 * Q, "neutral"),
+        "|λ| = 0.9, T|ln λ| = 10.5": (0.9 * Q, "vanishing"),
+        "|λ| = 1.1, T|ln λ| = 9.5": (1.1 * Q, "exploding"),
+        "Jordan(1, n=3), all λ = 1": (jordan(1.0, 3), "polynomial"),
+    }
+    courses = {name: log_norms(run(rnn(W, activation="identity"), STEPS))[:, 0] for name, (W, _) in cases.items()}
+    kinds = {name: growth_of(course).kind for name, course in courses.items()}
+    for name, (_, kind) in cases.items():
+        found.equal(f"{name}: is {kind}", float(kinds[name] == kind), 1.0)
+    flat = float(np.max(np.abs(courses["orthogonal W, all |λ| = 1"])))
+    found.equal("orthogonal W: largest |ln norm| up to lag 100", flat, 0.0, allowance=ROUNDING)
+    long = log_norms(run(rnn(jordan(1.0, 3), activation="identity"), 2000))[:, 0]
+    found.equal("Jordan(1, n=3): norm at lag 2000 over k²/2", np.exp(long[2000]) / (2000**2 / 2), 1.0, allowance=0.01)
+    closed = np.log(spectral_norm(jordan_power(1.0, 3, 2000)))
+    found.equal("… its logarithm, binomial formula beside", long[2000], closed, allowance=ROUNDING)
+    power = growth_of(long).power
+    found.equal("… power of the lag", power, 2.0, allowance=0.01)
+    return found.finding(
+        f"orthogonal: |ln norm| ≤ {flat:.0e} to lag {STEPS}: neutral; |λ|=0.999 neutral; 0.9 vanishes, 1.1 explodes; "
+        f"Jordan(1, n=3) grows as k^{power:.3f}",
+        "norm 1 at every lag; neutral while T|ln|λ|| < ln 10; k²",
+    )
+
+
+CLAIM = Claim(
+    "C04",
+    "An eigenvalue is either above 1 or below 1, so the gradient always either vanishes or explodes.",
+    "false",
+    experiment,
+)

@@ -1,0 +1,45 @@
+"""Every claim that can be measured, in the article's order: adding one is one file and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+
+from gradscope.claims.base import Claim
+from gradscope.errors import UsageError, did_you_mean
+
+#: Module of each claim within this package; imported when the claim is asked for.
+MODULES: dict[str, str] = {
+    "C01": "c01_eigenvalues",
+    "C02": "c02_diagonalisation",
+    "C03": "c03_gradient_formula",
+    "C04": "c04_no_middle",
+    "C05": "c05_thresholds",
+    "C06": "c06_shared_weights",
+    "C07": "c07_order_chaos",
+    "C08": "c08_dilution",
+    "C09": "c09_skip",
+    "C10": "c10_saturation",
+    "C11": "c11_no_forget_gate",
+}
+
+
+def load_claim(name: str) -> Claim:
+    """The claim with this id."""
+    claim = import_module(f"gradscope.claims.{MODULES[name]}").CLAIM
+    assert isinstance(claim, Claim)
+    return claim
+
+
+def choose_claims(names: Sequence[str] = ()) -> tuple[str, ...]:
+    """The ids asked for, in the article's order and once each; all of them if none is named.
+
+    >>> choose_claims(("c06", "C01"))
+    ('C01', 'C06')
+    """
+    wanted = {name.strip().upper() for name in names}
+    for name in sorted(wanted - MODULES.keys()):
+        raise UsageError(
+            f"no claim '{name}'.{did_you_mean(name, MODULES)} Known: {', '.join(MODULES)}; docs/claims.md says what each is."
+        )
+    return tuple(name for name in MODULES if not wanted or name in wanted)
