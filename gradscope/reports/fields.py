@@ -12,12 +12,13 @@ LISTS = frozenset({"eigenvalues", "log10_dloss_dweight_layers", "gates", "parame
 GRADIENTS_ROWS = (
     "lag", "log10_norm", "log10_norm_std", "log10_norm_h", "stable_rank", "rank", "log10_theory", "log10_eigen",
     "log10_bound", "log10_path_bound", "log10_block_bound", "log10_dloss_dstate", "log10_dloss_dweight",
-    "log10_dloss_dweight_layers", "phase", "status",
+    "log10_dloss_dweight_layers", "phase", "status", "step", "log10_norm_frobenius", "share",
 )  # fmt: skip
 GRADIENTS_SUMMARY = (
     "verdict", "log10_rate", "log10_rate_low", "log10_rate_high", "horizon", "horizon_censored", "peak_lag",
     "log10_peak", "bound_violations", "theory_violations", "theory", "bound", "epsilon", "certificate",
-    "vanishes_for_every_input",
+    "vanishes_for_every_input", "log10_total", "rank", "effective_rank", "influence_step", "log10_influence",
+    "log10_influence_permuted", "log10_influence_rescaled",
 )  # fmt: skip
 SPECTRUM_ROWS = (
     "param", "gate", "n", "spectral_radius", "spectral_norm", "log10_condition", "diagonalizable",
@@ -31,7 +32,7 @@ SPECTRUM_SUMMARY = (
     "max_spectral_radius", "max_spectral_norm", "max_numerical_radius", "max_henrici", "max_kreiss",
     "max_log10_peak_power_norm", "max_scaled_norm", "certificate", "vanishes_for_every_input", "blocks",
 )  # fmt: skip
-LYAPUNOV_ROWS = ("index", "exponent", "low", "high", "status")
+LYAPUNOV_ROWS = ("index", "exponent", "low", "high", "status", "log10_singular_value")
 LYAPUNOV_SUMMARY = (
     "max", "sum", "mean_log_det", "kaplan_yorke_dimension", "entropy_rate", "converged", "steps", "method",
     "mean_field_exponent", "mean_field_q", "mean_field_chi", "splitting_angle",

@@ -59,12 +59,13 @@ def _verdict(result: Result) -> list[Block]:
         effect = {
             "contracting": "perturbations and gradients shrink in the long run",
             "expanding": "perturbations and gradients grow in the long run",
+            "no interval": "how well it is known cannot be said",
         }.get(word, "the interval does not exclude 0")
         said = f"{word}: {size}{interval}; {effect}."
     blocks: list[Block] = [Sentence(said, "verdict", tone)]
     settled = str(result.summary.get("verdict") or "")
     if result.summary.get("converged") is False:
-        why = f" ({printable(settled)})" if settled else ""
+        why = f" ({printable(settled.removeprefix('not converged: '))})" if settled else ""
         said = f"Not converged{why}: raise --steps before trusting these numbers."
         blocks.append(Sentence(said, "warning", "bad"))
     elif settled:
@@ -102,12 +103,17 @@ def _exponents(result: Result, verbose: bool) -> Table:
     names = ("exponent", "low", "high")
     values = [[number(v) for v in picked(result, name, rows)] for name in names]
     statuses = picked(result, "status", rows)
+    # Singular values of the whole product stand beside the exponents where they were asked for.
+    asked = "log10_singular_value" in result.columns
+    logs = [number(v) for v in picked(result, "log10_singular_value", rows)] if asked else None
     lines = []
     for i, row in enumerate(picked(result, "index", rows)):
         value = "-inf" if statuses[i] == "minus_infinity" else fixed(values[0][i], 5, against=[0.0])
         ends = [fixed(v[i], 5, against=[0.0]) for v in values[1:]]
-        lines.append((str(row), value, *ends, str(statuses[i] or "")))
-    columns = (Column("index"), Column("exponent"), Column("low"), Column("high"), Column("status", "left"))
+        sigma = () if logs is None else ("-inf" if logs[i] is None else fixed(logs[i], 5),)
+        lines.append((str(row), value, *ends, *sigma, str(statuses[i] or "")))
+    singular = () if logs is None else (Column("log10 sigma"),)
+    columns = (Column("index"), Column("exponent"), Column("low"), Column("high"), *singular, Column("status", "left"))
     caption = f"Exponents in nats per step, with 95 % intervals ({len(rows)} of {count(result.n_rows, 'exponent')})"
     return Table(caption, columns, tuple(lines))
 
