@@ -43,8 +43,9 @@ class Progress:
         if not self.active:
             return
         now = time.monotonic()
-        if label != self.part:
-            self.part, self.part_started = label, now
+        part = label.partition(" (")[0]  # a remark in brackets changes and is no new part
+        if part != self.part:
+            self.part, self.part_started = part, now
         if now - self.shown_at < self.every:
             return
         self.shown_at = now

@@ -101,7 +101,8 @@ def _run_missing(
     fail_fast: bool,
     progress: Progress | None,
 ) -> None:
-    total, finished, failed = plan.n_points, 0, 0
+    total, finished, measured, failed = plan.n_points, 0, 0, 0
+    started = time.monotonic()
     columns = [plan.columns(result) for result in range(len(plan.sources))]
 
     def missing() -> Iterator[Group]:
@@ -114,14 +115,17 @@ def _run_missing(
                 yield group
 
     def count(point: Point, rows: Rows) -> None:
-        nonlocal finished, failed
+        nonlocal finished, failed, measured
         if point.key in done:
             return
         keep(point, [_full_row(columns[point.result], point, row) for row in rows])
         finished += 1
         failed += any(row["status"] != "ok" for row in rows)
+        measured += 1
         if progress is not None:
-            progress("sweep" if not failed else f"sweep ({failed} failed)", finished, total)
+            rate = measured / max(time.monotonic() - started, 1e-3)
+            remark = f"{rate:.3g} points/s" + (f", {failed} failed" if failed else "")
+            progress(f"sweep ({remark})", finished, total)
 
     points = missing()
     if jobs is None and dask is None and executor is None:
