@@ -99,7 +99,7 @@ def _page(document: Document, points: int, rows: int) -> str:
 def _order(block: Block) -> int:
     """Sentences, the main figure, tables, what is left: what a reader with one minute needs comes first."""
     if isinstance(block, Sentence):
-        return 0
+        return 0 if block.tone != "dim" else 2  # what explains a table's columns stays under it
     return 2 if isinstance(block, Table) else 3 if block.minor else 1
 
 

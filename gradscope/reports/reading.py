@@ -35,9 +35,18 @@ def labels(report: Report) -> list[str]:
 
 
 def short_labels(names: Sequence[str], width: int = 20) -> list[str]:
-    """Shorten labels for table heads: the end of a path, and ``#n`` where even that is too long or not unique."""
+    """Shorten labels for table heads: the end of a path, the layer and direction, or ``#n`` where nothing else is left.
+
+    >>> short_labels(["models/a.npz", "rnn:layers=2,hidden=256 layer 0", "lstm:hidden=128,forget_bias=1"])
+    ['a.npz', 'layer 0', '#3']
+    """
     short = [name.replace("\\", "/").rsplit("/", 1)[-1] for name in names]
-    return [name if len(name) <= width and short.count(name) == 1 else f"#{i}" for i, name in enumerate(short, start=1)]
+    tails = [name.partition(" ")[2] for name in short]  # "layer 0 backward", "#2"
+    out = []
+    for i, (name, tail) in enumerate(zip(short, tails, strict=True), start=1):
+        choices = [word for word, every in ((name, short), (tail, tails)) if word and every.count(word) == 1]
+        out.append(next((word for word in choices if len(word) <= width), f"#{i}"))
+    return out
 
 
 def column(result: Result, name: str) -> list[Any]:
@@ -122,6 +131,8 @@ def shown_rows(result: Result, key: str = "lag") -> list[int]:
     if status is not None:
         # The first row at which a number stops being an ordinary one is a row nobody may miss.
         rows |= {next(i for i, s in enumerate(status) if s == word) for word in {*map(str, status)} - {"ok"}}
+    phase = [str(word) for word in result.columns.get("phase", ())]
+    rows |= {i for i in range(1, len(phase)) if phase[i] != phase[i - 1]}
     if len(rows) < _SHOWN // 2:  # a selection that starts late holds few round lags
         rows |= {round(i * (n - 1) / (_SHOWN - 1)) for i in range(_SHOWN)}
     return sorted(rows)

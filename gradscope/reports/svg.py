@@ -243,11 +243,13 @@ def _heat(figure: HeatFigure) -> tuple[str, int]:
             out.append(
                 f'<path class="mark" stroke-width="2" d="M{left} {xy(bottom - (place + 0.5) * h)}H{left + width}"/>'
             )
-        out.append(f'<text x="16" y="{xy(bottom + 58)}">dotted: {text(name)}</text>')
-    said = f"{figure.x_label} across, {figure.y_label} up; {figure.value_label} from {significant(low)} (faint) "
-    said += f"to {significant(high)} (full); empty where there is none"
-    out.append(f'<text x="16" y="{xy(bottom + 40)}">{text(said)}</text>')
-    return "".join(out), math.ceil(bottom + (78 if figure.line else 60))
+        out.append(f'<text x="16" y="{xy(bottom + 74)}">dotted: {text(name)}</text>')
+    said = f"{figure.value_label} from {significant(low)} (faint) to {significant(high)} (full); empty: none"
+    axes = text(f"{figure.x_label} across, {figure.y_label} up")
+    out.append(
+        f'<text x="16" y="{xy(bottom + 38)}">{axes}</text><text x="16" y="{xy(bottom + 56)}">{text(said)}</text>'
+    )
+    return "".join(out), math.ceil(bottom + (90 if figure.line else 72))
 
 
 def _level(value: Number, low: float, high: float) -> int:

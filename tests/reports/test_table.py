@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import hand_made_reports as hand
 import pytest
@@ -187,3 +188,57 @@ def test_the_horizon_row_is_always_shown():
     result = hand.gradients_result(rate=-3 / 37.5)  # the norm crosses 1e-3 between lags 37 and 38
     assert result.summary["horizon"] == 37
     assert 37 in [result.columns["lag"][i] for i in shown_rows(result)]
+
+
+def test_details_of_stacks_bottlenecks_and_inputs_are_told():
+    result = hand.gradients_result("rnn:layers=2", steps=4)
+    blocks = [[[0.0, None], [-1.5, 0.0]], [[-0.5, None], [-2.25, -0.75]]]
+    result.details["layer_blocks"] = {"lag": [0, 4], "log10_norm": blocks}
+    result.details["bottleneck"] = {
+        "decoder_step": [1, 2], "encoder_step": [0, 1, 2], "log10_norm": [[-3.0, -2.0, -1.0], [-4.0, -3.0, None]],
+        "rank": 3, "state_size": 16,
+    }  # fmt: skip
+    influence = {"step": 10, "": -2.0, "permuted": -2.5, "rescaled": -8.0}
+    result.summary.update({"influence_step": influence.pop("step"), "log10_influence": influence.pop("")})
+    result.summary.update({f"log10_influence_{how}": value for how, value in influence.items()})
+    report = hand.report("gradients", result)
+    said = text(report)
+    assert re.search(r"layer 1 from layer 0 +-1\.500 +-2\.250\n", said)
+    assert "layer 0 from layer 1" not in said  # the layer above cannot act on the one below
+    assert "state of size 16; gradients of rank 3 reach the encoder" in said
+    assert "x_1 reaches h_10 with 10^-2.00" in said
+    assert "permuted 10^-2.50, five times larger 10^-8.00" in said
+    assert "How each decoder step reaches the encoder" in formats.render(report, "html")
+
+
+def test_sensitivity_to_inputs_is_not_called_a_state_gradient():
+    result = hand.gradients_result(steps=9)
+    kept = {name: result.columns[name] for name in ("lag", "log10_norm", "status")}
+    shares = {"share": [0.5**k for k in range(1, 11)]}
+    inputs = replace(result, columns={**kept, **shares}, settings={**result.settings, "wrt": "inputs"})
+    said = text(hand.report("gradients", inputs))
+    assert "measured: spectral norm of dh_T/dx_(T-k)" in said
+    assert "No bound stands beside this." in said
+    assert "no closed form" in said
+    assert re.search(r"\n *1 +-0\.310 +0\.2500\n", said)
+
+
+def test_the_first_encoder_lag_is_always_shown():
+    result = hand.gradients_result(steps=200)
+    result.columns["phase"] = ["decoder"] * 37 + ["encoder"] * 164
+    assert 37 in [result.columns["lag"][i] for i in shown_rows(result)]
+
+
+def test_directions_and_layers_name_the_columns():
+    name = "lstm:hidden=64,bidirectional=true"
+    results = [hand.gradients_result(name, layer=0, direction=d) for d in ("forward", "backward")]
+    said = text(hand.report("gradients", *results))
+    head = next(line for line in said.splitlines() if line.startswith("lag"))
+    assert "layer 0 forward" in head
+    assert "layer 0 backward" in head
+    assert f"\n{name} layer 0 forward " in said
+
+
+def test_the_columns_are_explained_once():
+    assert text(hand.ladder(), verbose=True).count("measured: spectral norm of") == 1
+    assert text(hand.vanishing()).count("measured: spectral norm of") == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from gradscope.records import Result
+from gradscope.records import Result, plain
 from gradscope.reports.document import Block, Curve, HeatFigure, LineFigure, Number
 from gradscope.reports.numbers import count, significant
 from gradscope.reports.reading import column, has, number
@@ -24,7 +24,13 @@ _CURVES = (
 
 def figures_of(result: Result) -> list[Block]:
     """All figures this result has the numbers for."""
-    made = (gradient_figure(result), rank_figure(result), heat_figure(result), gate_figure(result))
+    made = (
+        gradient_figure(result),
+        rank_figure(result),
+        heat_figure(result),
+        gate_figure(result),
+        reach_figure(result),
+    )
     return [figure for figure in made if figure is not None]
 
 
@@ -105,24 +111,43 @@ def rank_figure(result: Result) -> LineFigure | None:
 
 def heat_figure(result: Result) -> HeatFigure | None:
     """log10 of the norm over (t, i), where ``details["heat"]`` holds ``t``, ``i`` and ``log10_norm[t][i]``."""
-    heat = result.details.get("heat")
+    heat = plain(result.details.get("heat"))
     if not heat:
         return None
     values = tuple(tuple(number(v) for v in row) for row in heat["log10_norm"])
     return HeatFigure(
         "Gradient from every step to every earlier one",
-        "log10 of the norm of the derivative of state t with respect to state i; darker is smaller.",
+        "log10 of the norm of the derivative of state t with respect to state i; fainter is smaller.",
         "from step i",
         "to step t",
         "log10 of the norm",
         _ticks(heat["i"]),
         _ticks(heat["t"]),
         values,
+        minor=True,
     )
 
 
 def _ticks(values: Sequence[object]) -> tuple[str, ...]:
     return tuple(str(value) for value in values)
+
+
+def reach_figure(result: Result) -> HeatFigure | None:
+    """From each decoder step to each encoder step of an encoder-decoder (``details["bottleneck"]``)."""
+    held = plain(result.details.get("bottleneck"))
+    if not held:
+        return None
+    return HeatFigure(
+        "How each decoder step reaches the encoder",
+        f"Everything passes a state of size {held['state_size']}; what arrives has rank {held['rank']}.",
+        "encoder step",
+        "decoder step",
+        "log10 of the norm",
+        _ticks(held["encoder_step"]),
+        _ticks(held["decoder_step"]),
+        tuple(tuple(number(v) for v in row) for row in held["log10_norm"]),
+        minor=True,
+    )
 
 
 def gate_figure(result: Result) -> LineFigure | None:

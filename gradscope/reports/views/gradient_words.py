@@ -96,7 +96,7 @@ def theory_sentence(result: Result) -> str:
     name = printable(str(result.summary.get("theory") or "the closed form"))
     n = sum(t is not None for t in column(result, "log10_theory"))
     if not n:
-        return "Theory: no closed form for this cell."
+        return "Theory: no closed form for this."
     over = int(number(result.summary.get("theory_violations")) or 0)
     if not over:
         return f"Theory is {name}; never exceeded."
@@ -129,6 +129,8 @@ def bound_sentence(result: Result) -> Sentence:
             f"BOUND VIOLATED at {count(broken, 'lag')}: a true bound cannot be exceeded, so this is a bug; report it."
         )
         return Sentence(said, "warning", "bad")
+    if not has(result, "log10_bound") and not has(result, "log10_path_bound"):
+        return Sentence("No bound stands beside this.")
     won = result.summary.get("bound")
     which = f" The input-independent one is {printable(str(won))}." if won else ""
     if not has(result, "log10_bound"):

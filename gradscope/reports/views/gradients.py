@@ -10,6 +10,7 @@ from gradscope.reports.document import Block, Column, Document, Section, Sentenc
 from gradscope.reports.numbers import fixed, is_null, log_value, significant
 from gradscope.reports.reading import has, labels, number, picked, short_labels, shown_rows
 from gradscope.reports.views.common import about_source, document, shared_settings, verdict_tone, warnings_of
+from gradscope.reports.views.gradient_details import further
 from gradscope.reports.views.gradient_figures import figures_of, overlay
 from gradscope.reports.views.gradient_words import (
     horizon_text,
@@ -46,7 +47,9 @@ def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Docu
         blocks: list[Block] = []
         if not several or verbose:
             table = _lag_table(result)
-            blocks += [*verdict_blocks(result), table, _key(table)]
+            # The columns are explained once, under the first table.
+            key = [] if sections[several:] else [_key(table)]
+            blocks += [*verdict_blocks(result), table, *key, *further(result)]
         blocks += [*warnings_of(result), *(figures_of(result) if figures else ())]
         if blocks:
             sections.append(Section(name, tuple(blocks), about_source(result)))
@@ -155,10 +158,15 @@ def _measured_and_theory(result: Result, rows: Sequence[int]) -> list[tuple[str,
     return out
 
 
+def _measured(result: Result) -> str:
+    of = "dh_T/dx_(T-k)" if result.settings.get("wrt") == "inputs" else "ds_T/ds_(T-k)"
+    return f"spectral norm of {'ds_k/ds_0' if result.settings.get('anchor') == 'start' else of}"
+
+
 def _lag_table(result: Result) -> Table:
     rows = shown_rows(result)
     base = _measured_and_theory(result, rows)
-    columns = [Column("lag"), Column("measured", meaning="spectral norm of ds_T/ds_(T-k)")]
+    columns = [Column("lag"), Column("measured", meaning=_measured(result))]
     cells: list[list[str]] = [[b[0], b[1]] for b in base]
 
     def add(column: Column, texts: Sequence[str]) -> None:
@@ -184,6 +192,9 @@ def _lag_table(result: Result) -> Table:
             Column("rank", "right", 6, "singular values above rounding"),
             [significant(v) for v in picked(result, "rank", rows)],
         )
+    if has(result, "share"):
+        shares = [fixed(v, 4) for v in picked(result, "share", rows)]
+        add(Column("share", "right", 1, "of this input in the total sensitivity"), shares)
     if has(result, "phase"):
         add(Column("phase", "left", 1), [str(v or "-") for v in picked(result, "phase", rows)])
     which = "all lags asked for" if result.settings.get("lags") is not None else f"{len(rows)} of {result.n_rows} lags"
