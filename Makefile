@@ -44,6 +44,9 @@ lint: $(VENV)/.dev-ready  ## ruff and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+fuzz: $(VENV)/.dev-ready  ## mutate valid weight files for long; the record is in docs/security.md
+	$(ONE_THREAD) $(BIN)/python tests/fuzz_files.py --files 10000
+
 format: $(VENV)/.dev-ready  ## rewrite in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

@@ -95,6 +95,10 @@ def write_to_stdout(report: Report, delivery: Delivery, terminal: Terminal) -> N
 
     look: dict[str, Any] = {"width": terminal.width, "color": terminal.color, "unicode": terminal.unicode}
     write(report, delivery.format_name, sys.stdout, verbose=delivery.verbose > 0, **look)
+    if delivery.format_name == "github":
+        from gradscope.reports.github import append_step_summary
+
+        append_step_summary(report)
     if delivery.plot:
         from gradscope.reports.terminal_plot import render
 

@@ -118,10 +118,18 @@ def _find_head(spec: SourceSpec, arrays: Mapping[str, Array], hidden: int) -> tu
             f"{spec.name}: head={spec['head']} matches {len(matched)} arrays `weight` (symbols, {hidden}); "
             f"found {_listed(arrays)}.\nName the head's module with head=NAME."
         )
-    weight = np.asarray(arrays[weights[matched[0]]], dtype=np.float64)
+    weight = _finite(spec, arrays, weights[matched[0]])
     biases = _stems(arrays, dims=1, endings=(".bias", "_bias", "_b", ".b"))
-    bias = arrays[biases[matched[0]]] if matched[0] in biases else np.zeros(weight.shape[0])
-    return weight, np.asarray(bias, dtype=np.float64), weights[matched[0]]
+    bias = _finite(spec, arrays, biases[matched[0]]) if matched[0] in biases else np.zeros(weight.shape[0])
+    return weight, bias, weights[matched[0]]
+
+
+def _finite(spec: SourceSpec, arrays: Mapping[str, Array], name: str) -> Array:
+    """A head's or embedding's numbers, refused where they are none."""
+    values = np.asarray(arrays[name], dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise InputError(f"{spec.name}: '{name}' has a NaN or Inf: use an earlier checkpoint.")
+    return values
 
 
 def _find_embedding(
@@ -134,7 +142,7 @@ def _find_embedding(
     if len(matched) > 1:
         raise InputError(f"{spec.name}: embedding={spec['embedding']} matches {', '.join(matched)}: name one.")
     if matched:
-        return np.asarray(arrays[tables[matched[0]]], dtype=np.float64), ()
+        return _finite(spec, arrays, tables[matched[0]]), ()
     if "embedding" in spec.given or width != symbols:
         raise InputError(
             f"{spec.name}: no embedding ({symbols}, {width}) named {spec['embedding']}; found {_listed(arrays)}.\n"
