@@ -14,13 +14,13 @@ Reading
     ``diff.diff(base, new, *, command) -> Report`` (schema ``gradscope/diff/1``).
 Gates
     ``gates.check_names(expressions, verb, *, also=())`` before computing, ``gates.evaluate(report, fail_on, warn_on)``
-    afterwards. A gate trips where its expression is true, where it cannot be decided, and where it matches nothing.
+    afterwards. A gate trips where its expression is true, cannot be decided, or matches nothing.
 Schemas
     ``schemas.load_schema(verb) -> dict``, ``schemas.schema_text(verb) -> str``, ``schemas.VERBS``.
 
 A person's formats share one intermediate, ``document``: a verb's *view* (``views/``) says in blocks what there is to
 say (sentences, tables, figures), and every renderer knows only blocks. Figures draw what ``Result.details`` holds:
-``numerical_range`` (param or ``param:gate`` → [[re, im], ...]), ``heat`` (``t``, ``i``, ``log10_norm[t][i]``), ``gates``
-(name → mean opening per step), ``convergence`` (``steps``, ``exponents``), ``layer_blocks``, ``bottleneck``, and for
+``numerical_range`` (param or ``param:gate`` → [[re, im], ...]), ``heat`` (``t``, ``i``, ``log10_norm[t][i]``),
+``gates`` (name → mean opening per step), ``convergence`` (``steps``, ``exponents``), ``layer_blocks``, ``bottleneck``, and for
 claims ``experiments`` (id → rows).
 """
