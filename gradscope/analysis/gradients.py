@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,13 @@ from gradscope.analysis.input_sensitivity import measure_input_sensitivity
 from gradscope.analysis.losses import loss_side
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import gather_slopes
-from gradscope.analysis.theory_columns import TheoryColumns, theory_columns
+from gradscope.analysis.theory_columns import theory_columns
 from gradscope.analysis.verdict import describe_course, underflowed_lags
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array
 from gradscope.linalg import PowerNorms
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
-from gradscope.numerics.backprop import LossGradients, measure_loss_gradients
+from gradscope.numerics.backprop import DirectTerm, measure_loss_gradients
 from gradscope.numerics.block_bound import log10_block_bound
 from gradscope.numerics.propagate import LagNorms, StepNorms, measure_norms, step_norms
 from gradscope.records import Result
@@ -40,18 +40,6 @@ def measure_gradients(source: Source, request: GradientsRequest) -> list[Result]
     return [_result(case, request) for case in cases]
 
 
-@dataclass
-class Measured:
-    """Everything measured on one trajectory, per lag and sample."""
-
-    norms: LagNorms
-    log10_steps: Array
-    log10_path: Array
-    loss: LossGradients | None
-    log10_block: Array | None = None
-    underflow: Array = field(default_factory=lambda: np.zeros(0, dtype=bool))
-
-
 @dataclass(frozen=True)
 class Beforehand:
     """What was measured for many networks side by side, one network's share of it."""
@@ -68,33 +56,37 @@ def measure_case(case: Case, request: GradientsRequest, beforehand: Beforehand |
 
 
 def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None = None) -> Result:
-    label = str(case.record["name"])
+    """Measure, column by column: each quantity per sample is reduced to its column before the next is made.
+
+    A million lags are fifteen columns of eight megabytes; all per-sample arrays at once would be twice that.
+    """
+    label, anchor = str(case.record["name"]), _anchor(request)
+    trajectory = case.trajectory
+    gathered = [] if trajectory is None else gather_slopes(trajectory, anchor)
     if beforehand is not None:
         norms, steps = beforehand.norms, beforehand.steps
     else:
-        norms = measure_norms(case.tape, anchor=_anchor(request), progress=request.track(f"{label}: norms"))
+        norms = measure_norms(case.tape, anchor=anchor, progress=request.track(f"{label}: norms"))
         steps = step_norms(case.tape)
     log10_steps = np.where(steps.zero, -np.inf, steps.log10_norm)
-    path = sums_by_lag(log10_steps, _anchor(request))
-    loss = loss_side(case, request)
-    gradients = None
-    if loss is not None:
-        gradients = measure_loss_gradients(
-            case.tape,
-            loss[0],
-            n_layers=len(case.network.layers) if case.network else 1,
-            progress=request.track(f"{label}: loss"),
-        )
-    if beforehand is not None:
-        block = beforehand.block
-    else:
-        block = log10_block_bound(case.tape, log10_steps, anchor=_anchor(request))
-    measured = Measured(norms, log10_steps, path, gradients, block)
-    trajectory = case.trajectory
-    gathered = [] if trajectory is None else gather_slopes(trajectory, _anchor(request))
+    underflow = underflowed_lags(case, anchor, norms, log10_steps, gathered)
+    columns = _norm_columns(case, norms, underflow)
+    del norms, steps, underflow
     theory = theory_columns(case, request, gathered, powers=None if beforehand is None else beforehand.powers)
-    measured.underflow = underflowed_lags(case, _anchor(request), norms, log10_steps, gathered)
-    columns = _columns(case, request, measured, theory)
+    del gathered
+    columns["log10_theory"] = _finite(theory.estimate)
+    columns["log10_eigen"] = _finite(theory.eigen)
+    columns["log10_bound"] = _finite(theory.bound)
+    columns["log10_path_bound"] = _finite(_mean(sums_by_lag(log10_steps, anchor)))
+    block = beforehand.block if beforehand is not None else log10_block_bound(case.tape, log10_steps, anchor=anchor)
+    columns["log10_block_bound"] = _nothing(case) if block is None else _finite(_mean(block))
+    del log10_steps, block
+    loss = loss_side(case, request)
+    columns |= _loss_columns(case, request, None if loss is None else loss[0], label)
+    if isinstance(case.tape, Seq2SeqTape):
+        phases = case.tape.phases()
+        columns["phase"] = np.array(phases[::-1] if anchor == "start" else phases, dtype=object)
+    columns["status"] = columns.pop("status")  # the last column, as in the contract
     warnings = [*case.warnings, *theory.warnings]
     summary, more = describe_course(columns, request, theory, case.tape.n_steps)
     keep = _kept_lags(request, case.tape.n_steps)
@@ -109,42 +101,54 @@ def _anchor(request: GradientsRequest) -> Any:
     return request.anchor
 
 
-def _columns(case: Case, request: GradientsRequest, measured: Measured, theory: TheoryColumns) -> dict[str, Array]:
-    """Rows by column, one entry per lag; NaN is null."""
+def _nothing(case: Case) -> Array:
+    """A column of nulls that takes no memory."""
+    return np.broadcast_to(np.nan, (case.tape.n_steps + 1,))
+
+
+def _norm_columns(case: Case, norms: LagNorms, underflow: Array) -> dict[str, Array]:
+    """The measured columns, one entry per lag; NaN is null."""
     T = case.tape.n_steps
-    norms = measured.norms
-    bad = norms.nonfinite | norms.zero
-    log10 = np.where(norms.zero, -np.inf, norms.log10_norm)
     status = np.full(T + 1, "ok", dtype=object)
     status[_any(norms.zero)] = "zero"
-    status[measured.underflow] = "underflow"
+    status[underflow] = "underflow"
     status[_any(norms.nonfinite)] = "nonfinite"
     untrusted = status != "ok"
+    log10 = np.where(norms.zero, -np.inf, norms.log10_norm)
     columns: dict[str, Any] = {"lag": np.arange(T + 1)}
     columns["log10_norm"] = np.where(untrusted, np.nan, _mean(log10))
-    columns["log10_norm_std"] = np.where(untrusted, np.nan, _std(log10))
-    has_corner = case.tape.h_components is not None
-    corner = np.where(norms.zero_h, -np.inf, norms.log10_norm_h) if has_corner else np.full_like(log10, np.nan)
-    columns["log10_norm_h"] = np.where(untrusted, np.nan, _finite(_mean(corner)))
+    single = _flat(log10).shape[1] < 2
+    columns["log10_norm_std"] = _nothing(case) if single else np.where(untrusted, np.nan, _std(log10))
+    columns["log10_norm_h"] = _nothing(case)
+    if case.tape.h_components is not None:
+        corner = np.where(norms.zero_h, -np.inf, norms.log10_norm_h)
+        columns["log10_norm_h"] = np.where(untrusted, np.nan, _finite(_mean(corner)))
+    bad = norms.nonfinite | norms.zero
     columns["stable_rank"] = np.where(untrusted, np.nan, _mean(np.where(bad, np.nan, norms.stable_rank)))
-    columns["rank"] = np.where(untrusted, 0, norms.rank.reshape(T + 1, -1).max(axis=1))
-    columns["log10_theory"] = _finite(theory.estimate)
-    columns["log10_eigen"] = _finite(theory.eigen)
-    columns["log10_bound"] = _finite(theory.bound)
-    columns["log10_path_bound"] = _finite(_mean(measured.log10_path))
-    nothing = np.full(T + 1, np.nan)
-    columns["log10_block_bound"] = nothing if measured.log10_block is None else _finite(_mean(measured.log10_block))
-    if measured.loss is not None:
-        columns["log10_dloss_dstate"] = _nan_mean(measured.loss.log10_dstate)
-        columns["log10_dloss_dweight"] = _nan_mean(measured.loss.log10_dweight)
-        if measured.loss.log10_dweight_layers.shape[1] > 1:
-            columns["log10_dloss_dweight_layers"] = _nan_mean_layers(measured.loss.log10_dweight_layers)
-    else:
-        columns["log10_dloss_dstate"] = columns["log10_dloss_dweight"] = np.full(T + 1, np.nan)
-    if isinstance(case.tape, Seq2SeqTape):
-        phases = case.tape.phases()
-        columns["phase"] = np.array(phases[::-1] if request.anchor == "start" else phases, dtype=object)
+    columns["rank"] = np.where(untrusted, 0, _flat(norms.rank).max(axis=1))
     columns["status"] = status
+    return columns
+
+
+def _loss_columns(
+    case: Case, request: GradientsRequest, direct_term: DirectTerm | None, label: str
+) -> dict[str, Array]:
+    """The loss side, one entry per lag; nulls for ``--loss none``."""
+    if direct_term is None:
+        return {"log10_dloss_dstate": _nothing(case), "log10_dloss_dweight": _nothing(case)}
+    loss = measure_loss_gradients(
+        case.tape,
+        direct_term,
+        n_layers=len(case.network.layers) if case.network else 1,
+        progress=request.track(f"{label}: loss"),
+    )
+    # One sample whose gradient is exactly zero (NaN) has a log of −∞ and makes the mean null.
+    columns = {
+        "log10_dloss_dstate": _mean(loss.log10_dstate),
+        "log10_dloss_dweight": _mean(loss.log10_dweight),
+    }
+    if loss.log10_dweight_layers.shape[1] > 1:
+        columns["log10_dloss_dweight_layers"] = _mean_by_layer(loss.log10_dweight_layers)
     return columns
 
 
@@ -160,12 +164,7 @@ def _mean(values: Array) -> Array:
     return np.asarray(_flat(values).mean(axis=1))
 
 
-def _nan_mean(values: Array) -> Array:
-    """Mean over the batch; one sample whose gradient is exactly zero (NaN) makes the mean null."""
-    return _mean(values)
-
-
-def _nan_mean_layers(values: Array) -> Array:
+def _mean_by_layer(values: Array) -> Array:
     out = np.empty(values.shape[0], dtype=object)
     means = values.reshape(*values.shape[:2], -1).mean(axis=2)
     for lag, row in enumerate(means):
@@ -174,11 +173,8 @@ def _nan_mean_layers(values: Array) -> Array:
 
 
 def _std(values: Array) -> Array:
-    flat = _flat(values)
-    if flat.shape[1] < 2:
-        return np.full(flat.shape[0], np.nan)
     with np.errstate(invalid="ignore"):
-        return np.asarray(flat.std(axis=1, ddof=1))
+        return np.asarray(_flat(values).std(axis=1, ddof=1))
 
 
 def _finite(values: Array) -> Array:

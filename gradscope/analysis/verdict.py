@@ -25,7 +25,7 @@ VERDICT_DECADES = 1.0
 
 
 def describe_course(
-    columns: Mapping[str, Array], request: GradientsRequest, theory: TheoryColumns, n_steps: int
+    columns: Mapping[str, Array], request: GradientsRequest, theory: TheoryColumns, n_steps: int, *, state_size: int
 ) -> tuple[dict[str, Any], list[str]]:
     """The summary of a gradients result, and warnings that carry a next step."""
     log10, status, lags = columns["log10_norm"], columns["status"], columns["lag"]
@@ -35,10 +35,11 @@ def describe_course(
     if ended.any():
         # From some lag on nothing is left: a rate fitted before it would be an answer to another question.
         rate = low = high = float("nan")
-    allowance = rounding_allowance(n_steps, columns)
-    violations = sum(
-        int(_exceeds(log10, columns[name], allowance).sum()) for name in ("log10_bound", "log10_path_bound")
-    )
+    violations = 0
+    for name in ("log10_bound", "log10_path_bound", "log10_block_bound"):
+        limit = columns[name]
+        allowance = rounding_allowance(n_steps, limit, columns["log10_path_bound"], state_size=state_size)
+        violations += int(_exceeds(log10, limit, allowance).sum())
     summary: dict[str, Any] = {
         "verdict": _verdict(low, high, rate, n_steps, bool(ended.any())),
         "log10_rate": rate,
@@ -57,15 +58,27 @@ def describe_course(
     return summary, _warnings(summary, status, request, n_steps)
 
 
-def rounding_allowance(n_steps: int, columns: Mapping[str, Array]) -> Array:
+def rounding_allowance(n_steps: int, limit: Array, log10_path: Array, *, state_size: int) -> Array:
     """log10 by which a computed norm may exceed a true bound through rounding alone, per lag.
 
-    A product of k factors of size n computed in float64 is off by at most k·n^{3/2}·eps times Π‖J_j‖₂ (Higham 2002,
-    §3.5, with ‖|J|‖₂ ≤ √n‖J‖₂), the path bound; the norm itself is taken to 1e-10.
+    A product of k factors of size n computed in float64 is off by at most k·n^{3/2}·eps times Π‖J_j‖₂, the path bound
+    (Higham 2002, §3.5, with ‖|J|‖₂ ≤ √n‖J‖₂); the norm itself is taken to 1e-10. So log10 (b + c·Π‖J_j‖) − log10 b
+    for a bound b, which is log10 (1 + c) for the path bound itself.
+
+    Parameters
+    ----------
+    limit, log10_path : ndarray, shape (T + 1,)
+        The bound and the path bound, NaN where there is none; without a path bound b stands for it.
+    state_size : int
+        n.
     """
     k = np.arange(n_steps + 1, dtype=np.float64)
-    n = float(np.max(columns["rank"])) if "rank" in columns else 1.0
-    return np.asarray(np.log10(1.0 + k * n**1.5 * np.finfo(np.float64).eps + NORM_TOLERANCE))
+    relative = k * float(state_size) ** 1.5 * np.finfo(np.float64).eps
+    with np.errstate(invalid="ignore", over="ignore"):
+        # A bound far below the path bound may be passed by the rounding of factors that cancel, never by more.
+        excess = np.where(np.isfinite(log10_path - limit), log10_path - limit, 0.0)
+        excess = np.clip(excess, 0.0, 300.0)
+    return np.asarray(np.log10(1.0 + relative * 10.0**excess + NORM_TOLERANCE))
 
 
 def _exceeds(log10: Array, limit: Array, allowance: Array | float) -> Array:
