@@ -21,6 +21,16 @@ MODULES: dict[str, str] = {
     "C09": "c09_skip",
     "C10": "c10_saturation",
     "C11": "c11_no_forget_gate",
+    "C12": "c12_forget_bias",
+    "C13": "c13_separate_gates",
+    "C14": "c14_tanh_sigmoid",
+    "C15": "c15_normalisation",
+    "C16": "c16_bidirectional",
+    "C17": "c17_seq2seq",
+    "C18": "c18_parallel",
+    "C19": "c19_equal_strength",
+    "C20": "c20_sharing",
+    "C21": "c21_all_information",
 }
 
 
@@ -40,6 +50,6 @@ def choose_claims(names: Sequence[str] = ()) -> tuple[str, ...]:
     wanted = {name.strip().upper() for name in names}
     for name in sorted(wanted - MODULES.keys()):
         raise UsageError(
-            f"no claim '{name}'.{did_you_mean(name, MODULES)} Known: {', '.join(MODULES)}; docs/claims.md says what each is."
+            f"no claim '{name}'.{did_you_mean(name, MODULES)} Known: {', '.join(MODULES)} (docs/claims.md)."
         )
     return tuple(name for name in MODULES if not wanted or name in wanted)

@@ -1,0 +1,103 @@
+"""C17: the encoder's last state is the decoder's first; its output is fed back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from gradscope.claims.base import Claim, Experiment, Finding
+from gradscope.claims.runs import cell, claim_generator, gaussian
+from gradscope.jacobians.base import Array
+from gradscope.networks.seq2seq import GivenSteps, Seq2Seq, run_seq2seq
+from gradscope.networks.seq2seq_tape import Seq2SeqTape
+from gradscope.numerics.backprop import backpropagate
+from gradscope.numerics.bottleneck import measure_bottleneck
+
+H, SYMBOLS, WIDTH, T, S = 6, 9, 5, 8, 20
+
+
+def experiment(seed: int) -> Finding:
+    """One vector carries everything over: rank ≤ its size; what is fed back passes gradient only if it is soft."""
+    rng, found = claim_generator(seed, "C17"), Experiment()
+    encoder = cell("rnn", [gaussian(rng, H, H)], weight_ih=gaussian(rng, H, WIDTH), biases=[0])
+    decoder = cell("rnn", [gaussian(rng, H, H, gain=1.2)], weight_ih=gaussian(rng, H, SYMBOLS), biases=[0])
+    head = gaussian(rng, SYMBOLS, H, gain=2.0)
+    # No decoding ends early: End is the least likely symbol.
+    head_bias = 0.1 * rng.standard_normal(SYMBOLS) - 50.0 * (np.arange(SYMBOLS) == SYMBOLS - 1)
+    model = Seq2Seq(encoder, decoder, head, head_bias, feedback="teacher", max_steps=S)
+    x, target = rng.standard_normal((T, 1, WIDTH)), rng.integers(0, SYMBOLS - 1, S)
+    tapes = {
+        name: run_seq2seq(replace(model, feedback=name), GivenSteps(x), np.zeros((1, H)), target)
+        for name in ("teacher", "soft", "greedy")
+    }
+    teacher = tapes["teacher"]
+    terms = {t: teacher.direct_term(t) for t in range(T + 1, T + S + 1)}
+    ranks = measure_bottleneck(teacher, {t: term for t, term in terms.items() if term is not None}).rank
+    rank = found.at_most(f"rank of the {S} gradients ∂L_s/∂h_T handed to the encoder", float(ranks[T, 0]), H)
+    found.at_least(f"… of {S} losses, more than one direction", rank, 2)
+    for name, tape in tapes.items():
+        if name != "greedy":
+            error = _against_complex_steps(model, tape, name, x, target, rng)
+            found.at_most(f"{name}: ∂L/∂s_0 along a direction against complex steps, relative", error, 1e-9)
+    soft = _output_path(tapes["soft"], decoder.weight_hh)
+    greedy = _output_path(tapes["greedy"], decoder.weight_hh)
+    path = found.at_least("soft feedback: J beyond φ′W, the path through the output", soft, 0.05)
+    found.equal("greedy feedback (argmax): the same path", greedy, 0.0)
+    found.equal("teacher forcing: the same path", _output_path(teacher, decoder.weight_hh), 0.0)
+    again = run_seq2seq(replace(model, start=0), GivenSteps(x), np.zeros((1, H)), _decoded(tapes["greedy"]))
+    same = max(float(np.abs(again.dense(t) - tapes["greedy"].dense(t)).max()) for t in range(1, T + S + 1))
+    found.equal("greedy against teacher forcing on its own output: difference of all J", same, 0.0)
+    return found.finding(
+        f"{S} decoder losses reach the encoder in {rank:.0f} directions (state {H}); "
+        f"path through the output: soft {path:.2f} of ‖J‖, argmax {greedy:g}, teacher {0:g}",
+        f"rank ≤ {H}; soft > 0; argmax and teacher forcing exactly 0: feeding the output back cuts its gradient",
+    )
+
+
+def _decoded(tape: Seq2SeqTape) -> Array:
+    assert tape.decoded is not None
+    return np.asarray(tape.decoded[:, 0])
+
+
+def _output_path(tape: Seq2SeqTape, W: Array) -> float:
+    """Largest share of ‖J_t‖ over decoder steps that is not row-proportional to W: what does not go through W_hh."""
+    share = 0.0
+    for t in range(T + 1, tape.n_steps + 1):
+        J = tape.dense(t)[0]
+        slope = 1 - tape.state(t)[0] ** 2
+        rest = J - slope[:, None] * W
+        # Rounding of the slope, 1 − h² against its logarithm, is no path.
+        size = float(np.linalg.norm(rest, 2) / np.linalg.norm(J, 2))
+        share = max(share, size if size > 1e-10 else 0.0)
+    return share
+
+
+def _against_complex_steps(
+    model: Seq2Seq, tape: Seq2SeqTape, feedback: str, x: Array, target: Array, rng: np.random.Generator
+) -> float:
+    """The whole loss written out once more, with complex arithmetic, as a function of s_0."""
+    *_, (step, vector, exponent, _) = backpropagate(tape, tape.direct_term)
+    gradient = np.ldexp(vector[0], int(exponent[0]))
+    direction = rng.standard_normal(H)
+    state = 1e-30j * direction
+    for inputs in x[:, 0]:
+        state = np.tanh(model.encoder.weight_hh @ state + model.encoder.weight_ih @ inputs)
+    read, total = np.eye(SYMBOLS)[0], 0j
+    for symbol in target:
+        state = np.tanh(model.decoder.weight_hh @ state + model.decoder.weight_ih @ read)
+        logits = model.head_weight @ state + model.head_bias
+        weights = np.exp(logits - logits.real.max())
+        total -= np.log(weights[symbol] / weights.sum())
+        read = np.eye(SYMBOLS)[symbol] if feedback == "teacher" else weights / weights.sum()
+    assert step == 0
+    scale = float(np.linalg.norm(gradient) * np.linalg.norm(direction))
+    return abs(float(gradient @ direction) - float(total.imag) / 1e-30) / scale
+
+
+CLAIM = Claim(
+    "C17",
+    "The encoder's last state is the decoder's h_0, and each output joins the input of the next step.",
+    "true",
+    experiment,
+)

@@ -1,0 +1,84 @@
+"""C18: can a recursion not be computed in parallel?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradscope.claims.base import Claim, Experiment, Finding
+from gradscope.claims.runs import claim_generator, gaussian, leading_exponent, rnn, run
+from gradscope.jacobians.base import Array
+
+SIZE, STEPS = 32, 200
+
+
+def scan(A: Array, b: Array) -> tuple[Array, int]:
+    """All y_t = A_t y_{t−1} + b_t (y_0 = 0) in ⌈log₂ T⌉ rounds, every round all steps at once (Blelloch 1990)."""
+    A, b, shift, rounds = A.copy(), b.copy(), 1, 0
+    while shift < len(A):
+        # (A, b) after (A', b') is (A A', A b' + b); the right side is read before anything is written.
+        b[shift:] = np.einsum("tij,tj->ti", A[shift:], b[:-shift]) + b[shift:]
+        A[shift:] = A[shift:] @ A[:-shift]
+        shift, rounds = 2 * shift, rounds + 1
+    return b, rounds
+
+
+def loop(A: Array, b: Array) -> Array:
+    """The same, one step after the other."""
+    y, out = np.zeros(b.shape[1]), np.empty_like(b)
+    for t in range(len(b)):
+        y = A[t] @ y + b[t]
+        out[t] = y
+    return out
+
+
+def newton_iterations(W: Array, drive: Array, *, tolerance: float = 1e-10) -> int:
+    """Iterations until all h_t = tanh(W h_{t−1} + drive_t) hold at once; each is one linear recurrence (DEER)."""
+    T = len(drive)
+    h = np.zeros_like(drive)
+    for iteration in range(1, T + 2):
+        before = np.vstack([np.zeros(len(W)), h[:-1]])
+        value = np.tanh(before @ W.T + drive)
+        if float(np.abs(value - h).max()) <= tolerance:
+            return iteration - 1
+        J = (1 - value**2)[:, :, None] * W
+        h = loop(J, value - np.einsum("tij,tj->ti", J, before))
+    return T + 1
+
+
+def experiment(seed: int) -> Finding:
+    """The backward pass is linear, so it scans; the forward pass takes Newton steps, few or many as λ₁ < 0 or > 0."""
+    rng, found = claim_generator(seed, "C18"), Experiment()
+    W = gaussian(rng, SIZE, SIZE)
+    tape = run(rnn(W, weight_ih=np.eye(SIZE)), rng.standard_normal((256, 1, SIZE)))
+    J = np.array([tape.dense(t)[0] for t in range(1, 257)])
+    # δ_{t−1} = J_tᵀ δ_t + ∂L_{t−1}/∂h_{t−1}: backward in time, so the reversed transposes.
+    A, b = np.swapaxes(J[::-1], 1, 2), rng.standard_normal((256, SIZE))
+    scanned, rounds = scan(A, b)
+    truth = loop(A, b)
+    difference = float(np.abs(scanned - truth).max() / np.abs(truth).max())
+    found.at_most("backward recursion, T=256: scan against loop, relative", difference, 1e-12)
+    found.equal("… rounds, log₂ T", rounds, 8)
+    gains = (0.5, 0.9, 1.2, 2.0, 4.0)
+    state = rng.standard_normal(SIZE)
+    iterations, exponents = [], []
+    for gain in gains:
+        drive = np.zeros((STEPS, SIZE))
+        # The first state enters as a drive of the first step, so that Newton starts from h = 0 everywhere.
+        drive[0] = gain * W @ state
+        iterations.append(newton_iterations(gain * W, drive))
+        same = run(rnn(gain * W), STEPS, state=state)
+        exponents.append(float(leading_exponent(same, rng)[0]))
+    for gain, exponent, count in zip(gains, exponents, iterations, strict=True):
+        found.at_most(f"g={gain}, λ₁={exponent:+.3f}: Newton iterations, never more than T", count, STEPS)
+    found.at_most("g=0.5, predictable: Newton iterations", iterations[0], 15)
+    found.at_most("g=0.9: Newton iterations", iterations[1], 30)
+    found.at_least("g=4, chaotic: λ₁", exponents[4], 0.05)
+    found.at_least("g=4, chaotic: Newton iterations", iterations[4], STEPS / 4)
+    listed = ", ".join(f"{g:g}: {n} (λ₁ {e:+.2f})" for g, n, e in zip(gains, iterations, exponents, strict=True))
+    return found.finding(
+        f"backward: scan in {rounds} rounds, off by {difference:.0e}; forward, T={STEPS}, Newton iterations {listed}",
+        "log₂ 256 = 8 rounds, rounding; few iterations while λ₁ < 0, towards T when λ₁ > 0",
+    )
+
+
+CLAIM = Claim("C18", "The network is recursive, so it cannot be computed in parallel.", "conditional", experiment)

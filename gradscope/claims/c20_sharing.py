@@ -1,0 +1,87 @@
+"""C20: is nothing shared any more in an LSTM?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradscope.cells.lstm import Lstm
+from gradscope.claims.base import Claim, Experiment, Finding
+from gradscope.claims.runs import build, claim_generator, run
+from gradscope.jacobians.base import Array
+from gradscope.numerics.backprop import backpropagate
+
+
+def parameters(cell: object) -> int:
+    """Numbers that training would change."""
+    assert isinstance(cell, Lstm)
+    return int(cell.weight_ih.size + cell.weight_hh.size + cell.bias.size)
+
+
+def experiment(seed: int) -> Finding:
+    """One W for all steps: the count does not know T, and every step's contribution adds up to the one gradient."""
+    rng, found = claim_generator(seed, "C20"), Experiment()
+    H, width, T = 8, 4, 30
+    network = build(f"lstm:hidden={H},inputs={width}", seed)
+    lstm = network.cell
+    assert isinstance(lstm, Lstm)
+    x, v = rng.standard_normal((T, 1, width)), rng.standard_normal(H)
+    counts = []
+    for steps in (5, T):
+        tape = run(network, x[:steps])
+        counts.append(sum(parameters(cell) for cell in tape.network.layers))
+    found.equal("parameters after 5 and after 30 steps: difference", counts[1] - counts[0], 0)
+    found.equal("… 4 gates of (H + I + 1)·H", counts[0], 4 * H * (H + width + 1))
+    tape = run(network, x)
+    direct = np.concatenate([v, np.zeros(H)])[None]
+    contributions = []
+    for step in backpropagate(tape, lambda t: direct if t == T else None):
+        for (block,) in step.weights:
+            outer = block.rows[0, :, None] * block.columns[0, None, :]
+            contributions.append(np.ldexp(outer, int(step.exponent[0])))
+    # The first step multiplies h_0 = 0, so its copy has no gradient; all others have.
+    norms = [float(np.linalg.norm(c)) for c in contributions[::-1]]
+    found.at_least("smallest contribution of the steps 2 … 30, log10", float(np.log10(min(norms[1:]))), -300.0)
+    total = np.sum(contributions, axis=0)
+    direction = rng.standard_normal(total.shape)
+    truth = _complex_step(lstm, x, v, direction)
+    scale = float(np.linalg.norm(total) * np.linalg.norm(direction))
+    error = found.at_most(
+        "Σ of the contributions against dL of the one shared W_hh (complex step), relative",
+        abs(float(np.sum(total * direction)) - truth) / scale,
+        1e-12,
+    )
+    share = float(np.linalg.norm(contributions[0]) / np.linalg.norm(total))
+    found.at_least(
+        "… the last step's alone is not the total: relative difference",
+        float(np.linalg.norm(total - contributions[0]) / np.linalg.norm(total)),
+        1e-3,
+    )
+    blocks = list(lstm.recurrent_blocks().values())
+    apart = min(float(np.linalg.norm(a - b)) for i, a in enumerate(blocks) for b in blocks[:i])
+    found.at_least("what is separate: the gates' matrices, smallest distance", apart, 1e-3)
+    return found.finding(
+        f"{counts[0]} parameters whether T = 5 or {T}; {T} contributions sum to the gradient of the one W "
+        f"to {error:.0e} "
+        f"(the last alone is {100 * share:.0f} % of its norm)",
+        "a count without T; sum exact: all weights are shared over time, gates merely have matrices of their own",
+    )
+
+
+def _complex_step(lstm: Lstm, x: Array, v: Array, direction: Array) -> float:
+    """d(vᵀh_T) when the one W_hh moves along ``direction``, written out with complex arithmetic."""
+    H = lstm.hidden_size
+    W = lstm.weight_hh + 1e-30j * direction
+    h, c = np.zeros(H, dtype=complex), np.zeros(H, dtype=complex)
+    for inputs in x[:, 0]:
+        i, f, g, o = (W @ h + lstm.weight_ih @ inputs + lstm.bias).reshape(4, H)
+        c = c / (1 + np.exp(-f)) + np.tanh(g) / (1 + np.exp(-i))
+        h = np.tanh(c) / (1 + np.exp(-o))
+    return float((v @ h).imag / 1e-30)
+
+
+CLAIM = Claim(
+    "C20",
+    "In an RNN all layers share their parameters; in an LSTM they are not shared any more.",
+    "false",
+    experiment,
+)
