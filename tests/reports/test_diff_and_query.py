@@ -68,6 +68,12 @@ def test_batch_spread_and_intervals_are_noise():
     assert beyond["noise"] == pytest.approx(1.96 * (2 * 0.09 / 400) ** 0.5)
 
 
+def test_a_column_without_meaning_on_one_side_is_not_compared():
+    fields = {row["field"] for row in one(hand.vanishing(), hand.lstm()).rows()}
+    assert "log10_norm" in fields
+    assert "log10_norm_h" not in fields  # an rnn has no corner of h components
+
+
 def test_a_horizon_is_as_uncertain_as_the_rate_behind_it():
     def at(rate, horizon):
         result = hand.gradients_result(rate=rate, interval=0.01)
