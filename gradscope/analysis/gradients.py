@@ -88,7 +88,7 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
         columns["phase"] = np.array(phases[::-1] if anchor == "start" else phases, dtype=object)
     columns["status"] = columns.pop("status")  # the last column, as in the contract
     warnings = [*case.warnings, *theory.warnings]
-    summary, more = describe_course(columns, request, theory, case.tape.n_steps)
+    summary, more = describe_course(columns, request, theory, case.tape.n_steps, state_size=case.tape.state_size)
     keep = _kept_lags(request, case.tape.n_steps)
     if keep is not None:
         columns = {name: values[keep] for name, values in columns.items()}
