@@ -128,6 +128,13 @@ def _by_lanczos(G: Array, start: Array) -> tuple[float, Array]:
     trace = float(np.trace(G))
     if trace == 0.0:
         return 0.0, start
+    mean = trace / r
+    if np.abs(G[0, 1:]).max() < 1e-10 * G[0, 0]:
+        # Perhaps a multiple of I (orthogonal factors): every eigenvalue is within ‖G − mean·I‖_F of the mean.
+        deviation = G.copy()
+        np.einsum("ii->i", deviation)[:] -= mean
+        if float(np.linalg.norm(deviation)) <= 0.5 * TOLERANCE * mean:
+            return mean, start
     Q = np.empty((LANCZOS_STEPS + 1, r))
     alpha, beta = np.empty(LANCZOS_STEPS), np.empty(LANCZOS_STEPS)
     length = float(np.linalg.norm(start))
@@ -173,15 +180,7 @@ def _nothing_above(G: Array, theta: float, trace: float) -> bool:
     squares = float(np.vdot(G, G))
     if squares - theta**2 < theta**2:
         return True
-    diagonal = np.einsum("ii->i", G)
-    mean = trace / r
-    if squares - trace * mean < 1e-8 * theta**2:
-        # Nearly a multiple of I (orthogonal factors): every eigenvalue is within ‖G − mean·I‖_F of the mean.
-        deviation = G.copy()
-        np.einsum("ii->i", deviation)[:] -= mean
-        if mean + float(np.linalg.norm(deviation)) <= bound:
-            return True
     shifted = np.negative(G)
-    np.einsum("ii->i", shifted)[:] = bound - diagonal
+    np.einsum("ii->i", shifted)[:] += bound
     _, info = lapack.dpotrf(shifted.T, lower=1, clean=0, overwrite_a=1)
     return bool(info == 0)

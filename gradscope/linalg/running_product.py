@@ -213,14 +213,14 @@ class RunningProduct:
         if self.exactly:
             if self.ranks:
                 self.note_spectrum(history)
-            self.next_compression = 2 * self.lag
+            self.next_compression = 4 * self.lag
             return
         norm = np.sqrt(history.squared_norm[self.lag])
         packed = compress(rows, norm, self._cut(history, norm), self.rng)
         if self.ranks:
             history.add_spectrum(self.lag, finite_singular_values(packed.rotated)[0], self.n)
         before, after = self.n_rows, packed.rows.shape[1]
-        self.next_compression = self.lag + max(1, self.lag // 2 if after < 0.97 * before else self.lag)
+        self.next_compression = self.lag + max(1, self.lag // 2 if after < 0.97 * before else 3 * self.lag)
         if after == before:
             return
         if self.dropped_count_squared:

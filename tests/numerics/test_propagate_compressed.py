@@ -96,7 +96,7 @@ def test_ranks_are_exact_where_counted_and_close_in_between(anchor):
     assert measured[0] == 72
     assert reference[-1] < 30
     # A singular value within rounding of the threshold may fall on either side: one or two of seventy-two.
-    counted = [0, 12, 90]
+    counted = [0, 4, 16, 90]
     assert np.abs(measured[counted] - reference[counted]).max() <= 1
     assert np.abs(measured - reference).max() <= 4
 

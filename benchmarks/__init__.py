@@ -1,0 +1,1 @@
+"""Workloads timed against what a user would otherwise do; every answer is checked before it is timed."""

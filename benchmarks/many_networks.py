@@ -1,0 +1,79 @@
+"""D: hundreds of small networks at once against a loop over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from benchmarks.networks import assert_norms, one_network, random_rnns
+from benchmarks.workload import Workload
+from gradscope.jacobians.base import Array
+from gradscope.linalg import power_norms
+from gradscope.numerics.propagate import measure_norms, step_norms
+from gradscope.numerics.tape import StoredTape
+
+#: The reference loops over this many networks only; its time is compared with the same number of the project's.
+NETWORKS, STEPS, LOOPED = 256, 500, 8
+
+
+def workloads() -> Iterator[Workload]:
+    """Norms alone, and with step and power norms; per network."""
+    for n in (8, 32, 64):
+        tape = random_rnns(NETWORKS, n, STEPS, 1.0)
+        singles = [one_network(tape, b) for b in range(LOOPED)]
+        yield Workload(
+            f"D norms {NETWORKS} networks n={n}",
+            f"numpy loop over networks (products, norm 2), {LOOPED} of them × {NETWORKS // LOOPED}",
+            partial(measure_norms, tape),
+            partial(_loop, singles, NETWORKS // LOOPED),
+            partial(_verify, tape, singles),
+            0.1 if n == 32 else None,
+        )
+    tape = random_rnns(NETWORKS, 32, STEPS, 1.0)
+    singles = [one_network(tape, b) for b in range(LOOPED)]
+    yield Workload(
+        f"D norms, step norms, power norms, {NETWORKS} networks n=32",
+        "numpy loop over networks, the same columns",
+        partial(_all_columns, tape),
+        partial(_loop, singles, NETWORKS // LOOPED, columns=3),
+        partial(_verify, tape, singles),
+        0.2,
+    )
+
+
+def _all_columns(tape: StoredTape) -> None:
+    measure_norms(tape)
+    step_norms(tape)
+    power_norms(tape.steps.recurrent.weights[0, :, 0, 0], STEPS)  # type: ignore[attr-defined]
+
+
+def _loop(tapes: list[StoredTape], repeats: int, columns: int = 1) -> None:
+    for _ in range(repeats):
+        for tape in tapes:
+            _one_in_numpy(tape.steps.recurrent.coefficients[:, 0, 0], tape.steps.recurrent.weights[0], columns)  # type: ignore[attr-defined]
+
+
+def _one_in_numpy(slopes: Array, W: Array, columns: int) -> list[float]:
+    """What a user writes for one network: a product and a norm per lag."""
+    P, log_scale, logs = np.eye(len(W)), 0.0, [0.0]
+    Q = np.eye(len(W))
+    for slope in slopes[::-1]:
+        J = slope[:, None] * W
+        P = P @ J
+        norm = np.linalg.norm(P, 2)
+        P /= norm
+        log_scale += np.log10(norm)
+        logs.append(log_scale)
+        if columns == 3:
+            np.linalg.norm(J, 2)
+            Q = Q @ W
+            Q /= np.linalg.norm(Q, 2)
+    return logs
+
+
+def _verify(tape: StoredTape, singles: list[StoredTape]) -> None:
+    measured = measure_norms(tape).log10_norm
+    for b, single in enumerate(singles[:2]):
+        assert_norms(measured[:, b], single, [0, 1, 5, 17, 60, STEPS])
