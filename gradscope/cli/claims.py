@@ -20,7 +20,7 @@ from gradscope.records import Report
     epilog=examples(
         "gradscope claims",
         "gradscope claims --claim C06 --claim C18 -v",
-        "gradscope claims -o claims.html -o claims.json",
+        "gradscope claims --claim C13 -o claims.html -o claims.json",
     ),
 )
 @click.option("--claim", "names", multiple=True, metavar="ID", help="Measure this one (C01 ... C21). Repeatable.")
