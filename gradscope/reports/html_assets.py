@@ -21,7 +21,7 @@ padding-top:1rem}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;
 font-size:.9rem}
 caption{text-align:left;font-weight:600;padding-bottom:.3rem}
-th,td{padding:.15rem .6rem;border-bottom:1px solid var(--grid)}
+th,td{white-space:pre-line;vertical-align:top;padding:.15rem .6rem;border-bottom:1px solid var(--grid)}
 th{text-align:left;font-weight:600}tbody th{font-weight:400}.r{text-align:right;white-space:nowrap}
 tr.bad>*:first-child{box-shadow:inset 4px 0 var(--bad)}tr.mixed>*:first-child{box-shadow:inset 4px 0 var(--mixed)}
 figure{margin:1rem 0;break-inside:avoid}figure svg{width:100%;height:auto;display:block}

@@ -61,4 +61,4 @@ def _table(table: Table) -> str:
 
 
 def _row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(map(escape, cells)) + " |"
+    return "| " + " | ".join("<br>".join(map(escape, cell.split("\n"))) for cell in cells) + " |"

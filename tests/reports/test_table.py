@@ -242,3 +242,17 @@ def test_directions_and_layers_name_the_columns():
 def test_the_columns_are_explained_once():
     assert text(hand.ladder(), verbose=True).count("measured: spectral norm of") == 1
     assert text(hand.vanishing()).count("measured: spectral norm of") == 1
+
+
+def test_claims_read_in_eighty_columns():
+    said = text(hand.claims(), width=80)
+    assert said.startswith("1 of 3 measurements disagree with the prediction: C19.")
+    assert max(map(len, said.splitlines())) <= 80
+    rows = [line for line in said.splitlines() if re.match(r"C\d\d ", line)]
+    assert [line.split()[:3] for line in rows] == [
+        ["C01", "conditional", "yes"],
+        ["C06", "false", "yes"],
+        ["C19", "true", "NO"],
+    ]
+    assert len(said.splitlines()) < 25
+    assert "<br>measured: 10.85<br>expected: 10.9 +- 1.2" in formats.render(hand.claims(), "md")
