@@ -32,6 +32,8 @@ class Compression(NamedTuple):
         Gaussian combinations of (a model of) the rounding errors of QᵀR.
     rotated : ndarray, shape (B, r, n)
         All rows, dropped ones included: R has their singular values.
+    smallest : ndarray, shape (B,)
+        Length of the last rotated row.
     """
 
     rows: Array
@@ -40,6 +42,7 @@ class Compression(NamedTuple):
     dropped: Array
     rounding: Array
     rotated: Array
+    smallest: Array
 
 
 def compress(R: Array, norm: Array, cut: Array, rng: np.random.Generator) -> Compression:
@@ -60,4 +63,4 @@ def compress(R: Array, norm: Array, cut: Array, rng: np.random.Generator) -> Com
     columns = np.sqrt(np.einsum("bij,bij->bj", R, R))
     rounding = 4.0 * EPS * columns[:, None, :] * rng.standard_normal((B, DOUBT_ROWS, n))
     n_top = min(kept, max(1, int(np.sum(tail > SMALL * norm[:, None], axis=-1).max())))
-    return Compression(rotated[:, :kept], n_top, Q[:, :, :kept], dropped, rounding, rotated)
+    return Compression(rotated[:, :kept], n_top, Q[:, :, :kept], dropped, rounding, rotated, tail[:, -1])

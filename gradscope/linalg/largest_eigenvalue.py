@@ -173,7 +173,6 @@ def _by_lanczos(G: Array, start: Array) -> tuple[float, Array]:
 
 def _nothing_above(G: Array, theta: float, trace: float) -> bool:
     """Certify that no eigenvalue of G exceeds θ(1 + δ), δ = TOLERANCE, by the cheapest argument that does."""
-    r = len(G)
     bound = theta * (1.0 + TOLERANCE)
     if trace - theta < theta:
         return True

@@ -93,6 +93,7 @@ class RunningProduct:
         self.h, self.ranks = _as_slice(h), ranks
         self.dropped_count_squared = h is None and not ranks
         self.next_compression = FIRST_COMPRESSION
+        self.cut = np.zeros(n_products)
         self.exactly = False
         self.rng = np.random.default_rng(20260101)
         self.nonfinite = np.zeros(n_products, dtype=bool)
@@ -216,11 +217,12 @@ class RunningProduct:
             self.next_compression = 4 * self.lag
             return
         norm = np.sqrt(history.squared_norm[self.lag])
-        packed = compress(rows, norm, self._cut(history, norm), self.rng)
+        self.cut = self._cut(history, norm)
+        packed = compress(rows, norm, self.cut, self.rng)
         if self.ranks:
             history.add_spectrum(self.lag, finite_singular_values(packed.rotated)[0], self.n)
         before, after = self.n_rows, packed.rows.shape[1]
-        self.next_compression = self.lag + max(1, self.lag // 2 if after < 0.97 * before else 3 * self.lag)
+        self.next_compression = self._when_next(after < 0.97 * before, norm, packed.smallest)
         if after == before:
             return
         if self.dropped_count_squared:
@@ -235,6 +237,18 @@ class RunningProduct:
         self.n_top = packed.n_top
         if self.h is not None:
             self._rotate_corner(packed.Q, self.h)
+
+    def _when_next(self, declined: bool, norm: Array, smallest: Array) -> int:
+        """The lag of the next compression: half as far again, or when the smallest rows should reach the cut.
+
+        Rows fall exponentially with the lag beside the largest; where they hardly fall (orthogonal factors), wait.
+        """
+        factor = 1.5
+        if not declined:
+            ratio = np.where((smallest > 0) & (norm > 0), smallest / np.where(norm > 0, norm, 1.0), 0.0)
+            to_go = np.log(self.cut / np.where(norm > 0, norm, 1.0) + 1e-300) / np.log(np.clip(ratio, 1e-30, 0.999))
+            factor = float(np.clip(1.1 * to_go.min(), 1.5, 4.0))
+        return max(self.lag + 1, int(factor * self.lag))
 
     def _cut(self, history: ProductHistory, norm: Array) -> Array:
         """How large the dropped rows may be together: a norm alone feels them squared, a rank ends at n·eps·‖P‖."""
