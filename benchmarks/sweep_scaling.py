@@ -6,6 +6,7 @@ Prints a table for docs/scaling.md. Run on an idle machine: python benchmarks/sw
 from __future__ import annotations
 
 import json
+import resource
 import tempfile
 import time
 from pathlib import Path
@@ -38,6 +39,18 @@ def steady_seconds(plan: Plan, jobs: int) -> float:
     return (finished[-1] - finished[0]) * len(finished) / (len(finished) - 1)
 
 
+def processor_seconds(plan: Plan, jobs: int) -> float:
+    """Processor time of parent and workers over a whole sweep."""
+
+    def used() -> float:
+        own, ended = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
+
+    before = used()
+    run_points(plan.groups(), Here() if jobs == 1 else Processes(jobs), lambda *_: None)
+    return used() - before
+
+
 def store_rows_per_second(n_rows: int, folder: Path) -> float:
     """Rows appended one at a time, as a sweep does, synced once a second."""
     row = {"kind": "row", "result": 0, "source": "rnn", "gain": 0.5, "seed": 1, "log10_rate": -0.1234567890123456}
@@ -68,6 +81,11 @@ def main() -> None:
         table["unstacked_bare_ms_per_point"] = 1e3 * bare / alone.n_points
         # Per core: what a worker's second costs beyond the measuring itself.
         table["overhead_ms_per_point_two_workers"] = 1e3 * (2 * two - bare) / alone.n_points
+        work = [make_plan(["rnn:hidden=48"], ["gain=1.2", f"seed=1:{n}"], steps=200) for n in (6, 30)]
+        for jobs in (1, 2):
+            # Two lengths, so that starting interpreters cancels; processor time, so that other users' load does too.
+            short, long = (processor_seconds(plan, jobs) for plan in work)
+            table[f"processor_ms_per_point_{jobs}_workers"] = 1e3 * (long - short) / 24
         large = make_plan(["rnn:hidden=48"], ["gain=1.2", "seed=1:24"], steps=200)
         one, two = steady_seconds(large, 1), steady_seconds(large, 2)
         table["ms_per_point_of_large"] = 1e3 * one / large.n_points

@@ -43,6 +43,9 @@ def test_every_cut_is_repaired(whole, tmp_path):
         finished = sum(start <= cut for start in starts[2:8])
         with Store.open(path) as store:
             assert len(store.rows) == finished
+            left = path.read_bytes()
+            assert whole[:cut].startswith(left)
+            assert left == b"" or left.endswith(b"\n"), "the torn line is still there"
         small(path)
         assert rows_of.row_lines(path) == rows_of.row_lines(reference), cut
         assert path.read_bytes().count(b'"kind":"run"') == 1
