@@ -19,7 +19,8 @@ from gradscope.analysis.request import GradientsRequest, Progress, RunRequest
 from gradscope.analysis.threads import blas_threads, choose_threads
 from gradscope.errors import UsageError, did_you_mean
 from gradscope.records import Report, Result
-from gradscope.sources.build import Source, build_source
+from gradscope.sources.build import build_source
+from gradscope.sources.source import Source
 from gradscope.sources.spec import parse_source
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def claims(
     jobs : int
         Processes; the numbers depend on ``seed`` alone. More than one needs the usual ``__main__`` guard in scripts.
     """
-    from gradscope.claims.run import measure_claims
+    from gradscope.article.run import measure_claims
 
     result = measure_claims(names, seed=seed, jobs=jobs, progress=progress)
     words = command if command is not None else ("claims", *(f"--claim={name}" for name in names))

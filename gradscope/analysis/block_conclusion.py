@@ -6,7 +6,7 @@ import numpy as np
 
 from gradscope.cells.base import Cell
 from gradscope.networks.independent import Independent
-from gradscope.sources.build import RecurrentBlock, Source
+from gradscope.sources.source import RecurrentBlock, Source
 from gradscope.theory.conclusion import what_to_conclude
 from gradscope.theory.eigen import Eigendecomposition
 from gradscope.theory.powers import PowerPeak

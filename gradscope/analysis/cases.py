@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,6 @@ from gradscope.networks.seq2seq import Seq2Seq, run_seq2seq
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.networks.stack import Stack, split_stack
 from gradscope.numerics.tape import StoredTape, Tape, tape_of_matrices
-from gradscope.sources.build import Source
 from gradscope.sources.inputs import (
     ArrayInputs,
     GeneratedInputs,
@@ -32,6 +32,7 @@ from gradscope.sources.inputs import (
     load_numeric_array,
 )
 from gradscope.sources.seeding import generator
+from gradscope.sources.source import Source
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ def _decoder_target(request: RunRequest, model: Seq2Seq, n_steps: int) -> Array:
     text = getattr(request, "target", None)
     if text is None:
         return generator(request.seed, "target").integers(0, model.n_symbols, n_steps)
-    if all(part.strip().isdigit() for part in text.split(",")):
+    if re.fullmatch(r"[0-9]+(\s*,\s*[0-9]+)*", text.strip()):
         return np.array([int(part) for part in text.split(",")])
     if not Path(text).suffix:
         raise UsageError(f"--target {text}: wanted a sequence of symbols, FILE.npy or 3,1,4.")

@@ -9,8 +9,8 @@ from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array
 from gradscope.networks.closed_loop import ClosedLoop
 from gradscope.networks.independent import Independent
-from gradscope.sources.build import Source
 from gradscope.sources.seeding import generator
+from gradscope.sources.source import Source
 
 
 def close_loop(source: Source, *, readout: str | None, seed: int) -> tuple[ClosedLoop, tuple[str, ...]]:

@@ -23,7 +23,7 @@ from gradscope.numerics.backprop import DirectTerm, measure_loss_gradients
 from gradscope.numerics.block_bound import log10_block_bound
 from gradscope.numerics.propagate import LagNorms, StepNorms, measure_norms, step_norms
 from gradscope.records import Result
-from gradscope.sources.build import Source
+from gradscope.sources.source import Source
 from gradscope.theory.closed_forms import sums_by_lag
 
 

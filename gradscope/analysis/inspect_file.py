@@ -6,8 +6,9 @@ from typing import Any
 
 from gradscope.errors import UsageError
 from gradscope.records import Result
-from gradscope.sources.build import Source, build_source, source_name
+from gradscope.sources.build import build_source
 from gradscope.sources.layer_weights import LayerWeights, WeightFile
+from gradscope.sources.source import Source, source_name
 from gradscope.sources.spec import SourceSpec
 
 COLUMNS = (

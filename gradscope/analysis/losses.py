@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,7 @@ def read_target(text: str | None, classes: int, batch: int) -> Array:
     """
     if text is None:
         return np.zeros(batch, dtype=np.int64)
-    if text.lstrip("-").isdigit():
+    if re.fullmatch(r"-?[0-9]+", text):
         target = np.full(batch, int(text))
     else:
         if not Path(text).suffix:

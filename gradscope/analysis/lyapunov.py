@@ -16,8 +16,8 @@ from gradscope.numerics.covariant import covariant_vectors
 from gradscope.numerics.lyapunov import LyapunovSpectrum, entropy_rate, kaplan_yorke_dimension, measure_lyapunov
 from gradscope.numerics.qr_sweeps import finite_lag_singular_values
 from gradscope.records import Result
-from gradscope.sources.build import Source
 from gradscope.sources.seeding import generator
+from gradscope.sources.source import Source
 from gradscope.theory.mean_field import tanh_mean_field
 
 #: Points of the convergence figure.

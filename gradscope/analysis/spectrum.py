@@ -13,7 +13,7 @@ from gradscope.cells.base import Cell
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.records import Result
-from gradscope.sources.build import RecurrentBlock, Source
+from gradscope.sources.source import RecurrentBlock, Source
 from gradscope.theory.eigen import Eigendecomposition, eigendecompose
 from gradscope.theory.kreiss import kreiss_constant
 from gradscope.theory.non_normality import normal_surrogate

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -108,18 +107,6 @@ class Terminal:
 
 def describe_terminal(color: str) -> Terminal:
     """Look at stdout and the environment: COLUMNS, NO_COLOR, FORCE_COLOR, TERM=dumb; ``--color always`` wins."""
-    is_terminal = sys.stdout.isatty()
-    columns = os.environ.get("COLUMNS", "")
-    width: int | None = None
-    if columns.isdigit() and int(columns) > 0:
-        width = int(columns)
-    elif is_terminal:
-        width = os.get_terminal_size(sys.stdout.fileno()).columns or 80
-    forced = os.environ.get("FORCE_COLOR", "") not in ("", "0")
-    wanted = forced or (is_terminal and os.environ.get("TERM") != "dumb")
-    if os.environ.get("NO_COLOR"):
-        wanted = False
-    if color != "auto":
-        wanted = color == "always"
-    encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
-    return Terminal(width, wanted, "utf" in encoding)
+    from gradscope.reports.table import terminal_width, wants_color, wants_unicode
+
+    return Terminal(terminal_width(), wants_color(color), wants_unicode())

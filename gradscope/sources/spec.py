@@ -210,7 +210,7 @@ def parse_source(text: str) -> SourceSpec:
     if kind == "file" and not _looks_like_a_path(name):
         known = ", ".join(BUILT_CELLS)
         raise UsageError(
-            f"'{name}' is neither a cell nor a file here.{did_you_mean(name, BUILT_CELLS)}\n"
+            f"'{name}' is neither a cell nor a file here.{did_you_mean(name.lower(), BUILT_CELLS)}\n"
             f"Cells: {known}; files: {' '.join(FILE_FORMATS)}."
         )
     raw = _split_keys(text, keys)
@@ -231,7 +231,19 @@ def parse_source(text: str) -> SourceSpec:
     return SourceSpec(text, kind, name, given)
 
 
+def split_keys(text: str) -> tuple[str, str]:
+    """A source as its name and its keys with their colon.
+
+    >>> split_keys("w.npz:encoder=a/b"), split_keys("C:\\\\w.npz")
+    (('w.npz', ':encoder=a/b'), ('C:\\\\w.npz', ''))
+    """
+    name = _KEYS.split(text, maxsplit=1)[0]
+    return name, text[len(name) :]
+
+
 def _looks_like_a_path(name: str) -> bool:
+    if not name.strip():
+        return False
     return "/" in name or "\\" in name or bool(Path(name).suffix) or Path(name).exists()
 
 

@@ -15,7 +15,8 @@ from gradscope._version import __version__
 from gradscope.errors import GradscopeError, InputError, UsageError
 from gradscope.ranges import MAX_POINTS
 from gradscope.records import plain
-from gradscope.sources.build import build_source, source_name
+from gradscope.sources.build import build_source
+from gradscope.sources.source import source_name
 from gradscope.sources.spec import SourceSpec, known_keys, parse_source
 from gradscope.sweeps.point import MEASURES, Task, request_class
 from gradscope.sweeps.values import Axis, is_file_value, read_axis

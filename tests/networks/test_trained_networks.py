@@ -16,7 +16,7 @@ from gradscope.networks.layer import Layer
 from gradscope.networks.run import run_network
 from gradscope.networks.seq2seq import Seq2Seq, run_seq2seq
 from gradscope.numerics.propagate import measure_norms
-from gradscope.sources.build import cell_of_layer
+from gradscope.sources.file_network import cell_of_layer
 from gradscope.sources.files import read_weights, select_layers
 
 pytestmark = pytest.mark.models

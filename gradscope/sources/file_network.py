@@ -1,0 +1,165 @@
+"""Networks read from files: a matrix, ready Jacobians, or the layers of a weights file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from gradscope.cells import CELLS
+from gradscope.cells.activations import find_activation
+from gradscope.cells.base import Cell
+from gradscope.errors import InputError, UsageError
+from gradscope.jacobians.base import Array
+from gradscope.networks.layer import Layer
+from gradscope.sources.build_seq2seq import one_layer, read_seq2seq
+from gradscope.sources.files import read_matrices, read_weights, select_layers
+from gradscope.sources.layer_weights import LayerWeights
+from gradscope.sources.source import RecurrentBlock, Source, blocks_of, record_of, source_of_seq2seq, stack_of
+from gradscope.sources.spec import SourceSpec
+
+
+def source_of_matrices(spec: SourceSpec, dtype: Any) -> Source:
+    """Read a ``.npy``: W_hh alone as an autonomous rnn, or ready step Jacobians."""
+    matrices = read_matrices(spec.path)
+    if matrices.are_jacobians:
+        return _from_jacobians(spec, matrices.values, matrices.sha256)
+    W = matrices.values.astype(dtype)
+    n = W.shape[0]
+    cell = CELLS["rnn"].from_layer(
+        np.zeros((n, 0), dtype=dtype),
+        W,
+        np.full(n, spec["bias"], dtype=dtype),
+        None,
+        activation=find_activation(spec["activation"] or "tanh"),
+    )
+    record = record_of(spec, "rnn", n, 1, n, (), matrices.sha256)
+    blocks = (RecurrentBlock("W_hh", None, W),)
+    warnings: tuple[str, ...] = ()
+    if "activation" not in spec.given:
+        warnings = ("a matrix alone does not name its activation: tanh was assumed; say :activation=identity for W^k",)
+    return Source(spec, record, Layer(cell), blocks=blocks, warnings=warnings)
+
+
+def _from_jacobians(spec: SourceSpec, matrices: Array, sha256: str) -> Source:
+    if spec.given:
+        raise UsageError(f"'{spec.text}' holds ready Jacobians, which take no keys: drop :{next(iter(spec.given))}=.")
+    n = int(matrices.shape[-1])
+    record = record_of(spec, "jacobians", n, 1, n, (), sha256)
+    return Source(spec, record, jacobians=matrices)
+
+
+def source_of_weights(spec: SourceSpec, dtype: Any) -> Source:
+    """Read a weights file and run the module that its keys pick."""
+    if spec["cell"] == "seq2seq":
+        return _seq2seq_from_weights(spec, dtype)
+    if spec["cell"] == "dnn":
+        raise UsageError("cell=dnn has a W of its own at every step: give its step Jacobians as a 3-D .npy instead.")
+    try:
+        weights = read_weights(
+            spec.path,
+            cell=spec["cell"],
+            activation=spec["activation"],
+            gate_activation=spec["gate_activation"],
+            reset=spec["reset"],
+        )
+    except InputError:
+        if spec.path.suffix.lower() != ".npz" or spec.given:
+            raise
+        try:
+            matrices = read_matrices(spec.path)
+        except InputError:
+            matrices = None
+        if matrices is None or not matrices.are_jacobians:
+            raise
+        return _from_jacobians(spec, matrices.values, matrices.sha256)
+    layers = select_layers(weights, param=spec["param"], layer=spec["layer"], direction=spec["direction"])
+    return source_of_layers(spec, layers, weights.sha256, dtype, arrays=weights.other_arrays)
+
+
+def _seq2seq_from_weights(spec: SourceSpec, dtype: Any) -> Source:
+    """An encoder–decoder from one file: the modules, head and embedding that the keys name."""
+    for key in ("param", "layer", "direction"):
+        if spec[key] is not None:
+            raise UsageError(f"{key}= has no meaning with cell=seq2seq: encoder= and decoder= name the modules.")
+    given = {key: spec[key] for key in ("activation", "gate_activation", "reset")}
+    weights = read_weights(spec.path, **given)
+    parts = {part: one_layer(spec, select_layers(weights, param=spec[part]), part) for part in ("encoder", "decoder")}
+    cells = [cell_of_layer(layer, dtype) for layer in parts.values()]
+    model, warnings = read_seq2seq(spec, weights, cells[0], cells[1], dtype)
+    names = [recurrent_parameter(layer) for layer in parts.values()]
+    source = source_of_seq2seq(spec, model, weights.sha256, (names[0], names[1]))
+    assumed = dict.fromkeys(sentence for layer in parts.values() for sentence in layer.assumptions)
+    return replace(source, warnings=(*assumed, *warnings), arrays=weights.other_arrays)
+
+
+def source_of_layers(
+    spec: SourceSpec, layers: tuple[LayerWeights, ...], sha256: str, dtype: Any, *, arrays: Mapping[str, Array]
+) -> Source:
+    """A network from one module's layers: a single layer, a stack, or a bidirectional pair of each."""
+    cells = [cell_of_layer(layer, dtype) for layer in layers]
+    first = layers[0]
+    n_layers = len({layer.layer for layer in layers})
+    state_size = sum(cell.state_size for cell in cells) // (2 if len(cells) > n_layers else 1)
+    record = record_of(spec, first.cell, first.hidden_size, n_layers, state_size, (), sha256)
+    record["module"] = first.module
+    blocks: list[RecurrentBlock] = []
+    for layer, cell in zip(layers, cells, strict=True):
+        blocks += blocks_of(cell, recurrent_parameter(layer))
+    warnings = tuple(dict.fromkeys(sentence for layer in layers for sentence in layer.assumptions))
+    shared: dict[str, Any] = {"blocks": tuple(blocks), "warnings": warnings, "arrays": arrays}
+    directions = {layer.direction for layer in layers}
+    if len(directions) == 2:
+        pairs = tuple((cells[i], cells[i + 1]) for i in range(0, len(cells), 2))
+        return Source(spec, record, directions=pairs, **shared)
+    if directions == {"backward"}:
+        record["direction"] = "backward"
+        if n_layers > 1:
+            raise InputError(
+                f"{spec.name}: the backward direction of {n_layers} layers is fed by both directions below.\n"
+                f"Drop direction=, or pick one with layer=N."
+            )
+        return Source(spec, record, Layer(cells[0]), backward=True, **shared)
+    if spec["layer"] is not None:
+        record["layer"] = spec["layer"]
+    if spec["direction"] is not None:
+        record["direction"] = spec["direction"]
+    _check_chain(spec, layers)
+    return Source(spec, record, stack_of(tuple(cells)), **shared)
+
+
+def cell_of_layer(layer: LayerWeights, dtype: Any) -> Cell:
+    """A cell from a layer as a file holds it."""
+    settings: dict[str, Any] = {
+        "activation": find_activation(layer.activation),
+        "gate_activation": find_activation(layer.gate_activation, gate=True),
+    }
+    if layer.reset is not None:
+        settings["reset"] = layer.reset
+    biases = [None if b is None else b.astype(dtype) for b in (layer.bias_ih, layer.bias_hh)]
+    return CELLS[layer.cell].from_layer(
+        layer.weight_ih.astype(dtype), layer.weight_hh.astype(dtype), biases[0], biases[1], **settings
+    )
+
+
+def recurrent_parameter(layer: LayerWeights) -> str:
+    """The file's own name for W_hh, or PyTorch's where the file's format has none that would be understood."""
+    for name in layer.parameters:
+        if ("hh" in name.rsplit(".", 1)[-1] and "weight" in name) or name.endswith("w_hh"):
+            return name
+    ending = "_reverse" if layer.direction == "backward" else ""
+    prefix = f"{layer.module}." if layer.module else ""
+    return f"{prefix}weight_hh_l{layer.layer}{ending}"
+
+
+def _check_chain(spec: SourceSpec, layers: tuple[LayerWeights, ...]) -> None:
+    """Each layer must read what the one below puts out; a forward half of a bidirectional stack does not."""
+    for below, above in pairwise(layers):
+        if above.input_size != below.hidden_size:
+            raise InputError(
+                f"{spec.name}: layer {above.layer} reads {above.input_size} inputs, layer {below.layer} puts out "
+                f"{below.hidden_size}: they are no stack by themselves.\nPick one with layer=N."
+            )

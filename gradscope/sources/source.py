@@ -1,0 +1,115 @@
+"""What a source is to every verb: a network, where it came from, and the recurrent blocks that theory reads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gradscope.cells.base import Cell
+from gradscope.jacobians.base import Array
+from gradscope.networks.base import Network
+from gradscope.networks.dropout import SeededDropout
+from gradscope.networks.layer import Layer
+from gradscope.networks.seq2seq import Seq2Seq
+from gradscope.networks.stack import Stack
+from gradscope.sources.spec import SourceSpec
+
+
+@dataclass(frozen=True)
+class RecurrentBlock:
+    """One square recurrent matrix: what ``spectrum`` decomposes."""
+
+    param: str
+    gate: str | None
+    matrix: Array
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network (or ready Jacobians) with everything a verb needs to know of where it came from.
+
+    Attributes
+    ----------
+    spec : SourceSpec
+    record : dict
+        The ``source`` object of the contract.
+    network : Network or None
+        What runs; None for ready Jacobians, a bidirectional pair (``directions``) or an encoder–decoder.
+    seq2seq : Seq2Seq or None
+    jacobians : ndarray, shape (K, n, n), or None
+    directions : tuple of (forward, backward) cells, bottom layer first, or ()
+    blocks : tuple of RecurrentBlock
+    warnings : tuple of str
+    """
+
+    spec: SourceSpec
+    record: Mapping[str, Any]
+    network: Network | None = None
+    seq2seq: Seq2Seq | None = None
+    jacobians: Array | None = None
+    directions: tuple[tuple[Cell, Cell], ...] = ()
+    dropout: SeededDropout | None = None
+    backward: bool = False
+    blocks: tuple[RecurrentBlock, ...] = ()
+    warnings: tuple[str, ...] = ()
+    classes: int = 10
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+
+
+def stack_of(cells: tuple[Cell, ...], *, dropout: SeededDropout | None = None) -> Network:
+    """One layer as itself, several as a stack with a dropout mask between layers."""
+    return Layer(cells[0]) if len(cells) == 1 else Stack(cells, dropout=dropout)
+
+
+def blocks_of(cell: Cell, param: str) -> list[RecurrentBlock]:
+    """The recurrent blocks of one cell, gate None when there is one only."""
+    blocks = cell.recurrent_blocks()
+    return [RecurrentBlock(param, gate if len(blocks) > 1 else None, matrix) for gate, matrix in blocks.items()]
+
+
+def record_of(
+    spec: SourceSpec, cell: str, hidden: int, layers: int, state_size: int, cells: Any, sha256: str | None = None
+) -> dict[str, Any]:
+    """The ``source`` object of the contract."""
+    return {
+        "name": source_name(spec),
+        "cell": cell,
+        "hidden": hidden,
+        "layers": layers,
+        "state_size": state_size,
+        "sha256": sha256 or hash_of_weights(cells),
+    }
+
+
+def source_name(spec: SourceSpec) -> str:
+    """The source as written; an absolute path is cut to its file name, so that results can be committed."""
+    return os.path.basename(spec.name) + spec.text[len(spec.name) :] if os.path.isabs(spec.name) else spec.text
+
+
+def hash_of_weights(groups: Any) -> str:
+    """sha256 over the weights of a built network, so that two runs can be seen to have had the same one."""
+    digest = hashlib.sha256()
+    for cells in groups:
+        for cell in cells:
+            for array in (cell.weight_ih, cell.weight_hh, cell.bias):
+                digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def source_of_seq2seq(
+    spec: SourceSpec, model: Seq2Seq, sha256: str | None, names: tuple[str, str] = ("encoder", "decoder")
+) -> Source:
+    """An encoder–decoder as a source."""
+    cells = (model.encoder, model.decoder)
+    record = record_of(spec, "seq2seq", model.decoder.hidden_size, 1, model.decoder.state_size, (cells,), sha256)
+    record |= {"encoder": model.encoder.name, "decoder": model.decoder.name, "symbols": model.n_symbols}
+    record["feedback"] = model.feedback
+    blocks: list[RecurrentBlock] = []
+    for name, cell in zip(names, cells, strict=True):
+        blocks += blocks_of(cell, name if "w" in name.rsplit(".", 1)[-1] else f"{name}.weight_hh_l0")
+    return Source(spec, record, seq2seq=model, blocks=tuple(blocks), classes=model.n_symbols)
