@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 
-from gradscope.claims.base import Claim
+from gradscope.article.base import Claim
 from gradscope.errors import UsageError, did_you_mean
 
 #: Module of each claim within this package; imported when the claim is asked for.
@@ -36,7 +36,7 @@ MODULES: dict[str, str] = {
 
 def load_claim(name: str) -> Claim:
     """The claim with this id."""
-    claim = import_module(f"gradscope.claims.{MODULES[name]}").CLAIM
+    claim = import_module(f"gradscope.article.{MODULES[name]}").CLAIM
     assert isinstance(claim, Claim)
     return claim
 

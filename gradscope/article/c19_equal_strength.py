@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.claims.base import Claim, Experiment, Finding
-from gradscope.claims.runs import claim_generator, gaussian, rnn, run
+from gradscope.article.base import Claim, Experiment, Finding
+from gradscope.article.runs import claim_generator, gaussian, rnn, run
 from gradscope.jacobians.base import Array
 from gradscope.numerics.propagate import step_norms
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.claims.base import Claim, Experiment, Finding
-from gradscope.claims.runs import ROUNDING, claim_generator, gaussian, leading_exponent, log_norms, rnn, run
+from gradscope.article.base import Claim, Experiment, Finding
+from gradscope.article.runs import ROUNDING, claim_generator, gaussian, leading_exponent, log_norms, rnn, run
 
 LN10 = float(np.log(10.0))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.claims.base import Claim, Experiment, Finding
-from gradscope.claims.runs import ROUNDING, claim_generator, gaussian, log_norms, rnn, run, spectral_norm
+from gradscope.article.base import Claim, Experiment, Finding
+from gradscope.article.runs import ROUNDING, claim_generator, gaussian, log_norms, rnn, run, spectral_norm
 from gradscope.jacobians.base import Array
 from gradscope.networks.readout import SoftmaxCrossEntropy
 from gradscope.networks.run import Trajectory

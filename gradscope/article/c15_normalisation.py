@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gradscope.claims.base import Claim, Experiment, Finding
-from gradscope.claims.runs import claim_generator, gaussian, rnn
+from gradscope.article.base import Claim, Experiment, Finding
+from gradscope.article.runs import claim_generator, gaussian, rnn
 from gradscope.jacobians.base import Array
 
 #: From pre-activations (batch, H) of one step, and which samples are still running, to normalised ones.

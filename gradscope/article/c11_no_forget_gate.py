@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.claims.base import Claim, Experiment, Finding
-from gradscope.claims.runs import cell, claim_generator, run
+from gradscope.article.base import Claim, Experiment, Finding
+from gradscope.article.runs import cell, claim_generator, run
 from gradscope.jacobians.base import Array
 from gradscope.log_domain import log_sech_squared
 from gradscope.networks.layer import Layer

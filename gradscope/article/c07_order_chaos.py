@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.claims.base import Claim, Experiment, Finding
-from gradscope.claims.runs import claim_generator, gaussian, leading_exponent, rnn
-from gradscope.claims.runs import run as run_layer
+from gradscope.article.base import Claim, Experiment, Finding
+from gradscope.article.runs import claim_generator, gaussian, leading_exponent, rnn
+from gradscope.article.runs import run as run_layer
 from gradscope.jacobians.base import Array
 from gradscope.theory.mean_field import tanh_mean_field
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.claims.base import Claim, Experiment, Finding
-from gradscope.claims.runs import ROUNDING, claim_generator, jordan, jordan_power, log_norms, rnn, run, spectral_norm
+from gradscope.article.base import Claim, Experiment, Finding
+from gradscope.article.runs import ROUNDING, claim_generator, jordan, jordan_power, log_norms, rnn, run, spectral_norm
 from gradscope.jacobians.base import Array
 from gradscope.sources.ensembles import orthogonal
 

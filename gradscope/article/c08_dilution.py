@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.claims.base import Claim, Experiment, Finding
-from gradscope.claims.memory import fisher_memory
-from gradscope.claims.runs import claim_generator, gaussian, rnn, run
+from gradscope.article.base import Claim, Experiment, Finding
+from gradscope.article.memory import fisher_memory
+from gradscope.article.runs import claim_generator, gaussian, rnn, run
 from gradscope.networks.sensitivity import measure_influence, sensitivity_of
 from gradscope.sources.ensembles import orthogonal
 

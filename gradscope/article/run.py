@@ -11,8 +11,8 @@ from typing import Any
 
 from gradscope.analysis.request import Progress
 from gradscope.analysis.threads import blas_threads, choose_threads
-from gradscope.claims.base import Finding
-from gradscope.claims.registry import choose_claims, load_claim
+from gradscope.article.base import Finding
+from gradscope.article.registry import choose_claims, load_claim
 from gradscope.errors import UsageError
 from gradscope.records import Result
 

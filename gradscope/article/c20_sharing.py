@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from gradscope.article.base import Claim, Experiment, Finding
+from gradscope.article.runs import build, claim_generator, run
 from gradscope.cells.lstm import Lstm
-from gradscope.claims.base import Claim, Experiment, Finding
-from gradscope.claims.runs import build, claim_generator, run
 from gradscope.jacobians.base import Array
 from gradscope.numerics.backprop import backpropagate
 

@@ -6,8 +6,8 @@ import numpy as np
 from scipy.linalg import circulant
 from scipy.optimize import brentq
 
-from gradscope.claims.base import Claim, Experiment, Finding
-from gradscope.claims.runs import (
+from gradscope.article.base import Claim, Experiment, Finding
+from gradscope.article.runs import (
     ROUNDING,
     claim_generator,
     gaussian,

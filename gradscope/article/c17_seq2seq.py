@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradscope.claims.base import Claim, Experiment, Finding
-from gradscope.claims.runs import cell, claim_generator, gaussian
+from gradscope.article.base import Claim, Experiment, Finding
+from gradscope.article.runs import cell, claim_generator, gaussian
 from gradscope.jacobians.base import Array
 from gradscope.networks.seq2seq import GivenSteps, Seq2Seq, run_seq2seq
 from gradscope.networks.seq2seq_tape import Seq2SeqTape

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.claims.base import Claim, Experiment, Finding
-from gradscope.claims.runs import build, cell, claim_generator, leading_exponent, log_norms, run
+from gradscope.article.base import Claim, Experiment, Finding
+from gradscope.article.runs import build, cell, claim_generator, leading_exponent, log_norms, run
 from gradscope.networks.layer import Layer
 from gradscope.sources.ensembles import chrono_bias
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gradscope.claims.base import STANDARD_ERRORS, Claim, Experiment, Finding
-from gradscope.claims.runs import claim_generator, gaussian
+from gradscope.article.base import STANDARD_ERRORS, Claim, Experiment, Finding
+from gradscope.article.runs import claim_generator, gaussian
 from gradscope.jacobians.base import Array
 from gradscope.numerics.lyapunov import measure_lyapunov
 from gradscope.numerics.tape import tape_of_matrices

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.claims.base import Claim, Experiment, Finding
-from gradscope.claims.runs import ROUNDING, cell, claim_generator, gaussian, leading_exponent, run
+from gradscope.article.base import Claim, Experiment, Finding
+from gradscope.article.runs import ROUNDING, cell, claim_generator, gaussian, leading_exponent, run
 from gradscope.networks.layer import Layer
 from gradscope.numerics.backprop import measure_loss_gradients
 from gradscope.numerics.lyapunov import measure_lyapunov

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.claims.base import Claim, Experiment, Finding
-from gradscope.claims.runs import ROUNDING, cell, claim_generator, gaussian, log_norms, rnn, run
+from gradscope.article.base import Claim, Experiment, Finding
+from gradscope.article.runs import ROUNDING, cell, claim_generator, gaussian, log_norms, rnn, run
 from gradscope.networks.bidirectional import measure_last_output, output_input_jacobians
 from gradscope.networks.stack import Stack
 from gradscope.numerics.lyapunov import measure_lyapunov

@@ -1,0 +1,201 @@
+"""Every claim, run once: it agrees, its verdict is the published one, and its numbers depend on the seed alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import gradscope
+from gradscope.article.base import Check, Experiment
+from gradscope.article.registry import MODULES, choose_claims, load_claim
+from gradscope.article.run import measure_claims
+from gradscope.cli import run
+from gradscope.errors import UsageError
+from gradscope.reports.schemas import load_schema
+
+DOCS = Path(__file__).parents[2] / "docs" / "claims.md"
+
+#: The table of theory.md, section 1 ("mostly false", "false as written", "true as algebra" … by their first word).
+VERDICTS = {
+    "C01": "conditional", "C02": "conditional", "C03": "false", "C04": "false", "C05": "conditional",
+    "C06": "false", "C07": "false", "C08": "conditional", "C09": "conditional", "C10": "true",
+    "C11": "conditional", "C12": "conditional", "C13": "true", "C14": "false", "C15": "false",
+    "C16": "true", "C17": "true", "C18": "conditional", "C19": "false", "C20": "false", "C21": "conditional",
+}  # fmt: skip
+
+#: Numbers of theory.md that the rows must show, from its own scripts.
+PUBLISHED = {
+    "C01": ("1.0768", "-1.7935"),
+    "C02": ("238.45", "k=29"),
+    "C05": ("0.7449", "107.4", "238.5", "1168"),
+    "C10": ("-16.7697", "-17.3718"),
+    "C12": ("1.44, 3.192, 148.91", "2.5e-14"),
+    "C14": ("1.4142", "10.149"),
+    "C21": ("2.929", "9.910"),
+}
+
+
+@pytest.fixture(scope="module")
+def report() -> gradscope.Report:
+    return gradscope.claims()
+
+
+@pytest.fixture(scope="module")
+def rows(report: gradscope.Report) -> dict[str, dict]:
+    return {row["id"]: row for row in report.results[0].rows()}
+
+
+def test_every_claim_of_the_theory_is_measured_in_order(rows: dict[str, dict]) -> None:
+    assert list(rows) == [f"C{number:02d}" for number in range(1, 22)] == list(VERDICTS)
+
+
+@pytest.mark.parametrize("name", VERDICTS)
+def test_measurement_agrees_with_the_right_statement(
+    name: str, report: gradscope.Report, rows: dict[str, dict]
+) -> None:
+    row = rows[name]
+    failed = [check for check in report.results[0].details["experiments"][name] if not check["holds"]]
+    assert not failed
+    assert row["agrees"] is True
+    assert row["verdict"] == VERDICTS[name]
+    assert set(row) == {"id", "claim", "verdict", "measured", "expected", "agrees", "seconds"}
+    assert re.search(r"\d", row["measured"]), "a measurement without a number"
+    assert row["claim"].endswith(".")
+    assert row["seconds"] > 0
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_rows_show_the_published_constants(name: str, rows: dict[str, dict]) -> None:
+    for constant in PUBLISHED[name]:
+        assert constant in rows[name]["measured"]
+
+
+def test_the_report_is_what_the_schema_says(report: gradscope.Report) -> None:
+    raw = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    jsonschema.validate(raw, load_schema("claims"))
+    result = raw["results"][0]
+    assert raw["schema"] == "gradscope/claims/1"
+    assert result["source"]["name"] == "the article's claims"
+    assert result["source"]["cell"] is None
+    assert (
+        result["summary"] | {"agree": 21, "disagree": 0, "true": 4, "conditional": 9, "false": 8} == result["summary"]
+    )
+
+
+def test_the_page_has_every_claim_with_its_sentence_and_verdict(rows: dict[str, dict]) -> None:
+    page = DOCS.read_text(encoding="utf-8")
+    for name, row in rows.items():
+        line = next(line for line in page.splitlines() if line.startswith(f"| {name} "))
+        assert row["claim"].rstrip(".") in line, name
+        assert f"| {row['verdict']} |" in line, name
+
+
+def without_seconds(result: gradscope.Result) -> tuple:
+    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in result.rows()]
+    return rows, result.details, result.summary
+
+
+@pytest.mark.parametrize("name", ["C03", "C08", "C17"])
+def test_numbers_do_not_depend_on_what_runs_beside(name: str, rows: dict[str, dict]) -> None:
+    (alone,) = measure_claims([name]).rows()
+    assert {**alone, "seconds": 0} == {**rows[name], "seconds": 0}
+
+
+def test_numbers_do_not_depend_on_jobs() -> None:
+    serial, parallel = (measure_claims(("C20", "C03", "C13"), seed=3, jobs=jobs) for jobs in (1, 2))
+    assert without_seconds(serial) == without_seconds(parallel)
+    assert [row["id"] for row in parallel.rows()] == ["C03", "C13", "C20"]
+
+
+def test_another_seed_gives_other_numbers_and_still_agrees() -> None:
+    first, second = (next(measure_claims(["C03"], seed=seed).rows()) for seed in (1, 2))
+    assert first["measured"] != second["measured"]
+    assert first["agrees"]
+    assert second["agrees"]
+
+
+def test_progress_counts_claims() -> None:
+    said: list[tuple[str, int, int]] = []
+    measure_claims(["C03", "C20"], progress=lambda *words: said.append(words))
+    assert said == [("claims", 0, 2), ("claims", 1, 2), ("claims", 2, 2)]
+
+
+def test_an_unknown_claim_is_answered_with_the_known() -> None:
+    with pytest.raises(UsageError, match=r"no claim 'C22'.*C21"):
+        choose_claims(["C22"])
+    with pytest.raises(UsageError, match="--jobs 0"):
+        measure_claims(["C03"], jobs=0)
+    with pytest.raises(UsageError, match="--seed -1"):
+        measure_claims(["C03"], seed=-1)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_ids_match_their_modules(name: str) -> None:
+    claim = load_claim(name)
+    assert claim.id == name
+    assert MODULES[name].startswith(name.lower() + "_")
+
+
+class TestCommand:
+    def test_prints_rows_and_the_experiments_with_v(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(["claims", "--claim", "c20", "--claim", "C03", "-j", "1", "-v"]) == 0
+        out = capsys.readouterr().out
+        assert "All 2 measurements agree" in out
+        assert out.index("C03") < out.index("C20")
+        assert "smallest contribution of the steps" in out
+
+    def test_a_claim_against_the_prediction_is_exit_1(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from gradscope.article import c03_gradient_formula as module
+
+        # The article's own formula in place of the product in its order.
+        monkeypatch.setattr(module, "in_order", lambda W, slopes: module.commuted(W, slopes[::-1]))
+        assert run(["claims", "--claim", "C03", "--claim", "C20", "-j", "1"]) == 1
+        captured = capsys.readouterr()
+        assert "NO" in captured.out
+        assert "1 of 2 claims came out against the prediction: C03." in captured.err
+        assert "--claim C03 --seed 0 -v" in captured.err
+
+    def test_an_unknown_claim_is_exit_2(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(["claims", "--claim", "C77"]) == 2
+        assert "no claim 'C77'" in capsys.readouterr().err
+
+    def test_seed_reaches_the_experiments(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(["claims", "--claim", "C03", "--seed", "1", "-j", "1", "--json"]) == 0
+        raw = json.loads(capsys.readouterr().out)
+        assert raw["seed"] == 1
+        assert raw["results"][0]["rows"][0]["measured"] == next(measure_claims(["C03"], seed=1).rows())["measured"]
+
+
+class TestChecks:
+    @pytest.mark.parametrize(
+        ("measured", "relation", "expected", "allowance", "holds"),
+        [
+            (1.0, "=", 1.1, 0.05, False),
+            (1.0, "=", 1.1, 0.11, True),
+            (1.0, "≤", 0.9, 0.05, False),
+            (1.0, "≤", 0.9, 0.11, True),
+            (1.0, "≥", 1.1, 0.05, False),
+            (1.0, "≥", 0.9, 0.0, True),
+            (float("nan"), "=", 1.0, 1.0, False),
+            (float("nan"), "≤", 1.0, 1.0, False),
+            (float("nan"), "≥", 1.0, 1.0, False),
+            (float("-inf"), "=", float("-inf"), 0.0, True),
+        ],
+    )
+    def test_hold_or_do_not(self, measured: float, relation, expected: float, allowance: float, holds: bool) -> None:
+        assert Check("x", measured, relation, expected, allowance).holds is holds
+
+    def test_an_experiment_without_checks_has_shown_nothing(self) -> None:
+        assert not Experiment().finding("nothing", "nothing").agrees
+
+    def test_a_mean_is_held_to_its_standard_error(self) -> None:
+        found = Experiment()
+        mean, half = found.mean("x", [0.0, 2.0], 1.0, variance=2.0)
+        assert (mean, half) == (1.0, 1.96)
+        assert found.checks[0].allowance == 4.5

@@ -1,0 +1,95 @@
+"""A claim that cannot come out wrong measures nothing: break one formula each, and see ``agrees`` turn False."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradscope.article.registry import MODULES
+
+
+def module_of(name: str) -> Any:
+    return import_module(f"gradscope.article.{MODULES[name]}")
+
+
+def wrapped(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Replace a function by one whose result is changed."""
+    return lambda original: lambda *args, **options: change(original(*args, **options))
+
+
+def with_diagonal_loss(original: Any) -> Any:
+    """A scan that forgets the last element of every run."""
+
+    def scan(A: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, int]:
+        y, rounds = original(A, b)
+        y[-1] = y[-2]
+        return y, rounds
+
+    return scan
+
+
+#: Claim, name within its module, what becomes of it.
+PLANTED = [
+    ("C01", "jordan_power", wrapped(lambda A: A.T * 1.0001)),
+    ("C01", "leading_exponent", wrapped(lambda value: value * 1.001)),
+    ("C02", "normal_surrogate", lambda original: lambda W: W),
+    ("C02", "log_norms", wrapped(lambda norms: norms - 0.01 * np.arange(len(norms))[:, None])),
+    ("C03", "commuted", lambda original: lambda W, slopes: original(W, slopes) * slopes[0].mean()),
+    ("C03", "contributions", wrapped(lambda found: [0.999 * g for g in found])),
+    ("C04", "log_norms", wrapped(lambda norms: norms * 1.01)),
+    ("C05", "log_norms", wrapped(lambda norms: norms + 1e-3)),
+    ("C06", "newman_exponents", wrapped(lambda exponents: exponents + 0.08)),
+    ("C06", "newman_step_variances", wrapped(lambda variances: variances * 4)),
+    ("C07", "tanh_mean_field", lambda original: lambda gain, **options: original(1.2 * gain, **options)),
+    ("C08", "fisher_memory", wrapped(lambda memory: memory * 1.001)),
+    ("C09", "leading_exponent", wrapped(lambda value: value + 0.001)),
+    ("C10", "log_norms", wrapped(lambda norms: norms * 1.0001)),
+    ("C11", "growth_exponent", wrapped(lambda power: power / 2)),
+    ("C12", "log_norms", wrapped(lambda norms: norms * 1.001)),
+    ("C13", "leading_exponent", wrapped(lambda value: value + 1e-4)),
+    ("C14", "critical_gain", wrapped(lambda gain: gain * 1.01)),
+    ("C15", "masked_batch_norm", lambda original: lambda p, running: module_of("C15").batch_norm(p, running)),
+    ("C16", "output_input_jacobians", wrapped(lambda J: np.swapaxes(J, 0, 1))),
+    ("C18", "scan", with_diagonal_loss),
+    ("C19", "step_norms", lambda original: lambda tape: _Constant(tape.n_steps)),
+    ("C20", "parameters", lambda original: lambda cell: original(cell) + 1),
+    ("C21", "fisher_memory", wrapped(lambda memory: memory * 1.001)),
+]
+
+
+class _Constant:
+    """Step norms of a network in which all steps do transmit with (nearly) equal strength."""
+
+    def __init__(self, n_steps: int) -> None:
+        self.log10_norm = 1e-6 * np.sin(np.arange(n_steps))[:, None]
+
+
+@pytest.mark.parametrize(("name", "attribute", "plant"), PLANTED, ids=[f"{n}-{a}" for n, a, _ in PLANTED])
+def test_a_planted_error_is_found(
+    name: str, attribute: str, plant: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = module_of(name)
+    monkeypatch.setattr(module, attribute, plant(getattr(module, attribute)))
+    finding = module.CLAIM.experiment(0)
+    assert not finding.agrees
+    assert finding.failed
+
+
+def test_a_softened_argmax_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C17: feedback that should pass no gradient, but is soft."""
+    module = module_of("C17")
+    honest = module.run_seq2seq
+
+    def soft_instead(model: Any, *args: Any, **options: Any) -> Any:
+        if model.feedback == "greedy":
+            model = module.replace(model, feedback="soft")
+        return honest(model, *args, **options)
+
+    monkeypatch.setattr(module, "run_seq2seq", soft_instead)
+    # Without a decoded sequence the last control has nothing to repeat: it repeats the soft one's most likely symbols.
+    monkeypatch.setattr(module, "_decoded", lambda tape: np.zeros(module.S, dtype=int))
+    assert not module.CLAIM.experiment(0).agrees
