@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import click
 
-from gradscope.cli.group import RunEnded, cli
+from gradscope.cli.group import VERBS, RunEnded, cli
 from gradscope.errors import GradscopeError, UsageError
 
 EXIT_USAGE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_PIPE = 2, 3, 130, 141
@@ -22,6 +22,10 @@ EXIT_USAGE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_PIPE = 2, 3, 130, 141
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; every error is one or two lines on stderr."""
+    _open_closed_streams()
+    if not arguments:
+        _say(f"gradscope: wanted a verb: {', '.join(VERBS)}.\nTry: gradscope gradients rnn lstm, or gradscope --help")
+        return EXIT_USAGE
     try:
         # Verbs return their exit code; --help and --version return 0 through click.
         code = cli.main(args=list(arguments), prog_name="gradscope", standalone_mode=False)
@@ -46,11 +50,30 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _interrupted()
     except OSError as problem:
-        return _refuse(problem, EXIT_INPUT, arguments)
+        what = f"{problem.filename}: {problem.strerror}" if problem.filename else f"writing failed ({problem.strerror})"
+        return _refuse(GradscopeError(what), EXIT_INPUT, arguments)
     except Exception as problem:  # the last door: an unforeseen error is a bug, and still no traceback at a user
+        if _was_interrupted(problem):
+            return _interrupted()
         kind = type(problem).__name__
         text = f"this is a bug in gradscope ({kind}: {problem}).\nRun again with -vv and report what it prints."
         return _refuse(GradscopeError(text), EXIT_INPUT, arguments)
+
+
+def _open_closed_streams() -> None:
+    """A stream that was closed before the start (``>&-``, some schedulers) is an empty one, not a missing one."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (lives as long as the process)
+
+
+def _was_interrupted(problem: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: Python wraps it when it arrives while a class is being made."""
+    while problem is not None:
+        if isinstance(problem, KeyboardInterrupt):
+            return True
+        problem = problem.__cause__ or problem.__context__
+    return False
 
 
 def _interrupted() -> int:
@@ -87,4 +110,9 @@ def _leave_quietly() -> int:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point of ``gradscope`` and ``python -m gradscope``."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    if code in (EXIT_INTERRUPTED, EXIT_PIPE):
+        # Everything is closed by now; a second Ctrl-C during the interpreter's farewell must not change the code.
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

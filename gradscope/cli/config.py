@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,6 +53,7 @@ def load_defaults(
         if key in all_commands and isinstance(value, Mapping):
             continue
         if key in known:
+            value = _own_gates(verb, value) if key in ("fail-on", "warn-on") else value
             defaults.update(_as_default(known[key], value, name, key))
         elif not any(key in option_names(other) for other in _load_all(all_commands)):
             raise UsageError(f"{name}: no option '{key}'.{did_you_mean(key, [*known, *all_commands])}")
@@ -60,6 +62,26 @@ def load_defaults(
             raise UsageError(f"{name}: {verb} has no option '{key}'.{did_you_mean(key, known)}")
         defaults.update(_as_default(known[key], value, name, key))
     return defaults
+
+
+def _own_gates(verb: str, expressions: Any) -> Any:
+    """The gates of the top table that speak of this verb: `horizon < 50` must not keep `spectrum` from running.
+
+    A name that no verb produces stays, and is refused with a suggestion like one from the command line.
+    """
+    from gradscope.reports.fields import ROWS, SUMMARY
+
+    listed = [expressions] if isinstance(expressions, str) else expressions
+    if verb not in ROWS or not isinstance(listed, list):
+        return expressions
+    own = {*ROWS[verb], *SUMMARY.get(verb, ())}
+    of_others = {field for fields in (*ROWS.values(), *SUMMARY.values()) for field in fields} - own
+    return [text for text in listed if not (isinstance(text, str) and _gate_name(text) in of_others)]
+
+
+def _gate_name(expression: str) -> str:
+    match = re.match(r"\s*(\w+)", expression)
+    return match.group(1) if match else ""
 
 
 def _load_all(all_commands: Mapping[str, Any]) -> list[click.Command]:

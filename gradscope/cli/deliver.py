@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -53,12 +54,19 @@ def command_line() -> tuple[str, ...]:
 
 
 def without_directories(word: str) -> str:
-    """Cut an absolute path to its last part; everything else stays.
+    """Cut an absolute path to its last part, also behind ``--option=``; everything else stays.
 
-    >>> without_directories("/tmp/x/w.npz:layer=0"), without_directories("sub/w.npz")
-    ('w.npz:layer=0', 'sub/w.npz')
+    >>> without_directories("/tmp/x/w.npz:encoder=a/b"), without_directories("sub/w.npz")
+    ('w.npz:encoder=a/b', 'sub/w.npz')
+    >>> without_directories("--inputs=/tmp/x.npy"), without_directories("-o/tmp/r.json")
+    ('--inputs=x.npy', '-or.json')
     """
-    return os.path.basename(word) if os.path.isabs(word) else word
+    from gradscope.sources.spec import split_keys
+
+    option = re.match(r"--[\w-]+=|-\w(?=/)", word)
+    before = option.group() if option else ""
+    path, keys = split_keys(word[len(before) :])
+    return before + (os.path.basename(path) if os.path.isabs(path) else path) + keys
 
 
 def deliver(verb: str, delivery: Delivery, make: Callable[[Progress], Report]) -> int:

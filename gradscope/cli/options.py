@@ -133,4 +133,6 @@ def request_options(values: dict[str, Any]) -> dict[str, Any]:
 def refuse_empty(sources: tuple[str, ...], verb: str) -> None:
     """Ask for a source where none was given."""
     if not sources:
-        raise UsageError(f"{verb} needs at least one SOURCE, for example: gradscope {verb} rnn\nTry: {verb} --help")
+        raise UsageError(
+            f"{verb} needs at least one SOURCE, for example: gradscope {verb} rnn\nTry: gradscope {verb} --help"
+        )

@@ -232,10 +232,10 @@ def parse_source(text: str) -> SourceSpec:
 
 
 def split_keys(text: str) -> tuple[str, str]:
-    """A source as its name and its keys with their colon.
+    r"""A source as its name and its keys with their colon.
 
-    >>> split_keys("w.npz:encoder=a/b"), split_keys("C:\\\\w.npz")
-    (('w.npz', ':encoder=a/b'), ('C:\\\\w.npz', ''))
+    >>> split_keys("w.npz:encoder=a/b"), split_keys("C:\\w.npz")
+    (('w.npz', ':encoder=a/b'), ('C:\\w.npz', ''))
     """
     name = _KEYS.split(text, maxsplit=1)[0]
     return name, text[len(name) :]

@@ -1,0 +1,97 @@
+"""Found by exercising the binary as a stranger: closed streams, paths in results, gates of a configuration file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gradscope.cli import run
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "GRADSCOPE_CONFIG", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def one_line_of_stderr(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert 1 <= len(captured.err.strip().splitlines()) <= 2
+    return captured.err
+
+
+def test_streams_that_were_closed_before_the_start_are_no_bug(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m gradscope gradients rnn:hidden=2 -T 2 -o r.json <&- >&-"
+    ended = subprocess.run(["sh", "-c", command], cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert json.loads((tmp_path / "r.json").read_text())["schema"] == "gradscope/gradients/1"
+    ended = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m gradscope show - <&-"], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 3
+    assert "bug" not in ended.stderr
+
+
+def test_no_verb_is_two_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    assert "wanted a verb: gradients, spectrum" in one_line_of_stderr(capsys)
+
+
+@pytest.mark.parametrize("source", ["", " ", "LSTM"])
+def test_what_is_neither_cell_nor_path_is_a_usage_error(source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["gradients", source]) == 2
+    assert ("Did you mean 'lstm'?" in one_line_of_stderr(capsys)) == (source == "LSTM")
+
+
+def test_a_directory_is_named_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["gradients", str(tmp_path)]) == 3
+    assert "is a directory" in one_line_of_stderr(capsys)
+
+
+@pytest.mark.parametrize("target", ["²", "--3", "٣"])
+def test_digits_that_are_no_numbers_are_refused_as_targets(target: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for source in ("rnn:hidden=2", "seq2seq:hidden=2"):
+        assert run(["gradients", source, "-T", "2", f"--target={target}"]) == 2
+        assert "wanted" in one_line_of_stderr(capsys)
+
+
+def test_no_directory_of_this_machine_reaches_a_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "w.npz", **{"a/b.weight_ih_l0": np.eye(2), "a/b.weight_hh_l0": np.eye(2) / 2})
+    np.save(tmp_path / "x.npy", np.ones((3, 2)))
+    source, inputs = f"{tmp_path}/w.npz:param=a/b,cell=rnn", f"--inputs={tmp_path}/x.npy"
+    assert run(["gradients", source, inputs, f"-o{tmp_path}/r.json", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert str(tmp_path) not in json.dumps(report)
+    assert report["results"][0]["source"]["name"] == "w.npz:param=a/b,cell=rnn"
+    assert report["command"] == ["gradients", "w.npz:param=a/b,cell=rnn", "--inputs=x.npy", "-or.json", "--json"]
+
+
+def test_gates_of_a_configuration_bind_the_verbs_they_speak_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gradscope.toml").write_text('fail-on = ["horizon >= 0", "max_spectral_radius >= 0"]\n')
+    for verb, tripped in (("gradients", "horizon"), ("spectrum", "max_spectral_radius")):
+        assert run([verb, "rnn:hidden=3", "--json"]) == 1
+        assert [gate["expression"].split()[0] for gate in json.loads(capsys.readouterr().out)["gates"]] == [tripped]
+    assert run(["lyapunov", "rnn:hidden=3", "-T", "200", "--json"]) == 0
+    capsys.readouterr()
+    # A name that no verb knows is a slip, as it is on the command line.
+    (tmp_path / "gradscope.toml").write_text('fail-on = "horizn < 5"\n')
+    assert run(["spectrum", "rnn:hidden=3"]) == 2
+    assert "horizn" in one_line_of_stderr(capsys)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full device")
+def test_a_full_disk_is_said(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m gradscope gradients rnn:hidden=2 -T 2 > /dev/full"
+    ended = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 3
+    assert "writing failed" in ended.stderr
