@@ -20,15 +20,22 @@ from gradscope.sweeps.sweep import run_sweep
 
 
 def bare_seconds(plan: Plan) -> float:
-    """The points in a plain loop: no plan, no processes, no store."""
+    """Processor time of the points in a plain loop: no plan, no processes, no store."""
     here = Here()
     groups = [tuple(point.task for point in group) for group in plan.groups()]
     measure_group(groups[0])
-    started = time.perf_counter()
+    started = time.process_time()
     for tasks in groups:
         measure_group(tasks)
     here.stop(kill=False)
-    return time.perf_counter() - started
+    return time.process_time() - started
+
+
+def own_seconds(plan: Plan, jobs: int, store: Path) -> float:
+    """Processor time of this process alone over a sweep: with workers, what the one writer spends on it."""
+    started = time.process_time()
+    run_sweep(plan, store=store, jobs=jobs)
+    return time.process_time() - started
 
 
 def steady_seconds(plan: Plan, jobs: int) -> float:
@@ -71,16 +78,15 @@ def main() -> None:
         table["store_rows_per_s"] = store_rows_per_second(50_000, folder)
         small = make_plan(["rnn:hidden=4,inputs=1"], ["gain=0.5:1.4:0.1", "seed=1:50"], steps=4)
         bare = bare_seconds(small)
-        started = time.perf_counter()
-        run_sweep(small, store=folder / "small.jsonl", jobs=1)
         table["bare_ms_per_point"] = 1e3 * bare / small.n_points
-        table["overhead_ms_per_point_here"] = 1e3 * (time.perf_counter() - started - bare) / small.n_points
+        here = own_seconds(small, 1, folder / "here.jsonl")
+        table["overhead_ms_per_point_here"] = 1e3 * (here - bare) / small.n_points
+        # Points that do not stack: every one is a task of its own.
         alone = make_plan(["rnn:hidden=2,inputs=1"], ["gain=0.5:1.4:0.1", "seed=1:20"], measure="spectrum")
-        bare = bare_seconds(alone)
-        two = steady_seconds(alone, 2)
-        table["unstacked_bare_ms_per_point"] = 1e3 * bare / alone.n_points
-        # Per core: what a worker's second costs beyond the measuring itself.
-        table["overhead_ms_per_point_two_workers"] = 1e3 * (2 * two - bare) / alone.n_points
+        writer = own_seconds(alone, 2, folder / "alone.jsonl")
+        table["writer_ms_per_unstacked_point"] = 1e3 * writer / alone.n_points
+        writer = own_seconds(small, 2, folder / "small.jsonl")
+        table["writer_ms_per_stacked_point"] = 1e3 * writer / small.n_points
         work = [make_plan(["rnn:hidden=48"], ["gain=1.2", f"seed=1:{n}"], steps=200) for n in (6, 30)]
         for jobs in (1, 2):
             # Two lengths, so that starting interpreters cancels; processor time, so that other users' load does too.
