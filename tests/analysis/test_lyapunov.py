@@ -168,7 +168,7 @@ def test_the_closed_loop_of_a_file_reads_its_own_readout(tmp_path: Path):
 def test_mean_field_is_met_by_a_driven_network():
     """N = 400, driven by N(0, 1): variance per unit input_gain².
 
-    Simulations (docs/theory.md, C07) have λ₁ 0.02–0.03 below mean field at N = 200 and 0.002–0.006 at N = 800, so at
+    Simulations (docs/lyapunov.md) have λ₁ 0.02–0.03 below mean field at N = 200 and 0.002–0.006 at N = 800, so at
     most 0.03·200/N = 0.015 at N = 400; on top comes the interval of the measurement.
     """
     (result,) = gradscope.lyapunov(
