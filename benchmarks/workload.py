@@ -32,6 +32,8 @@ class Workload:
     reference: Callable[[], object]
     verify: Callable[[], None]
     target: float | None = None
+    #: What part of the work the reference does; its time is divided by this.
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,11 @@ def time_workload(workload: Workload, rounds: int) -> Timing:
     Shared machines drift within seconds: a ratio of neighbouring runs survives that, absolute times do not.
     """
     workload.verify()
-    references = [seconds_of(workload.reference)]
+    references = [seconds_of(workload.reference) / workload.share]
     projects, ratios = [], []
     for _ in range(rounds):
         projects.append(seconds_of(workload.project))
-        references.append(seconds_of(workload.reference))
+        references.append(seconds_of(workload.reference) / workload.share)
         ratios.append(projects[-1] / (0.5 * (references[-1] + references[-2])))
     return Timing(
         workload.name,
