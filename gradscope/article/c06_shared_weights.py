@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradscope.article.base import STANDARD_ERRORS, Claim, Experiment, Finding
-from gradscope.article.runs import claim_generator, gaussian
+from gradscope.article.runs import claim_generator, gaussian, log_norms, rnn, run
+from gradscope.cells.rnn import Rnn
 from gradscope.jacobians.base import Array
+from gradscope.networks.independent import Independent
 from gradscope.numerics.lyapunov import measure_lyapunov
 from gradscope.numerics.tape import tape_of_matrices
 from gradscope.theory.mean_field import newman_exponents, newman_step_variances, residual_exponents
@@ -18,6 +20,7 @@ def experiment(seed: int) -> Finding:
     """Equal at large N and fixed lag; the spread across draws and residual networks are where sharing is worse."""
     rng, found = claim_generator(seed, "C06"), Experiment()
     same, independent = _large_network(rng, found)
+    _with_slopes(rng, found)
     worst = _spectrum(rng, found)
     ratio, above = _long_lag(rng, found)
     shared, apart = _residual(rng, found)
@@ -61,6 +64,24 @@ def _large_network(rng: np.random.Generator, found: Experiment) -> tuple[float, 
         allowance=STANDARD_ERRORS * error + finite,
     )
     return float(shared.mean()), float(apart.mean())
+
+
+def _with_slopes(rng: np.random.Generator, found: Experiment) -> None:
+    """The same with D_k from driven tanh trajectories: the rnn against a dnn with a W of its own at every step."""
+    draws, n, lag = 24, 100, 8
+    W, U = gaussian(rng, lag, draws, n, n, gain=1.5), np.broadcast_to(np.eye(n), (draws, n, n))
+    x = 0.3 * rng.standard_normal((lag, draws, 1, n))
+    shared = rnn(W[0], weight_ih=U)
+    assert isinstance(shared.cell, Rnn)
+    apart = Independent.from_draws(shared.cell, lambda t: np.asarray(W[t - 1]))
+    same, different = (log_norms(run(network, x))[lag, :, 0] for network in (shared, apart))
+    error = np.sqrt((same.var(ddof=1) + different.var(ddof=1)) / draws)
+    found.equal(
+        "tanh, N=100, lag 8: mean ln σ₁, same W less independent W (Welch)",
+        same.mean() - different.mean(),
+        0.0,
+        allowance=STANDARD_ERRORS * error + 2 * n ** (-2 / 3),
+    )
 
 
 def _factors(rng: np.random.Generator, draws: int, n: int, lag: int) -> Iterator[Array]:

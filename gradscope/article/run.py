@@ -98,6 +98,10 @@ def _processes(jobs: int) -> Iterator[Executor]:
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=start_worker, initargs=(theirs,))
     try:
         yield pool
+    except BaseException:
+        # The life line first: nobody waits for an experiment whose answer is no longer wanted.
+        ours.close()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         ours.close()
