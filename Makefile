@@ -44,6 +44,12 @@ lint: $(VENV)/.dev-ready  ## ruff and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: $(VENV)/.dev-ready  ## time the workloads against references, answers verified first
+	$(ONE_THREAD) $(BIN)/python -m benchmarks -o benchmarks/latest.json
+
+bench-compare: $(VENV)/.dev-ready  ## make bench-compare BASE=old.json: fail on a regression beyond noise
+	$(ONE_THREAD) $(BIN)/python -m benchmarks --base $(BASE)
+
 fuzz: $(VENV)/.dev-ready  ## mutate valid weight files for long; the record is in docs/security.md
 	$(ONE_THREAD) $(BIN)/python tests/fuzz_files.py --files 10000
 
