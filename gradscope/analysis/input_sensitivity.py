@@ -29,6 +29,11 @@ def measure_input_sensitivity(case: Case, request: GradientsRequest) -> Result:
         Where no input is read (ready Jacobians, a matrix alone) or the run has no step.
     """
     trajectory = case.tape
+    if case.source.seq2seq is not None:
+        raise UsageError(
+            f"--wrt inputs: not measured for an encoder–decoder ('{case.record['name']}').\n"
+            "Leave it out: rows of phase encoder say how far a decoder step reaches into the encoder's states."
+        )
     if not isinstance(trajectory, Trajectory) or trajectory.network.input_size == 0:
         raise UsageError(f"--wrt inputs: '{case.record['name']}' reads no inputs that a derivative could be taken by.")
     if trajectory.n_steps == 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradscope.errors import UsageError
+from gradscope.errors import InputError, UsageError
 from gradscope.records import Result
 from gradscope.sources.build import build_source
 from gradscope.sources.layer_weights import LayerWeights, WeightFile
@@ -47,7 +47,14 @@ def inspect_source(spec: SourceSpec, *, seed: int = 0) -> Result:
     cell = spec["cell"]
     if cell in ("seq2seq", "dnn"):
         raise UsageError(f"inspect lists modules as they are: drop cell={cell}.")
-    return _of_file(spec, read_weights(spec.path, cell=cell, **given))
+    try:
+        weights = read_weights(spec.path, cell=cell, **given)
+    except InputError:
+        if spec.path.suffix.lower() != ".npz" or spec.given:
+            raise
+        # No layers: step Jacobians perhaps, which gradients and lyapunov read from a .npz too.
+        return _of_source(build_source(spec, seed=seed))
+    return _of_file(spec, weights)
 
 
 def _of_file(spec: SourceSpec, weights: WeightFile) -> Result:
@@ -86,7 +93,7 @@ def _row(layer: LayerWeights) -> dict[str, Any]:
         "gates": list(layer.gates_in_file),
         "biases": sum(bias is not None for bias in (layer.bias_ih, layer.bias_hh)),
         "activation": layer.activation,
-        "gate_activation": layer.gate_activation,
+        "gate_activation": layer.gate_activation if len(layer.gates_in_file) > 1 else None,
         "reset": layer.reset,
         "dtype": layer.dtype,
         "parameters": list(layer.parameters),
@@ -97,17 +104,20 @@ def _row(layer: LayerWeights) -> dict[str, Any]:
 def _of_source(source: Source) -> Result:
     """Built networks and matrices: the same columns, the facts from the source's keys."""
     rows: list[dict[str, Any]] = []
-    layers: list[tuple[int, str, Any]] = []
+    layers: list[tuple[str, int, str, Any]] = []
     if source.network is not None:
-        layers = [(index, "forward", cell) for index, cell in enumerate(source.network.layers)]
+        layers = [("", index, "forward", cell) for index, cell in enumerate(source.network.layers)]
     for index, (forward, backward) in enumerate(source.directions):
-        layers += [(index, "forward", forward), (index, "backward", backward)]
+        layers += [("", index, "forward", forward), ("", index, "backward", backward)]
+    if source.seq2seq is not None:
+        model = source.seq2seq
+        layers += [("encoder", 0, "forward", model.encoder), ("decoder", 0, "forward", model.decoder)]
     came_from = "key" if source.spec.kind == "cell" else "convention"
-    for index, direction, cell in layers:
+    for module, index, direction, cell in layers:
         has_gates = len(cell.gates) > 1
         rows.append(
             {
-                "module": "",
+                "module": module,
                 "cell": cell.name,
                 "layer": index,
                 "direction": direction,
@@ -124,7 +134,11 @@ def _of_source(source: Source) -> Result:
             }
         )
     columns = {name: [row[name] for row in rows] for name in COLUMNS}
-    summary: dict[str, Any] = {"modules": [""] if rows else [], "chains": [], "skipped": []}
+    summary: dict[str, Any] = {
+        "modules": list(dict.fromkeys(row["module"] for row in rows)),
+        "chains": [],
+        "skipped": [],
+    }
     summary["recurrent_layers"] = len(rows)
     if source.jacobians is not None:
         summary["jacobians"] = list(source.jacobians.shape)

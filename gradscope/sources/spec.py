@@ -34,9 +34,9 @@ def _integer(low: int) -> Callable[[str], int]:
 
 
 def _number(text: str) -> float:
-    """a finite number"""
+    """a finite number (at most 1e150, so that squares are finite too)"""
     value = float(text)
-    if not math.isfinite(value):
+    if not math.isfinite(value) or abs(value) > 1e150:
         raise ValueError
     return value
 

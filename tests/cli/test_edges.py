@@ -95,3 +95,32 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
     ended = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 3
     assert "writing failed" in ended.stderr
+
+
+def inspected(capsys: pytest.CaptureFixture[str], source: str) -> dict:
+    assert run(["inspect", source, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)["results"][0]
+
+
+def test_inspect_shows_what_the_other_verbs_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "J.npz", steps=np.zeros((5, 2, 2)))
+    assert inspected(capsys, "J.npz")["summary"]["jacobians"] == [5, 2, 2]
+    rows = inspected(capsys, "seq2seq:hidden=3,inputs=2,vocab=4,cell=gru")["rows"]
+    assert [(row["module"], row["input_size"]) for row in rows] == [("encoder", 2), ("decoder", 4)]
+    np.savez(tmp_path / "w.npz", weight_ih_l0=np.eye(2), weight_hh_l0=np.eye(2))
+    (row,) = inspected(capsys, "w.npz")["rows"]
+    assert (row["cell"], row["gate_activation"]) == ("rnn", None)
+    np.savez(tmp_path / "other.npz", kernel=np.eye(2))
+    assert run(["inspect", "other.npz"]) == 3
+    assert "weight_hh" in one_line_of_stderr(capsys)
+
+
+@pytest.mark.parametrize("key", ["gain=1e308", "bias=-1e200", "gain=1e400", "gain=nan", "forget_bias=inf"])
+def test_numbers_whose_squares_overflow_are_refused(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["gradients", f"lstm:{key}"]) == 2
+    assert "wanted a finite number" in one_line_of_stderr(capsys)
+
+
+def test_input_sensitivity_of_an_encoder_decoder_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["gradients", "seq2seq:hidden=2", "--wrt", "inputs", "-T", "3"]) == 2
+    assert "encoder–decoder" in one_line_of_stderr(capsys)
