@@ -130,7 +130,7 @@ def _result(case: Case, request: LyapunovRequest) -> Result:
         "steps": int(spectrum.steps),
         "verdict": spectrum.verdict,
         "method": spectrum.method,
-        **_mean_field(case, request, resting=resting),
+        **_mean_field(case, request, at_origin=resting and not np.any(case.tape.state(0))),
     }
     details: dict[str, Any] = {"convergence": _running_means(spectrum)}
     if request.singular_values:
@@ -174,7 +174,7 @@ def _running_means(spectrum: LyapunovSpectrum) -> dict[str, Any]:
     return {"steps": steps[kept], "exponents": _finite(leading)}
 
 
-def _mean_field(case: Case, request: LyapunovRequest, *, resting: bool) -> dict[str, Any]:
+def _mean_field(case: Case, request: LyapunovRequest, *, at_origin: bool) -> dict[str, Any]:
     """λ₁ = ½ ln χ of the tanh mean field, where its assumptions hold: a built gaussian rnn, N(0, 1) or no input.
 
     Each pre-activation hears Σ_j U_ij x_j with U_ij ~ N(0, input_gain²/inputs), x_j ~ N(0, 1): variance input_gain².
@@ -187,7 +187,7 @@ def _mean_field(case: Case, request: LyapunovRequest, *, resting: bool) -> dict[
     if not plain or spec["layers"] != 1 or request.inputs not in ("normal", "zeros"):
         return {}
     gain = abs(spec["gain"])
-    if resting:
+    if at_origin:
         at_rest = float(np.log(gain)) if gain else -np.inf
         return {"mean_field_exponent": _scalar(at_rest), "mean_field_q": 0.0, "mean_field_chi": gain**2}
     variance = spec["input_gain"] ** 2 if request.inputs == "normal" else 0.0

@@ -108,8 +108,18 @@ def test_a_certificate_below_one_is_kept_by_the_optimiser_and_only_then_given(n,
         assert certificate >= np.abs(np.linalg.eigvals(mask[:, None] * W)).max() * (1 - 1e-9)
 
 
-def test_a_feed_forward_pattern_vanishes_exactly_and_is_certified():
-    W = 50.0 * np.eye(60, k=1)
+def layered(widths):
+    """A feed-forward net as one matrix: all weights .9 from each layer to the next."""
+    starts = np.concatenate([[0], np.cumsum(widths)])
+    W = np.zeros((starts[-1], starts[-1]))
+    for i in range(len(widths) - 1):
+        W[starts[i] : starts[i + 1], starts[i + 1] : starts[i + 2]] = 0.9
+    return W
+
+
+# Widths 1, 2, 3, 1, …: one step of power iteration in three sees a growth of 2.7, where σ₁ = .9·√6 = 2.2.
+@pytest.mark.parametrize("W", [50.0 * np.eye(60, k=1), layered([1, 2, 3] * 20)])
+def test_a_feed_forward_pattern_vanishes_exactly_and_is_certified(W):
     found, certificate = bounds_of(W, 1.0, 70)
     assert certificate == 0.0
     tight = np.min([bound.log10 for bound in found], axis=0)
@@ -117,7 +127,9 @@ def test_a_feed_forward_pattern_vanishes_exactly_and_is_certified():
     assert np.isfinite(tight[:60]).all()
 
 
-def test_the_family_of_scalings_is_no_worse_than_either_end():
+@pytest.mark.parametrize("several", [0, 32], ids=["one S and its powers", "several limits"])
+def test_the_family_of_scalings_is_no_worse_than_either_end(several, monkeypatch):
+    monkeypatch.setattr("gradscope.theory.bounds.SEVERAL_S_UP_TO", several)
     W = 0.9 * np.eye(4) + np.eye(4, k=1)
     lags = np.arange(60.0)
     envelope, best = scaled_bound(W, 1.0, lags)
@@ -127,3 +139,15 @@ def test_the_family_of_scalings_is_no_worse_than_either_end():
     # In between it must gain what S = I and the optimum cannot give: more than a decade at k = 20.
     two = np.minimum(lags * np.log10(np.linalg.norm(W, 2)), best.log10_power_bound(lags))
     assert two[20] - envelope[20] > 1.0
+
+
+def test_limits_on_the_condition_pay_at_short_lags(monkeypatch):
+    """A graded triangle wants κ(S) → ∞; three factors cannot afford it, and no power of that S is the best they can."""
+    rng = np.random.default_rng(0)
+    W = 0.5 * np.eye(6) + np.triu(rng.standard_normal((6, 6)), 1) * 2 + 0.001
+    lags = np.arange(6.0)
+    several, _ = scaled_bound(W, 1.0, lags)
+    monkeypatch.setattr("gradscope.theory.bounds.SEVERAL_S_UP_TO", 0)
+    single, _ = scaled_bound(W, 1.0, lags)
+    assert several[3] < single[3] - 0.05
+    assert (several <= single + 1e-12).all()
