@@ -149,6 +149,20 @@ def test_a_batch_is_the_average_of_its_sequences(tmp_path: Path):
     assert np.allclose(exponents("both.npy"), apart, atol=2e-3)
 
 
+def test_a_batch_at_rest_keeps_the_limit_and_its_interval(tmp_path: Path):
+    """Three sequences, one constant Jacobian: ln |eigenvalues| to 1e-10, not the QR average of a short run."""
+    W = np.array([[0.9, 5.0, 0.0], [0.0, -0.6, 1.0], [0.0, 0.0, 0.3]])
+    np.savez(tmp_path / "net.npz", weight_ih_l0=np.ones((3, 2)), weight_hh_l0=W)
+    source = f"{tmp_path / 'net.npz'}:activation=identity"
+    (result,) = gradscope.lyapunov(source, steps=60, batch=3, inputs="normal").results
+    assert result.summary["method"] == "schur"
+    assert result.summary["converged"] is True
+    assert np.allclose(result.columns["exponent"], np.log([0.9, 0.6, 0.3]), atol=1e-10, rtol=0)
+    assert result.summary["sum"] == pytest.approx(np.log(0.9 * 0.6 * 0.3), abs=1e-10)
+    width = np.asarray(result.columns["high"]) - np.asarray(result.columns["low"])
+    assert (width < 1e-9).all()
+
+
 def test_the_closed_loop_of_a_file_reads_its_own_readout(tmp_path: Path):
     """Linear: h_t = (W + U W_out) h_{t−1}, so the exponents are ln |eig(W + U W_out)|."""
     rng = np.random.default_rng(4)
@@ -221,13 +235,34 @@ def test_covariant_vectors_meet_the_same_exponents():
     assert (np.abs(covariant - result.columns["exponent"]) < 3 * half + 1e-6).all()
 
 
-def test_the_same_seed_draws_the_same_initial_state():
-    def run_once(seed):
-        return gradscope.lyapunov("rnn:hidden=6,gain=1.5", inputs="zeros", state="normal", steps=80, seed=seed)
+def test_the_seed_draws_the_initial_state(tmp_path: Path):
+    """A matrix from a file has no other randomness: the gradient of its autonomous run depends on s_0 alone."""
+    np.save(tmp_path / "W.npy", 1.5 * np.random.default_rng(0).standard_normal((6, 6)) / np.sqrt(6))
 
-    once, again, other = (run_once(s).results[0].columns["exponent"] for s in (3, 3, 4))
-    assert np.array_equal(once, again)
-    assert not np.array_equal(once, other)
+    def norms(seed):
+        source = f"{tmp_path / 'W.npy'}:activation=tanh"
+        (result,) = gradscope.gradients(source, state="normal", steps=8, seed=seed, loss="none").results
+        return np.asarray(result.columns["log10_norm"])
+
+    assert np.array_equal(norms(3), norms(3))
+    assert not np.allclose(norms(3)[1:], norms(4)[1:], atol=1e-3)
+
+
+def test_the_bias_of_the_readout_is_used_and_equals_the_same_readout_from_outside(tmp_path: Path):
+    rng = np.random.default_rng(6)
+    U, W, out, bias = rng.standard_normal((4, 2)), rng.standard_normal((4, 4)), rng.standard_normal((2, 4)), np.ones(2)
+    np.savez(tmp_path / "net.npz", weight_ih_l0=U, weight_hh_l0=W, **{"head.weight": out, "head.bias": bias})
+    np.savez(tmp_path / "readout.npz", weight=out, bias=bias)
+    np.savez(tmp_path / "unbiased.npz", weight=out)
+
+    def exponents(readout):
+        name = None if readout is None else str(tmp_path / readout)
+        (result,) = gradscope.lyapunov(str(tmp_path / "net.npz"), steps=50, closed_loop=True, readout=name).results
+        return result.columns["exponent"]
+
+    own = exponents(None)
+    assert np.array_equal(own, exponents("readout.npz"))
+    assert not np.allclose(own, exponents("unbiased.npz"), atol=1e-3)
 
 
 def test_the_view_shows_singular_values_beside_exponents(capsys):

@@ -147,6 +147,11 @@ def test_blocks_that_do_not_decide_the_gradient_never_say_so(source, blocks):
         sentences = sentences[1:]  # the encoder is a plain rnn, and its own layer may well vanish
     assert not any("every input" in sentence for sentence in sentences)
     assert all("measure it" in sentence for sentence in sentences)
+    for row in rows:
+        if row["gate"] is not None:
+            assert f"gate {row['gate']} " in row["conclusion"]
+        else:
+            assert "gate" not in row["conclusion"]
 
 
 def test_a_skip_grows_by_its_own_eigenvalues(tmp_path: Path):
