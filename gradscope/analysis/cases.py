@@ -190,9 +190,11 @@ def _bidirectional_cases(source: Source, request: RunRequest) -> list[Case]:
     inputs = open_inputs(request, width, seed=request.seed)
     cases = []
     for part in split_bidirectional(source.directions, inputs.read(1, inputs.n_steps), dropout=source.dropout):
-        record = {**source.record, "layer": part.layer, "direction": part.direction, "layers": 1}
-        record["state_size"] = part.network.state_size
-        name = f"{source.spec.text} layer {part.layer} {part.direction}"
+        if source.spec.given.get("direction") not in (None, part.direction):
+            continue
+        record = {**source.record, "direction": part.direction, "layers": 1, "state_size": part.network.state_size}
+        record.setdefault("layer", part.layer)  # layer=N of a file runs alone and stays layer N
+        name = f"{source.spec.text} layer {record['layer']} {part.direction}"
         layer_inputs = ArrayInputs(part.inputs, inputs.description)
         cases.append(run_case(source, request, part.network, layer_inputs, record, name=name))
     return cases

@@ -76,7 +76,11 @@ def source_of_weights(spec: SourceSpec, dtype: Any) -> Source:
         if matrices is None or not matrices.are_jacobians:
             raise
         return _from_jacobians(spec, matrices.values, matrices.sha256)
-    layers = select_layers(weights, param=spec["param"], layer=spec["layer"], direction=spec["direction"])
+    wanted = {"param": spec["param"], "layer": spec["layer"]}
+    layers = select_layers(weights, **wanted, direction=spec["direction"])
+    if len(layers) > 1 and spec["direction"] is not None:
+        # Every layer of a bidirectional stack reads both directions below: all run, one direction is measured.
+        layers = select_layers(weights, **wanted)
     return source_of_layers(spec, layers, weights.sha256, dtype, arrays=weights.other_arrays)
 
 
@@ -108,10 +112,13 @@ def source_of_layers(
     record["module"] = first.module
     blocks: list[RecurrentBlock] = []
     for layer, cell in zip(layers, cells, strict=True):
-        blocks += blocks_of(cell, recurrent_parameter(layer))
+        if spec["direction"] in (None, layer.direction):
+            blocks += blocks_of(cell, recurrent_parameter(layer))
     warnings = tuple(dict.fromkeys(sentence for layer in layers for sentence in layer.assumptions))
     shared: dict[str, Any] = {"blocks": tuple(blocks), "warnings": warnings, "arrays": arrays}
     directions = {layer.direction for layer in layers}
+    if spec["layer"] is not None:
+        record["layer"] = spec["layer"]
     if len(directions) == 2:
         pairs = tuple((cells[i], cells[i + 1]) for i in range(0, len(cells), 2))
         return Source(spec, record, directions=pairs, **shared)
@@ -119,12 +126,10 @@ def source_of_layers(
         record["direction"] = "backward"
         if n_layers > 1:
             raise InputError(
-                f"{spec.name}: the backward direction of {n_layers} layers is fed by both directions below.\n"
-                f"Drop direction=, or pick one with layer=N."
+                f"{spec.name}: {n_layers} backward layers without the forward ones that feed them.\n"
+                f"Pick one with layer=N."
             )
         return Source(spec, record, Layer(cells[0]), backward=True, **shared)
-    if spec["layer"] is not None:
-        record["layer"] = spec["layer"]
     if spec["direction"] is not None:
         record["direction"] = spec["direction"]
     _check_chain(spec, layers)

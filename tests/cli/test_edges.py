@@ -124,3 +124,31 @@ def test_numbers_whose_squares_overflow_are_refused(key: str, capsys: pytest.Cap
 def test_input_sensitivity_of_an_encoder_decoder_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["gradients", "seq2seq:hidden=2", "--wrt", "inputs", "-T", "3"]) == 2
     assert "encoder–decoder" in one_line_of_stderr(capsys)
+
+
+def test_one_direction_of_a_bidirectional_stack_is_measured_as_it_is_driven(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(4)
+    weights = {}
+    for layer, width in ((0, 2), (1, 6)):
+        for ending in ("", "_reverse"):
+            weights[f"weight_ih_l{layer}{ending}"] = rng.standard_normal((9, width))
+            weights[f"weight_hh_l{layer}{ending}"] = rng.standard_normal((9, 3))
+    np.savez(tmp_path / "w.npz", **weights)
+
+    def results(verb: str, source: str) -> dict[tuple[int, str], list]:
+        assert run([verb, source, "-T", "9", "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)["results"]
+        return {(r["source"].get("layer"), r["source"].get("direction")): r["rows"] for r in found}
+
+    everything = results("gradients", "w.npz")
+    assert list(everything) == [(0, "forward"), (0, "backward"), (1, "forward"), (1, "backward")]
+    for direction in ("forward", "backward"):
+        one = results("gradients", f"w.npz:direction={direction}")
+        assert one == {key: rows for key, rows in everything.items() if key[1] == direction}
+        ((rows, *_),) = [list(results("spectrum", f"w.npz:direction={direction}").values())]
+        assert {row["param"].endswith("_reverse") for row in rows} == {direction == "backward"}
+    # One layer alone, driven by inputs of its own width, keeps its number.
+    assert list(results("gradients", "w.npz:layer=1")) == [(1, "forward"), (1, "backward")]
+    assert list(results("gradients", "w.npz:layer=1,direction=backward")) == [(1, "backward")]
