@@ -67,7 +67,11 @@ def theory_columns(
     anchor: Any = request.anchor
     bound = stack_bound(case.network.layers, T, case.initial_bound, anchor, mask_gain=gain)
     name = "norms of the stack's block norms" if np.isfinite(bound).all() else None
-    return TheoryColumns(f"the largest over layers of {layers[0].name}", estimate, eigen, bound, name)
+    # What couples layers is bounded, so a stack whose layers all contract (in a norm each) vanishes as well.
+    certificates = [layer.certificate for layer in layers]
+    certificate = None if None in certificates else max(c for c in certificates if c is not None)
+    estimate_name = f"the largest over layers of {layers[0].name}"
+    return TheoryColumns(estimate_name, estimate, eigen, bound, name, certificate)
 
 
 def _seq2seq_columns(case: Case, slopes: LayerSlopes, nothing: Array) -> TheoryColumns:

@@ -129,6 +129,15 @@ def test_the_sigmoid_needs_a_quarter_of_the_norm(capsys):
     assert above["certificate"] == pytest.approx(4.1 / 4, rel=1e-9)
 
 
+def test_a_stack_is_certified_by_its_worst_layer(capsys):
+    stack = summary_of(capsys, "rnn:hidden=5,layers=2,gain=0.2", "-T", "30")
+    assert run(["spectrum", "rnn:hidden=5,layers=2,gain=0.2", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["results"][0]["rows"]
+    assert stack["certificate"] == pytest.approx(max(row["scaled_norm"] for row in rows), rel=1e-3)
+    assert stack["vanishes_for_every_input"] is True
+    assert summary_of(capsys, "lstm:hidden=5,layers=2,gain=0.2", "-T", "30")["certificate"] is None
+
+
 def test_gates_may_ask_for_the_certificate(tmp_path: Path):
     np.save(tmp_path / "W.npy", np.array([[0.5, 3.0], [0.02, 0.5]]))
     assert run(["gradients", str(tmp_path / "W.npy"), "-q", "--fail-on", "certificate > 0.75"]) == 0
