@@ -28,7 +28,8 @@ def key_table(keys: dict[str, Key]) -> str:
     """A Markdown table of source keys."""
     lines = ["| key | default | wanted | meaning |", "|---|---|---|---|"]
     for name, key in keys.items():
-        default = {True: "true", False: "false", None: ""}.get(key.default, key.default)
+        # 1 == True and 0 == False: a number must not be looked up among the booleans.
+        default = str(key.default).lower() if isinstance(key.default, bool) else "" if key.default is None else key.default
         lines.append(f"| `{name}` | {default} | {key.parse.__doc__} | {key.meaning} |")
     return "\n".join(lines)
 
