@@ -24,12 +24,18 @@ def help_text(command: click.Command, name: str) -> str:
     return command.get_help(context)
 
 
+def shown_default(value: object) -> str:
+    """true, 1, gaussian; empty for None. A number is not looked up among the booleans, as 1 == True."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def key_table(keys: dict[str, Key]) -> str:
     """A Markdown table of source keys."""
     lines = ["| key | default | wanted | meaning |", "|---|---|---|---|"]
     for name, key in keys.items():
-        # 1 == True and 0 == False: a number must not be looked up among the booleans.
-        default = str(key.default).lower() if isinstance(key.default, bool) else "" if key.default is None else key.default
+        default = shown_default(key.default)
         lines.append(f"| `{name}` | {default} | {key.parse.__doc__} | {key.meaning} |")
     return "\n".join(lines)
 
