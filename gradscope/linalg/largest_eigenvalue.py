@@ -146,12 +146,11 @@ def _by_lanczos(G: Array, start: Array) -> tuple[float, Array]:
         w = G @ Q[j]
         alpha[j] = Q[j] @ w
         basis = Q[: j + 1]
+        # Twice is enough (Kahan, Parlett 1980, section 6-9), once is not: Ritz values of a basis that is not
+        # orthogonal come out too large, and no certificate objects to that.
+        w -= basis.T @ (basis @ w)
         w -= basis.T @ (basis @ w)
         beta[j] = np.sqrt(w @ w)
-        if beta[j] < 0.1 * alpha[j]:
-            # What is left is small beside what was taken off: once is not enough (Kahan).
-            w -= basis.T @ (basis @ w)
-            beta[j] = np.sqrt(w @ w)
         broke_down = beta[j] <= 1e-14 * trace / r
         if not broke_down:
             Q[j + 1] = w / beta[j]
@@ -162,8 +161,11 @@ def _by_lanczos(G: Array, start: Array) -> tuple[float, Array]:
             gap = theta - float(ritz[-2]) - residual if j else 0.0
             error = min(residual, residual**2 / gap if gap > 0 else np.inf)
             if error <= 0.2 * TOLERANCE * theta:
-                if _nothing_above(G, theta, trace):
-                    return theta, np.asarray(s @ basis)
+                y = np.asarray(s @ basis)
+                # The Rayleigh quotient itself, never above the largest eigenvalue.
+                rayleigh = float(y @ (G @ y) / (y @ y))
+                if abs(rayleigh - theta) <= 0.5 * TOLERANCE * theta and _nothing_above(G, rayleigh, trace):
+                    return rayleigh, y
                 break
             if broke_down:
                 break

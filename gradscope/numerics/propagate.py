@@ -118,12 +118,18 @@ def step_norms(tape: Tape) -> StepNorms:
         if decompose:
             missing = np.ones(shape, dtype=bool)
         elif n <= FORM_UP_TO:
-            log10_norm[here] = _formed_step_norms(steps).reshape(shape)
+            J = np.asarray(steps.dense(), dtype=np.float64).reshape(-1, n, n)
+            log10_norm[here] = _formed_norms(J).reshape(shape)
             missing = np.isnan(log10_norm[here])
         else:
             sigma, exponent, first_check = _lanczos_step_norms(steps, first_check)
             log10_norm[here] = log10_scaled(sigma, exponent).reshape(shape)
             missing = np.isnan(log10_norm[here])
+            if missing.any():
+                # Crowded at the top: each matrix for itself, with a certificate.
+                few = np.asarray(steps.dense(), dtype=np.float64).reshape(*shape, n, n)[missing]
+                log10_norm[here][missing] = _formed_norms(few)
+                missing = np.isnan(log10_norm[here])
         if missing.any():
             J, exponent = normalise(np.asarray(steps.dense(), dtype=np.float64).reshape(*shape, n, n)[missing])
             spectrum, finite = finite_singular_values(J)
@@ -132,10 +138,9 @@ def step_norms(tape: Tape) -> StepNorms:
     return StepNorms(log10_norm.reshape(T, *batch), zero.reshape(T, *batch))
 
 
-def _formed_step_norms(steps: StepJacobian) -> Array:
-    """Small states: form J and JJᵀ; NaN where squares leave float64, or J is zero or not finite."""
-    n = steps.state_size
-    J = np.asarray(steps.dense(), dtype=np.float64).reshape(-1, n, n)
+def _formed_norms(J: Array) -> Array:
+    """log10 of the norms of matrices (B, n, n) by JJᵀ; NaN where squares leave float64, or J is zero or not finite."""
+    n = J.shape[-1]
     with np.errstate(over="ignore", invalid="ignore"):
         gram = J @ np.ascontiguousarray(np.swapaxes(J, -1, -2))
         trace = np.einsum("bii->b", gram)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gradscope.analysis.cases import cases_of
+from gradscope.analysis.request import GradientsRequest
+from gradscope.api import build
 from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled, RowScaledSum
 from gradscope.linalg import running_product
 from gradscope.numerics import propagate
@@ -203,3 +206,11 @@ def test_step_norms_at_the_traps(n):
     np.testing.assert_allclose(measured.log10_norm[:6, 0], expected, rtol=0, atol=1e-10 / np.log(10))
     np.testing.assert_array_equal(np.isnan(measured.log10_norm[:, 0]), [False] * 6 + [True] * 3)
     np.testing.assert_array_equal(measured.zero[:, 0], [False] * 6 + [True, False, False])
+
+
+def test_an_orthogonal_forget_gate_is_not_overestimated():
+    """Found by a random search: Lanczos with one orthogonalisation gave ‖J_T‖ 2e-8 too large, and was believed."""
+    request = GradientsRequest(steps=105, batch=2, seed=99)
+    source = build("forget-gate:hidden=64,gain=0.81,activation=sigmoid,init=orthogonal,forget_bias=2", seed=99)
+    tape = cases_of(source, request)[0].tape
+    assert_same_norms(measure_norms(tape), measure_norms_densely(tape))
