@@ -10,17 +10,19 @@ import numpy as np
 
 from gradscope.analysis.cases import Case
 from gradscope.analysis.request import GradientsRequest
-from gradscope.analysis.slopes import LayerSlopes
+from gradscope.analysis.slopes import Anchor, LayerSlopes
 from gradscope.cells.base import Cell
 from gradscope.jacobians.base import Array
 from gradscope.linalg import PowerNorms, power_norms
 from gradscope.networks.dropout import SeededDropout
 from gradscope.networks.independent import Independent
+from gradscope.networks.seq2seq import Seq2Seq
+from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.networks.stack import Stack
 from gradscope.numerics.tape import chunks
-from gradscope.theory.bounds import Bound, block_norms, product_bounds, stepwise_bound, tightest
+from gradscope.theory.bounds import Bound, block_norms, product_bounds, step_norm_bounds, stepwise_bound, tightest
 from gradscope.theory.closed_forms import article_estimate, eigen_estimate, sums_by_lag
-from gradscope.theory.composition_bounds import stack_bound
+from gradscope.theory.composition_bounds import decoder_step_bounds, feedback_gain, stack_bound
 from gradscope.theory.powers import nilpotency_by_pattern
 
 
@@ -48,7 +50,7 @@ def theory_columns(
     T = case.tape.n_steps
     nothing = np.full(T + 1, np.nan)
     if case.source.seq2seq is not None:
-        return _seq2seq_columns(case, gathered[0], nothing)
+        return _seq2seq_columns(case, case.source.seq2seq, gathered[0], request.anchor)  # type: ignore[arg-type]
     if case.network is None:
         return TheoryColumns("none: only Jacobians are known", nothing, nothing, nothing, None)
     if isinstance(case.network, Independent):
@@ -74,17 +76,27 @@ def theory_columns(
     return TheoryColumns(estimate_name, estimate, eigen, bound, name, certificate)
 
 
-def _seq2seq_columns(case: Case, slopes: LayerSlopes, nothing: Array) -> TheoryColumns:
+def _seq2seq_columns(case: Case, model: Seq2Seq, slopes: LayerSlopes, anchor: Anchor) -> TheoryColumns:
     """The direct path runs through decoder and encoder alike; other closed forms have no single W."""
+    tape = case.tape
+    assert isinstance(tape, Seq2SeqTape)
+    nothing = np.full(tape.n_steps + 1, np.nan)
+    encoder, decoder, T = model.encoder, model.decoder, tape.encoder_steps
+    handed_over = case.initial_bound
+    for _ in range(T):
+        handed_over = encoder.next_state_bound(handed_over)
+    soft = model.feedback == "soft"
+    gain = feedback_gain(decoder, model.head_weight, model.embedding, model.temperature) if soft else 0.0
+    steps = [
+        step_norm_bounds(encoder, T, case.initial_bound),
+        decoder_step_bounds(decoder, tape.decoder_steps, handed_over, gain),
+    ]
+    bound = sums_by_lag(np.concatenate(steps), anchor)
+    bound_name = "Π_t of the step bounds of decoder and encoder" if np.isfinite(bound).all() else None
     if slopes.direct is None:
-        return TheoryColumns("none: encoder and decoder have different W", nothing, nothing, nothing, None)
-    return TheoryColumns(
-        "the direct path through decoder and encoder, its largest unit",
-        _batch_mean(slopes.direct),
-        nothing,
-        nothing,
-        None,
-    )
+        return TheoryColumns("none: encoder and decoder have different W", nothing, nothing, bound, bound_name)
+    name = "the direct path through decoder and encoder, its largest unit"
+    return TheoryColumns(name, _batch_mean(slopes.direct), nothing, bound, bound_name)
 
 
 def _independent_columns(network: Independent, slopes: LayerSlopes, request: GradientsRequest, T: int) -> TheoryColumns:
