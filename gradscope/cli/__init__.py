@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -31,6 +32,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point of ``gradscope`` and ``python -m gradscope``."""
+    # An overflow becomes a status in the rows; numpy's own words about it would be neither result nor error.
+    warnings.simplefilter("ignore", RuntimeWarning)
     code = run(sys.argv[1:] if arguments is None else arguments)
     if code in (EXIT_INTERRUPTED, EXIT_PIPE):
         # Everything is closed by now; a second Ctrl-C during the interpreter's farewell must not change the code.

@@ -152,3 +152,12 @@ def test_one_direction_of_a_bidirectional_stack_is_measured_as_it_is_driven(
     # One layer alone, driven by inputs of its own width, keeps its number.
     assert list(results("gradients", "w.npz:layer=1")) == [(1, "forward"), (1, "backward")]
     assert list(results("gradients", "w.npz:layer=1,direction=backward")) == [(1, "backward")]
+
+
+def test_weights_at_the_edge_of_float64_put_only_our_own_words_on_stderr(tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", weight_ih_l0=np.full((2, 2), 1e300), weight_hh_l0=np.full((2, 2), 1e308))
+    command = [sys.executable, "-m", "gradscope", "gradients", "w.npz:cell=rnn", "-T", "5", "--json"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode in (0, 3)
+    assert "Warning" not in ended.stderr
+    assert len(ended.stderr.splitlines()) <= 2
