@@ -64,7 +64,7 @@ def operator_norms(
             if j + 1 >= check or j == MOST_STEPS - 1:
                 check = j + 1 + CHECK_EVERY
                 theta, residual = _largest_ritz_pair(alpha[: j + 1, open_], beta[: j + 1, open_])
-                sigma[open_] = np.where(residual <= TOLERANCE * theta, theta + residual, np.nan)
+                sigma[open_] = np.where((theta > 0) & (residual <= TOLERANCE * theta), theta + residual, np.nan)
                 open_ = np.isnan(sigma)
                 if not open_.any():
                     break
