@@ -32,6 +32,8 @@ def command(results: tuple[str, ...], **values: Any) -> int:
     """Show stored results again (- is stdin): other formats, rows, columns, gates."""
     if not results:
         raise UsageError("show needs at least one stored RESULT, for example: gradscope show result.json")
+    if len(results) > 1 and values["outputs"]:
+        raise UsageError(f"-o {values['outputs'][0]}: one file for {len(results)} results; show them one at a time.")
     from gradscope.reports.json_report import read_report
     from gradscope.reports.query import pivot, select
 

@@ -161,3 +161,13 @@ def test_weights_at_the_edge_of_float64_put_only_our_own_words_on_stderr(tmp_pat
     assert ended.returncode in (0, 3)
     assert "Warning" not in ended.stderr
     assert len(ended.stderr.splitlines()) <= 2
+
+
+def test_several_stored_results_do_not_overwrite_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.json", "b.json"):
+        assert run(["gradients", "rnn:hidden=2", "-T", "2", "-o", name]) == 0
+    capsys.readouterr()
+    assert run(["show", "a.json", "b.json", "-o", "both.md"]) == 2
+    assert "one file for 2 results" in one_line_of_stderr(capsys)
+    assert not (tmp_path / "both.md").exists()
+    assert run(["show", "a.json", "b.json"]) == 0
