@@ -171,3 +171,13 @@ def test_several_stored_results_do_not_overwrite_one_file(tmp_path: Path, capsys
     assert "one file for 2 results" in one_line_of_stderr(capsys)
     assert not (tmp_path / "both.md").exists()
     assert run(["show", "a.json", "b.json"]) == 0
+
+
+def test_completion_scripts_are_printed(tmp_path: Path) -> None:
+    environment = os.environ | {"_GRADSCOPE_COMPLETE": "zsh_source"}
+    ended = subprocess.run(
+        [sys.executable, "-c", "from gradscope.cli import main; main([])"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0
+    assert "compdef" in ended.stdout
