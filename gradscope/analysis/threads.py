@@ -34,8 +34,17 @@ def choose_threads(requested: int | None, state_size: int) -> int:
 
 @contextmanager
 def blas_threads(count: int) -> Iterator[None]:
-    """Limit BLAS to ``count`` threads inside the block."""
+    """Limit BLAS to ``count`` threads inside the block: libraries that are loaded, and those that still will be.
+
+    scipy brings a BLAS of its own and is imported only where it is used; that one reads the environment as it loads.
+    """
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(limits=count, user_api="blas"):
-        yield
+    unset = [name for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS") if name not in os.environ]
+    os.environ.update(dict.fromkeys(unset, str(count)))
+    try:
+        with threadpool_limits(limits=count, user_api="blas"):
+            yield
+    finally:
+        for name in unset:
+            os.environ.pop(name, None)

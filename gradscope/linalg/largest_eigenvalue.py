@@ -11,14 +11,13 @@ full decomposition decides.
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import lapack
 
 from gradscope.jacobians.base import Array
 
 #: Relative error allowed in an eigenvalue of G = RRᵀ; the singular value of R gets half of it.
 TOLERANCE = 2e-11
 #: A single matrix of at most this size is cheaper to decompose than to iterate on.
-DECOMPOSE_UP_TO = 40
+DECOMPOSE_UP_TO = 64
 #: Stacks of matrices of at most this size are squared together; larger ones are worth a Lanczos run each.
 SQUARE_UP_TO = 64
 FEW = 4
@@ -124,6 +123,8 @@ def _power_steps(A: Array, M: Array, x: Array, power: int) -> tuple[Array, Array
 
 def _by_lanczos(G: Array, start: Array) -> tuple[float, Array]:
     """Lanczos with full reorthogonalisation from the guess, until residual and certificate both pass."""
+    from scipy.linalg import lapack
+
     r = len(G)
     trace = float(np.trace(G))
     if trace == 0.0:
@@ -183,5 +184,7 @@ def _nothing_above(G: Array, theta: float, trace: float) -> bool:
         return True
     shifted = np.negative(G)
     np.einsum("ii->i", shifted)[:] += bound
+    from scipy.linalg import lapack  # 0.1 s of start-up that small problems never pay
+
     _, info = lapack.dpotrf(shifted.T, lower=1, clean=0, overwrite_a=1)
     return bool(info == 0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.linalg import lapack
 
 from gradscope.jacobians.base import Array
 from gradscope.linalg.binary_scale import exponent_of
@@ -81,6 +80,8 @@ def _largest_ritz_pair(alpha: Array, beta: Array) -> tuple[Array, Array]:
     The eigenvector s is followed from its last component back to its first, with e_m = θ − α_m,
     s_{j−1} = s_j·e_j/β_{j−1} and e_{j−1} = θ − α_{j−1} − β_{j−1}²/e_j: that way it grows, and the recurrence is stable.
     """
+    from scipy.linalg import lapack
+
     m, B = alpha.shape
     theta = np.full(B, np.nan)
     for b in range(B):
