@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from gradscope.article.base import Claim, Experiment, Finding
@@ -71,7 +73,7 @@ def experiment(seed: int) -> Finding:
     collapse = float(log_sech_squared(tape.state(STEPS)[0, 1]) / np.log(10))
     found.at_most("… log10 tanh′(c_1000), the factor of ∂h/∂c", collapse, -100.0)
     forgetting = cell_states(rng, forget_bias=1.0, drift=0.5)
-    bound = (1 + np.e) * 1.0
+    bound = (1 + math.e) * 1.0
     found.at_most("control, forget bias 1: max|c| against 1/(1−f)", float(np.abs(forgetting).max()), bound)
     reset = np.concatenate([cell_states(rng, forget_bias=60.0, drift=0.0, steps=20) for _ in range(5)])
     found.at_most(

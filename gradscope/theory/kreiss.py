@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +39,7 @@ class KreissConstant:
     @property
     def power_bound(self) -> float:
         """e·n·``high``. The theorem is sup_k ‖Wᵏ‖ ≤ e·n·K(W): true as far as the search found the global maximum."""
-        return float(np.e * self.n * self.high)
+        return float(math.e * self.n * self.high)
 
 
 def kreiss_constant(
