@@ -72,7 +72,7 @@ def test_failed_points_are_said_on_stderr_and_nothing_but_failures_is_exit_3(cap
     assert code == 0
     assert "1 of 2 points failed" in err
     assert len(out.splitlines()) == 3
-    words = ["sweep", "rnn:hidden=3,inputs=1,activation=identity", "-T", "30", "-j", "1", "--vary", "gain=1e200,1e201"]
+    words = ["sweep", "rnn:hidden=3,inputs=1,activation=identity", "-T", "30", "-j", "1", "--vary", "gain=1e140,1e141"]
     assert run(words) == 3
     assert "every one of the 2 points failed" in capsys.readouterr().err
 
