@@ -90,6 +90,38 @@ def absolute_radius_is_below(W: Array, limit: float, *, sweeps: int = 40) -> boo
     return size < limit
 
 
+def structured_radius(W: Array, *, sweeps: int = 60) -> float:
+    """max ρ(QW) over diagonal |Q| = 1, as power iteration sees it: inf_S ‖SWS⁻¹‖₂ never falls below it.
+
+    The lower bound on the structured singular value μ of Packard, Fan and Doyle (Proc. 27th IEEE CDC, 1988), for
+    diagonal scalar blocks. It only decides whether a search for S can succeed, so it need not have converged.
+    """
+    rng = np.random.default_rng(20260102)
+    starts: Array = rng.standard_normal((4, W.shape[0]))
+    b, w = _unit(starts[0] + 1j * starts[1])[0], _unit(starts[2] + 1j * starts[3])[0]
+    size = 0.0
+    for _ in range(sweeps):
+        a, right = _unit(np.asarray(W @ b))
+        w, left = _unit(np.asarray(W.T @ (np.abs(w) * _phase(a))))
+        size = min(right, left)
+        if size == 0.0:
+            break
+        b, _ = _unit(np.abs(a) * _phase(w))
+    return size
+
+
+def _unit(v: Array) -> tuple[Array, float]:
+    """v/‖v‖ and ‖v‖; zero stays zero."""
+    length = float(np.linalg.norm(v))
+    return (v / length if length > 0.0 else v), length
+
+
+def _phase(v: Array) -> Array:
+    """v/|v|, 1 where v is 0."""
+    sizes = np.abs(v)
+    return np.asarray(np.where(sizes > 0, v / np.where(sizes > 0, sizes, 1.0), 1.0))
+
+
 def product_bounds(W: Array, slope: float, n_steps: int, *, sigma: float, radius: float) -> tuple[list[Bound], float]:
     """Bounds on ‖D_k W ⋯ D_1 W‖₂ for any diagonal |D_j| ≤ slope, log10 per lag, and the certificate γ·min_S‖SWS⁻¹‖.
 
@@ -104,7 +136,8 @@ def product_bounds(W: Array, slope: float, n_steps: int, *, sigma: float, radius
     sigma : float
         σ₁(W), rounded up.
     radius : float
-        ρ(W); the scaled norm never falls below it, so it is sought only where it can decide something.
+        ρ(W); the scaled norm never falls below it, so it is sought only where it can decide something. Large W are
+        asked :func:`structured_radius` too: where it is above 1/γ no S can certify, and the search is left out.
     """
     lags = np.arange(n_steps + 1, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -117,7 +150,7 @@ def product_bounds(W: Array, slope: float, n_steps: int, *, sigma: float, radius
     if nilpotent:
         # inf_S ‖SWS⁻¹‖ = 0, though no S attains it; ‖|W|^k‖ above is exactly 0 from k = n on.
         certificate = 0.0
-    elif slope * radius < 1.0:
+    elif slope * radius < 1.0 and (W.shape[0] <= SEVERAL_S_UP_TO or slope * structured_radius(W) < 1.05):
         envelope, best = scaled_bound(W, slope, lags)
         certificate = min(certificate, float(slope * best.value))
         bounds.append(Bound("min_S κ(S)(γ‖SWS⁻¹‖₂)^k", envelope))

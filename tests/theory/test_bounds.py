@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradscope.theory.bounds import product_bounds, scaled_bound
+from gradscope.theory.bounds import product_bounds, scaled_bound, structured_radius
+from gradscope.theory.scaled_norm import scaled_norm
 
 #: A norm of a computed product of at most 12 factors of size 6 is right to k·n^{3/2}·eps·(Π‖J‖/‖ΠJ‖); in decades.
 ROUNDING = 1e-9
@@ -151,3 +152,31 @@ def test_limits_on_the_condition_pay_at_short_lags(monkeypatch):
     single, _ = scaled_bound(W, 1.0, lags)
     assert several[3] < single[3] - 0.05
     assert (several <= single + 1e-12).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_structured_radius_lies_between_radius_and_scaled_norm(seed: int) -> None:
+    W = np.random.default_rng(seed).standard_normal((40, 40)) / 40**0.5
+    radius = np.abs(np.linalg.eigvals(W)).max()
+    # A few per cent for an iteration that was not run to its end, on either side.
+    assert radius * 0.99 <= structured_radius(W) <= scaled_norm(W).value * 1.01
+
+
+def test_the_structured_radius_of_nonnegative_matrices_is_the_radius() -> None:
+    W = np.abs(np.random.default_rng(9).standard_normal((30, 30))) / 30
+    assert structured_radius(W) == pytest.approx(np.abs(np.linalg.eigvals(W)).max(), rel=1e-6)
+    assert structured_radius(np.zeros((3, 3))) == 0.0
+
+
+def test_no_search_for_what_cannot_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    # At n = 100 and gain 0.9 some trajectory of slopes grows: no S certifies, and none is sought.
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("searched")
+
+    W = 0.9 * np.random.default_rng(1).standard_normal((100, 100)) / 10
+    radius = float(np.abs(np.linalg.eigvals(W)).max())
+    monkeypatch.setattr("gradscope.theory.bounds.scaled_norm", refuse)
+    assert radius < 1 < structured_radius(W)
+    product_bounds(W, 1.0, 5, sigma=float(np.linalg.norm(W, 2)), radius=radius)
+    with pytest.raises(AssertionError, match="searched"):
+        product_bounds(0.5 * W, 1.0, 5, sigma=float(np.linalg.norm(0.5 * W, 2)), radius=0.5 * radius)
