@@ -10,13 +10,16 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from benchmarks import lstm_norms, many_networks, rnn_norms
+from benchmarks import exponents, long_runs, lstm_norms, many_networks, rnn_norms, start_up
 from benchmarks.workload import Family, Timing, time_workload
 
 FAMILIES: dict[str, Family] = {
     "A": rnn_norms.workloads,
     "B": lstm_norms.workloads,
+    "C": exponents.workloads,
     "D": many_networks.workloads,
+    "E": long_runs.workloads,
+    "F": start_up.workloads,
 }
 #: A ratio has regressed when even its best round is this much worse than the worst round of the base.
 NOISE = 1.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ from gradscope.cli.deliver import Delivery, deliver_stored
 from gradscope.cli.group import Verb
 from gradscope.cli.options import examples, report_options
 from gradscope.errors import UsageError
+from gradscope.records import Report
 
 
 @click.command(
@@ -32,14 +34,12 @@ def command(results: tuple[str, ...], **values: Any) -> int:
     """Show stored results again (- is stdin): other formats, rows, columns, gates."""
     if not results:
         raise UsageError("show needs at least one stored RESULT, for example: gradscope show result.json")
-    if len(results) > 1 and values["outputs"]:
-        raise UsageError(f"-o {values['outputs'][0]}: one file for {len(results)} results; show them one at a time.")
     from gradscope.reports.json_report import read_report
     from gradscope.reports.query import pivot, select
 
     code = 0
-    for name in results:
-        report = read_report(name)
+    stored = [read_report(name) for name in results]
+    for report in _side_by_side(stored, values):
         report = select(report, where=values["where"], sort=_names(values["sort"]), columns=_names(values["columns"]))
         if values["pivot"]:
             keys = _names(values["pivot"])
@@ -48,6 +48,24 @@ def command(results: tuple[str, ...], **values: Any) -> int:
             report = pivot(report, keys=(keys[0], keys[1]), value=values["value"])
         code = max(code, deliver_stored(report, Delivery.from_options(values)))
     return code
+
+
+def _side_by_side(stored: list[Report], values: dict[str, Any]) -> list[Report]:
+    """Results of one verb as one report, as if measured together; of several verbs one after another.
+
+    Raises
+    ------
+    UsageError
+        Several verbs where the output can hold one report only.
+    """
+    verbs = list(dict.fromkeys(report.verb for report in stored))
+    if len(verbs) == 1:
+        if len(stored) == 1:
+            return stored
+        return [replace(stored[0], results=tuple(r for report in stored for r in report.results), gates=())]
+    if values["outputs"] or values["as_json"] or values["format_name"] != "table":
+        raise UsageError(f"results of {' and '.join(verbs)} do not go into one report: show them one verb at a time.")
+    return stored
 
 
 def _names(text: str | None) -> tuple[str, ...]:

@@ -163,14 +163,17 @@ def test_weights_at_the_edge_of_float64_put_only_our_own_words_on_stderr(tmp_pat
     assert len(ended.stderr.splitlines()) <= 2
 
 
-def test_several_stored_results_do_not_overwrite_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("a.json", "b.json"):
-        assert run(["gradients", "rnn:hidden=2", "-T", "2", "-o", name]) == 0
+def test_several_stored_results_become_one_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, words in (("a", ["gradients"]), ("b", ["gradients"]), ("c", ["spectrum"])):
+        assert run([*words, "rnn:hidden=2", "-o", f"{name}.json"]) == 0
+    assert run(["show", "a.json", "b.json", "-o", "both.json"]) == 0
     capsys.readouterr()
-    assert run(["show", "a.json", "b.json", "-o", "both.md"]) == 2
-    assert "one file for 2 results" in one_line_of_stderr(capsys)
-    assert not (tmp_path / "both.md").exists()
-    assert run(["show", "a.json", "b.json"]) == 0
+    assert len(json.loads((tmp_path / "both.json").read_text())["results"]) == 2
+    # Two verbs are two reports: a file or a machine format holds one.
+    assert run(["show", "a.json", "c.json", "-o", "mixed.md"]) == 2
+    assert "one verb at a time" in one_line_of_stderr(capsys)
+    assert not (tmp_path / "mixed.md").exists()
+    assert run(["show", "a.json", "c.json"]) == 0
 
 
 def test_completion_scripts_are_printed(tmp_path: Path) -> None:

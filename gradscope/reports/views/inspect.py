@@ -20,8 +20,10 @@ def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Docu
         blocks.append(_overview(result))
         if verbose or result.n_rows <= _DETAILED:
             blocks += _facts(result)
+        # What there is none of (modules without a name, chains, skipped arrays) takes no line.
         rest = [(key.replace("_", " "), cell(value)) for key, value in result.summary.items()]
-        blocks.append(Table("", (Column("", "left"), Column("", "left", wrap=True)), tuple(rest)))
+        lines = tuple((key, text) for key, text in rest if text.strip())
+        blocks.append(Table("", (Column("", "left"), Column("", "left", wrap=True)), lines))
         blocks += warnings_of(result)
         sections.append(Section(name, tuple(blocks), about_source(result)))
     return document(report, "What the source holds", sections)
@@ -38,6 +40,6 @@ def _facts(result: Result) -> list[Block]:
     tables: list[Block] = []
     for row in result.rows():
         lines = tuple((name.replace("_", " "), cell(value)) for name, value in row.items() if name not in _OVERVIEW[:4])
-        where = " ".join(str(row[name]) for name in ("module", "direction") if row.get(name))
+        where = f"{row.get('module') or '(top level)'}, layer {row.get('layer')}, {row.get('direction')}"
         tables.append(Table(cell(where), (Column("", "left"), Column("", "left", wrap=True)), lines))
     return tables
