@@ -13,13 +13,14 @@ from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array
 from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled, RowScaledSum
 from gradscope.networks.base import Linearised
+from gradscope.networks.one_cell import OneCell
 
 #: W_t for a step t = 1, 2, …, the same whenever it is asked for: shape (..., H, H).
 StepWeights = Callable[[int], Array]
 
 
 @dataclass(frozen=True)
-class Independent:
+class Independent(OneCell):
     """h_t = φ(W_xh x_t + b + W_t h_{t−1}), W_1, W_2, … independent;  J_t = diag(φ′(a_t)) W_t.
 
     Everything but the recurrent weight is shared over the steps, as in the rnn it is the control of. The weights
@@ -52,48 +53,9 @@ class Independent:
         return "dnn"
 
     @property
-    def layers(self) -> tuple[Rnn, ...]:
-        """One cell, standing for every step's; its W is the first step's."""
-        return (self.cell,)
-
-    @property
-    def state_size(self) -> int:
-        """H."""
-        return self.cell.hidden_size
-
-    @property
-    def input_size(self) -> int:
-        """I."""
-        return self.cell.input_size
-
-    @property
-    def h_components(self) -> Array | None:
-        """None: the state is h."""
-        return None
-
-    @property
-    def output_components(self) -> Array:
-        """All of h."""
-        return np.arange(self.cell.hidden_size)
-
-    @property
-    def layer_slices(self) -> tuple[slice, ...]:
-        """The whole state."""
-        return (slice(0, self.state_size),)
-
-    @property
-    def weight_axes(self) -> tuple[int, ...]:
-        """Leading axes of the weights."""
-        return tuple(self.cell.weight_hh.shape[:-2])
-
-    @property
     def step_weight_bytes(self) -> int:
         """Bytes of one step's own weights, drawn in float64."""
         return int(8 * self.cell.weight_hh.size)
-
-    def input_matrix(self, first: int, last: int) -> Array:
-        """U, the same at every step."""
-        return self.cell.weight_ih
 
     def step_weight(self, t: int) -> Array:
         """W_t in the cell's dtype, shape (..., H, H)."""

@@ -16,7 +16,7 @@ from gradscope.numerics.tape import chunks
 Anchor = Literal["end", "start"]
 
 #: A segment of this many bytes of states and Jacobian coefficients is recomputed at a time beyond the budget.
-SEGMENT_BYTES = 24 * 2**20
+SEGMENT_BYTES = 8 * 2**20
 
 
 class Inputs(Protocol):

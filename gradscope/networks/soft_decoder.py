@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.cells.base import Cell
 from gradscope.jacobians.base import Array
 from gradscope.jacobians.feedback import FeedbackJacobian
 from gradscope.networks.base import Linearised
-from gradscope.networks.layer import Layer
+from gradscope.networks.one_cell import OneCell
 
 
 def softmax(logits: Array) -> Array:
@@ -20,7 +19,7 @@ def softmax(logits: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class SoftDecoder:
+class SoftDecoder(OneCell):
     """x_1 = the start symbol, x_t = Eᵀ softmax((W_head h_{t−1} + b_head)/τ): every output probability is fed back.
 
     Attributes
@@ -36,7 +35,6 @@ class SoftDecoder:
         τ.
     """
 
-    cell: Cell
     head_weight: Array
     head_bias: Array
     embedding: Array | None
@@ -44,39 +42,9 @@ class SoftDecoder:
     temperature: float
 
     @property
-    def name(self) -> str:
-        """The cell's name."""
-        return self.cell.name
-
-    @property
-    def layers(self) -> tuple[Cell, ...]:
-        """The one cell."""
-        return (self.cell,)
-
-    @property
-    def state_size(self) -> int:
-        """n."""
-        return self.cell.state_size
-
-    @property
     def input_size(self) -> int:
         """0: it reads nothing but itself."""
         return 0
-
-    @property
-    def h_components(self) -> Array | None:
-        """The cell's."""
-        return Layer(self.cell).h_components
-
-    @property
-    def output_components(self) -> Array:
-        """h."""
-        return np.arange(self.cell.hidden_size)
-
-    @property
-    def layer_slices(self) -> tuple[slice, ...]:
-        """The whole state."""
-        return (slice(0, self.state_size),)
 
     @property
     def weight_axes(self) -> tuple[int, ...]:
