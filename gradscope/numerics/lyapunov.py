@@ -277,12 +277,22 @@ def _verdict(mean: Array, half: Array, rates: Array, lengths: Array) -> tuple[bo
         needed = steps * float(np.nanmax(np.where(np.isfinite(first), width / wanted, 0.0))) ** 2
         return False, (
             f"not converged: the largest exponent is known to ±{float(np.nanmax(width)):.2g} only; "
-            f"about {needed:.0e} steps would do"
+            f"about {max(_two_digits_up(needed), steps + 1)} steps would do"
         )
     return (
         True,
         f"converged: both halves of {steps} steps agree, the largest exponent is known to ±{np.nanmax(width):.2g}",
     )
+
+
+def _two_digits_up(number: float) -> int:
+    """The next whole number of two digits and zeros: advice, not a promise.
+
+    >>> _two_digits_up(1234.0), _two_digits_up(50.2)
+    (1300, 51)
+    """
+    unit = 10 ** max(int(np.floor(np.log10(max(number, 1.0)))) - 1, 0)
+    return int(np.ceil(number / unit)) * unit
 
 
 def _tied_pairs_averaged(gains: LocalGains) -> LocalGains:
