@@ -12,6 +12,7 @@ Rev. Mod. Phys. 57 (1985) 617, sec. V; J. L. Kaplan and J. A. Yorke (1979) for t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -291,8 +292,8 @@ def _two_digits_up(number: float) -> int:
     >>> _two_digits_up(1234.0), _two_digits_up(50.2)
     (1300, 51)
     """
-    unit = 10 ** max(int(np.floor(np.log10(max(number, 1.0)))) - 1, 0)
-    return int(np.ceil(number / unit)) * unit
+    unit: int = 10 ** max(math.floor(math.log10(max(number, 1.0))) - 1, 0)
+    return math.ceil(number / unit) * unit
 
 
 def _tied_pairs_averaged(gains: LocalGains) -> LocalGains:
