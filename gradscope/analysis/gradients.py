@@ -147,7 +147,7 @@ def _loss_columns(
         "log10_dloss_dstate": _mean(loss.log10_dstate),
         "log10_dloss_dweight": _mean(loss.log10_dweight),
     }
-    if loss.log10_dweight_layers.shape[1] > 1:
+    if loss.log10_dweight_layers.shape[1]:
         columns["log10_dloss_dweight_layers"] = _mean_by_layer(loss.log10_dweight_layers)
     return columns
 
@@ -161,7 +161,8 @@ def _any(flags: Array) -> Array:
 
 
 def _mean(values: Array) -> Array:
-    return np.asarray(_flat(values).mean(axis=1))
+    flat = _flat(values)
+    return flat[:, 0] if flat.shape[1] == 1 else np.asarray(flat.mean(axis=1))
 
 
 def _mean_by_layer(values: Array) -> Array:

@@ -10,7 +10,7 @@ from gradscope.errors import UsageError
 
 #: From this state size on a second thread speeds the products up; below it only adds overhead
 #: (docs/performance.md has the measurement).
-THREADED_FROM = 512
+THREADED_FROM = 2048
 
 
 def choose_threads(requested: int | None, state_size: int) -> int:

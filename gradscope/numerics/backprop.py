@@ -48,6 +48,7 @@ class LossGradients:
     log10_dweight : ndarray, shape (T + 1, *batch_shape)
         log10 ‖∂L/∂W_hh‖_F of the copies used at step T−k, all layers together; NaN at k = T.
     log10_dweight_layers : ndarray, shape (T + 1, layers, *batch_shape)
+        The same layer by layer; no layers where there is one only.
     """
 
     log10_dstate: Array
@@ -121,13 +122,14 @@ def measure_loss_gradients(
     T, batch = tape.n_steps, tape.batch_shape
     dstate = np.full((T + 1, *batch), np.nan)
     dweight = np.full((T + 1, *batch), np.nan)
-    layers = np.full((T + 1, n_layers, *batch), np.nan)
+    # One layer's gradients are the total: no second column for them.
+    layers = np.full((T + 1, n_layers if n_layers > 1 else 0, *batch), np.nan)
     for step, vector, exponent, weights in backpropagate(tape, direct_term):
         lag = T - step
         dstate[lag] = _log10(np.sqrt(np.square(vector).sum(axis=-1)), exponent)
         if weights:
             squares = [_squared_norm(blocks, batch) for blocks in weights]
-            for index, square in enumerate(squares):
+            for index, square in enumerate(squares if n_layers > 1 else ()):
                 layers[lag, index] = _log10(np.sqrt(square), exponent)
             dweight[lag] = _log10(np.sqrt(sum(squares, np.zeros(batch))), exponent)
         if progress is not None:
