@@ -15,7 +15,7 @@ from gradscope.cells.base import Cell
 from gradscope.errors import InputError, ShapeError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.networks.base import Network
-from gradscope.networks.bidirectional import split_bidirectional
+from gradscope.networks.bidirectional import measure_last_output, output_input_jacobians, split_bidirectional
 from gradscope.networks.layer import Layer
 from gradscope.networks.run import Inputs, Trajectory, run_network
 from gradscope.networks.seq2seq import Seq2Seq, run_seq2seq
@@ -33,6 +33,9 @@ from gradscope.sources.inputs import (
 )
 from gradscope.sources.seeding import generator
 from gradscope.sources.source import Source
+
+#: Steps on which a bidirectional network's last output is taken apart.
+TRAP_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -196,8 +199,21 @@ def _bidirectional_cases(source: Source, request: RunRequest) -> list[Case]:
         record.setdefault("layer", part.layer)  # layer=N of a file runs alone and stays layer N
         name = f"{source.spec.text} layer {record['layer']} {part.direction}"
         layer_inputs = ArrayInputs(part.inputs, inputs.description)
-        cases.append(run_case(source, request, part.network, layer_inputs, record, name=name))
+        case = run_case(source, request, part.network, layer_inputs, record, name=name)
+        if part.direction == "backward" and part.layer == len(source.directions) - 1:
+            case = replace(case, warnings=(*case.warnings, *_last_output_trap(source, inputs)))
+        cases.append(case)
     return cases
+
+
+def _last_output_trap(source: Source, inputs: ArrayInputs | GeneratedInputs) -> tuple[str, ...]:
+    """What the last output's backward half has seen, measured on the first few steps (theory C16)."""
+    steps = min(inputs.n_steps, TRAP_STEPS)
+    if steps < 2:
+        return ()
+    jacobians = output_input_jacobians(source.directions, inputs.read(1, steps)[:, :1], dropout=source.dropout)
+    found = measure_last_output(jacobians, source.directions[-1][0].hidden_size).warning
+    return () if found is None else (f"{found} (measured on the first {steps} steps, T = {steps} there)",)
 
 
 def _seq2seq_case(source: Source, request: RunRequest, model: Seq2Seq) -> Case:
