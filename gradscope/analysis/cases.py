@@ -136,7 +136,18 @@ def run_case(
     if network.input_size == 0:
         settings["inputs"] = "none"
     bound = float(np.max(np.abs(state))) if state.size else 0.0
-    return Case(source, record, settings, trajectory, network, bound, source.warnings)
+    warnings = (*source.warnings, *_noise_warning(source, request, network.input_size))
+    return Case(source, record, settings, trajectory, network, bound, warnings)
+
+
+def _noise_warning(source: Source, request: RunRequest, width: int) -> tuple[str, ...]:
+    """Trained weights on generated inputs: the numbers are right and may be about another network than in use."""
+    if source.spec.kind != "file" or width == 0 or not is_generated(request.inputs):
+        return ()
+    return (
+        f"driven by generated input ({request.inputs}): a trained network may forget noise and carry real features, "
+        "or the reverse; give it what it really reads with --inputs FILE.npy",
+    )
 
 
 def cases_of(source: Source, request: RunRequest) -> list[Case]:
@@ -228,7 +239,7 @@ def _seq2seq_case(source: Source, request: RunRequest, model: Seq2Seq) -> Case:
     tape = run_seq2seq(model, inputs, state, target, memory=request.memory)
     settings = {**request.settings(), "steps": tape.n_steps, "batch": inputs.batch, "inputs": inputs.description}
     settings |= {"encoder_steps": tape.encoder_steps, "decoder_steps": tape.decoder_steps, "feedback": model.feedback}
-    warnings = source.warnings
+    warnings = (*source.warnings, *_noise_warning(source, request, model.encoder.input_size))
     if tape.decoded is not None and tape.decoder_steps == model.max_steps:
         warnings = (*warnings, f"decoding did not reach End within max_steps={model.max_steps}: raise max_steps=")
     bound = float(np.max(np.abs(state))) if state.size else 0.0
