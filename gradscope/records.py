@@ -6,6 +6,8 @@ plain dictionaries one at a time. NaN inside a float column means "null"; no inf
 
 from __future__ import annotations
 
+import html
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -67,6 +69,10 @@ class Result:
         names = list(self.columns)
         for values in zip(*(self.columns[name] for name in names), strict=True):
             yield {name: plain(value) for name, value in zip(names, values, strict=True)}
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """All rows as plain dictionaries."""
+        return list(self.rows())
 
     def to_dict(self) -> dict[str, Any]:
         """The result as it stands in the JSON report."""
@@ -156,6 +162,25 @@ class Report:
             "results": [result.to_dict() for result in self.results],
             "gates": [gate.to_dict() for gate in self.gates],
         }
+
+    def to_json(self) -> str:
+        """The report as strict JSON text, as ``--json`` writes it."""
+        return json.dumps(self.to_dict(), allow_nan=False, ensure_ascii=False, indent=2)
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Every row of every result as a plain dictionary with its ``source``: what a data frame is made of."""
+        return [{"source": result.source["name"], **row} for result in self.results for row in result.rows()]
+
+    def _repr_html_(self) -> str:
+        """The summaries side by side, for notebooks; ``-o page.html`` makes the whole page."""
+        names = list(dict.fromkeys(name for result in self.results for name in result.summary))
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in ("source", *names))
+        lines = []
+        for result in self.results:
+            values = (result.source["name"], *(plain(result.summary.get(name)) for name in names))
+            cells = "".join(f"<td>{html.escape('' if v is None else str(v))}</td>" for v in values)
+            lines.append(f"<tr>{cells}</tr>")
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Report:

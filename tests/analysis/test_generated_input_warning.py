@@ -1,4 +1,4 @@
-"""Trained weights on noise: the report says so, and says what to do; real inputs and built networks are not warned of."""
+"""Trained weights on noise: the report says so and what to do; real inputs and built networks are not warned of."""
 
 from __future__ import annotations
 
