@@ -1,0 +1,119 @@
+"""Definitions of the contract, each against arithmetic that was done apart from the program."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gradscope
+from gradscope.analysis.verdict import _horizon, _verdict
+from gradscope.sources.ensembles import orthogonal
+from gradscope.theory.bounds import block_norms
+from gradscope.theory.closed_forms import direct_path
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "rate", "ended", "verdict"),
+    [
+        (-0.3, -0.1, -0.2, False, "vanishing"),
+        (-0.3, 0.1, -0.2, False, "neutral"),  # the interval holds 0
+        (-0.012, -0.008, -0.0099, False, "neutral"),  # less than a decade over the run
+        (0.1, 0.3, 0.2, False, "exploding"),
+        (-0.1, 0.3, 0.2, False, "neutral"),
+        (0.008, 0.012, 0.0099, False, "neutral"),
+        (np.nan, np.nan, np.nan, True, "vanishing"),  # exactly zero
+        (np.nan, np.nan, np.nan, False, "neutral"),
+    ],
+)
+def test_verdicts(low: float, high: float, rate: float, ended: bool, verdict: str) -> None:
+    assert _verdict(low, high, rate, 100, ended) == verdict
+
+
+@pytest.mark.parametrize(
+    ("log10", "horizon", "censored"),
+    [
+        ([0.0, -1.0, -2.0], None, True),  # never below 1e-3
+        ([0.0, -1.0, -4.0], 1, False),
+        ([0.0, -4.0, -1.0, -5.0], 2, False),  # the largest lag, even after a dip
+        ([0.0, -4.0, -1.0], 2, False),  # fell below once: not censored
+        ([0.0, -3.0, -3.1], 1, False),  # epsilon itself counts
+        ([0.0, np.nan, np.nan], 0, False),  # exactly zero
+    ],
+)
+def test_horizons(log10: list[float], horizon: int | None, censored: bool) -> None:
+    status = np.where(np.isnan(log10), "zero", "ok").astype(object)
+    found = _horizon(np.array(log10), status, np.arange(len(log10)), 1e-3)
+    assert found == {"horizon": horizon, "horizon_censored": censored}
+
+
+def test_the_direct_path_is_its_largest_unit() -> None:
+    # Two units: 0.9 at every step, and 0.1 then 1.0. The first unit wins at every lag.
+    gates = np.array([[0.9, 0.1], [0.9, 1.0]])[:, None, :]
+    np.testing.assert_allclose(direct_path(np.log(gates), "start")[:, 0], np.log10([1.0, 0.9, 0.81]))
+    # From the end the open unit leads for one lag.
+    np.testing.assert_allclose(direct_path(np.log(gates), "end")[:, 0], np.log10([1.0, 1.0, 0.81]))
+
+
+def test_a_loss_at_all_steps_begins_with_step_one(tmp_path) -> None:
+    # h_t = W h_{t−1}, L = Σ_{t=1..T} vᵀh_t: ∂L/∂h_0 = Σ_{t≥1} (Wᵀ)^t v, without a term of step 0 itself.
+    rng = np.random.default_rng(4)
+    W, v = 0.7 * rng.standard_normal((3, 3)), rng.standard_normal(3)
+    np.save(tmp_path / "W.npy", W)
+    np.save(tmp_path / "v.npy", v)
+    result = gradscope.gradients(
+        f"{tmp_path}/W.npy:activation=identity", steps=4, loss="linear", loss_at="all", readout=str(tmp_path / "v.npy")
+    ).results[0]
+    wanted = sum(np.linalg.matrix_power(W.T, t) @ v for t in range(1, 5))
+    assert result.columns["log10_dloss_dstate"][4] == pytest.approx(np.log10(np.linalg.norm(wanted)), abs=1e-12)
+    # ∂L/∂h_T is v alone.
+    assert result.columns["log10_dloss_dstate"][0] == pytest.approx(np.log10(np.linalg.norm(v)), abs=1e-12)
+
+
+def test_the_default_target_is_class_zero() -> None:
+    columns = {
+        target: gradscope.gradients("rnn:hidden=4", steps=5, target=target).results[0].columns["log10_dloss_dstate"]
+        for target in (None, "0", "1")
+    }
+    np.testing.assert_array_equal(columns[None], columns["0"])
+    assert not np.array_equal(columns["0"], columns["1"])
+
+
+def test_chrono_biases_spread_over_the_range_and_close_the_input_gate() -> None:
+    cell = gradscope.build("lstm:hidden=400,init=chrono,chrono_max=100,forget_bias=0").network.layers[0]
+    i, f, g, o = cell.bias.reshape(4, 400)
+    np.testing.assert_array_equal(i, -f)
+    assert not g.any()
+    assert not o.any()
+    times = np.exp(f)
+    assert 1.0 <= times.min() < 5.0
+    assert 95.0 < times.max() <= 99.0
+    # Uniform on (1, 99): mean 50, standard error 28.3/20.
+    assert abs(times.mean() - 50.0) < 4.5 * 28.3 / 20
+
+
+def test_orthogonal_matrices_are_haar_distributed() -> None:
+    rng = np.random.default_rng(8)
+    draws = np.array([orthogonal(rng, 3, 2.0) for _ in range(400)])
+    np.testing.assert_allclose(draws[0].T @ draws[0], 4.0 * np.eye(3), atol=1e-14)
+    # Every entry of a Haar matrix has mean 0 and variance 1/n; a QR without its signs has means of −1/2.
+    assert np.abs(draws.mean(axis=0)).max() < 4.5 * 2.0 / np.sqrt(3 * 400)
+
+
+def test_the_decoder_starts_from_how_far_the_encoder_may_have_come() -> None:
+    # |c| ≤ 6 after six lstm steps from 0, and the decoder's first step bound is taken there.
+    source = "seq2seq:cell=lstm,feedback=teacher,hidden=3,vocab=4"
+    decoder = gradscope.build(source).seq2seq.decoder
+    bound = gradscope.gradients(source, steps=6, anchor="start").results[0].columns["log10_bound"]
+    wanted = np.log10(decoder.step_norm_bound(block_norms(decoder), 6.0))
+    assert bound[7] - bound[6] == pytest.approx(wanted, abs=1e-12)
+
+
+def test_input_sensitivities_count_back_from_the_last_step() -> None:
+    # Linear: ∂h_T/∂x_j = W^(T−j) U.
+    source = "rnn:hidden=4,inputs=2,activation=identity"
+    cell = gradscope.build(source).network.layers[0]
+    columns = gradscope.gradients(source, steps=6, wrt="inputs").results[0].columns
+    np.testing.assert_array_equal(columns["lag"], np.arange(6))
+    np.testing.assert_array_equal(columns["step"], np.arange(6, 0, -1))
+    wanted = [np.linalg.norm(np.linalg.matrix_power(cell.weight_hh, k) @ cell.weight_ih, 2) for k in range(6)]
+    np.testing.assert_allclose(columns["log10_norm"], np.log10(wanted), atol=1e-12)
