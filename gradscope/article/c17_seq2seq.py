@@ -9,7 +9,8 @@ import numpy as np
 from gradscope.article.base import Claim, Experiment, Finding
 from gradscope.article.runs import cell, claim_generator, gaussian
 from gradscope.jacobians.base import Array
-from gradscope.networks.seq2seq import GivenSteps, Seq2Seq, run_seq2seq
+from gradscope.networks.run import GivenSteps
+from gradscope.networks.seq2seq import Seq2Seq, run_seq2seq
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.numerics.backprop import backpropagate
 from gradscope.numerics.bottleneck import measure_bottleneck

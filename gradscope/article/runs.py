@@ -15,8 +15,7 @@ from gradscope.jacobians.base import Array
 from gradscope.log_domain import LN10
 from gradscope.networks.base import Network
 from gradscope.networks.layer import Layer
-from gradscope.networks.run import Trajectory, run_network
-from gradscope.networks.seq2seq import GivenSteps
+from gradscope.networks.run import GivenSteps, Trajectory, run_network
 from gradscope.numerics.lyapunov import measure_lyapunov
 from gradscope.numerics.propagate import measure_norms
 from gradscope.numerics.tape import Tape

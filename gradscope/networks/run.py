@@ -34,6 +34,27 @@ class Inputs(Protocol):
         """x_first … x_last, shape (steps, ..., batch, I)."""
 
 
+@dataclass(frozen=True)
+class GivenSteps:
+    """Inputs held in memory, shape (T, ..., batch, I)."""
+
+    x: Array
+
+    @property
+    def n_steps(self) -> int:
+        """T."""
+        return int(self.x.shape[0])
+
+    @property
+    def batch(self) -> int:
+        """Sequences side by side."""
+        return int(self.x.shape[-2])
+
+    def read(self, first: int, last: int) -> Array:
+        """x_first … x_last."""
+        return self.x[first - 1 : last]
+
+
 @dataclass
 class Segment:
     """Steps first … last, linearised."""

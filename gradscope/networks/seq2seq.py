@@ -12,32 +12,11 @@ from gradscope.cells.base import Cell
 from gradscope.errors import ShapeError, UsageError, did_you_mean
 from gradscope.jacobians.base import Array
 from gradscope.networks.layer import Layer
-from gradscope.networks.run import Inputs, run_network
+from gradscope.networks.run import GivenSteps, Inputs, run_network
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.networks.soft_decoder import SoftDecoder
 
 Feedback = Literal["teacher", "soft", "greedy"]
-
-
-@dataclass(frozen=True)
-class GivenSteps:
-    """Inputs held in an array (steps, batch, I)."""
-
-    x: Array
-
-    @property
-    def n_steps(self) -> int:
-        """Steps."""
-        return int(self.x.shape[0])
-
-    @property
-    def batch(self) -> int:
-        """Sequences side by side."""
-        return int(self.x.shape[-2])
-
-    def read(self, first: int, last: int) -> Array:
-        """x_first … x_last."""
-        return self.x[first - 1 : last]
 
 
 @dataclass(frozen=True)

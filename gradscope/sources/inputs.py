@@ -11,6 +11,7 @@ import numpy as np
 
 from gradscope.errors import InputError, ShapeError, UsageError, did_you_mean
 from gradscope.jacobians.base import Array
+from gradscope.networks.run import GivenSteps
 from gradscope.sources.file_bytes import check_start, opened
 from gradscope.sources.npy_header import MAGIC, MAX_HEADER, NpyHeader
 from gradscope.sources.seeding import generator
@@ -21,25 +22,10 @@ BLOCK_STEPS = 1024
 
 
 @dataclass(frozen=True)
-class ArrayInputs:
-    """Inputs held in memory, shape (T, ..., batch, I)."""
+class ArrayInputs(GivenSteps):
+    """Inputs held in memory, and what the report calls them."""
 
-    x: Array
     description: str = "array"
-
-    @property
-    def n_steps(self) -> int:
-        """T."""
-        return int(self.x.shape[0])
-
-    @property
-    def batch(self) -> int:
-        """Sequences side by side."""
-        return int(self.x.shape[-2])
-
-    def read(self, first: int, last: int) -> Array:
-        """x_first … x_last."""
-        return self.x[first - 1 : last]
 
 
 @dataclass(frozen=True)
