@@ -62,6 +62,10 @@ class StepJacobian(ABC):
     def push(self, Q: Array) -> Array:
         """J·Q, columns carried forward in time; Q has shape (..., n, r)."""
 
+    def square(self, R: Array) -> Array:
+        """R·J·Jᵀ, a new array: rows carried back one step and forward again; R has shape (..., r, n)."""
+        return np.swapaxes(self.push(np.swapaxes(self.pull(R), -1, -2)), -1, -2)
+
     def dense(self) -> Array:
         """J as a full array of shape (..., n, n): the slow reference."""
         eye = np.broadcast_to(np.eye(self.state_size), (*self.shape, self.state_size, self.state_size))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -57,6 +58,12 @@ class RowScaledSum:
         """The blocks below one another, shape (..., G·H, H)."""
         W = self.weights
         return W.reshape(*W.shape[:-3], self.n_gates * W.shape[-2], W.shape[-1])
+
+    @cached_property
+    def weights_squared(self) -> Array:
+        """W·Wᵀ of a single block. Entrywise right to n·eps·|w_i||w_j|, so that c_i c_j of it is right to n·eps·‖J‖²."""
+        W = self.weights[..., 0, :, :]
+        return np.asarray(W @ np.swapaxes(W, -1, -2))
 
     def form(self) -> Array:
         """The dense (..., H, H) block."""
@@ -146,6 +153,16 @@ class DiagonalPlusRowScaled(StepJacobian):
         """J·Q."""
         out = self.recurrent.push(Q)
         return out if self.diagonal is None else out + self.diagonal[..., :, None] * Q
+
+    def square(self, R: Array) -> Array:
+        """R·J·Jᵀ; without a direct path it is R·diag(c)·WWᵀ·diag(c), one product instead of two."""
+        recurrent = self.recurrent
+        if self.diagonal is not None or recurrent.n_gates > 1 or recurrent.norm is not None:
+            return super().square(R)
+        c = recurrent.coefficients[..., 0, None, :]
+        out = shared_matmul(R * c, recurrent.weights_squared)
+        out *= c
+        return out
 
     @property
     def drive_size(self) -> int:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from gradscope.jacobians.base import Array
-from gradscope.linalg.binary_scale import exponent_of
 
 #: Residual allowed, relative to σ₁²; the singular value is off by at most half of it.
 TOLERANCE = 2e-10
 FIRST_CHECK, CHECK_EVERY, MOST_STEPS = 9, 3, 160
+#: Squares outside lose digits, or are zero, infinite or NaN.
+LOW, HIGH = 1e-200, 1e200
 
 
-def operator_norms(
-    push: Callable[[Array], Array], pull: Callable[[Array], Array], start: Array, first_check: int = 0
-) -> tuple[Array, Array, int]:
-    """‖A_b‖₂ of a stack of operators by Lanczos on A_bᵀA_b, all in step.
+def operator_norms(square: Callable[[Array], Array], start: Array, first_check: int = 0) -> tuple[Array, int]:
+    """‖A_b‖₂ of a stack of operators by Lanczos on A_b·A_bᵀ, all in step.
 
     The three-term recurrence runs without reorthogonalisation: copies of converged Ritz values appear only after the
     largest has converged (Paige 1980), and that is where it stops: when the residual ρ of the largest Ritz pair is at
@@ -27,8 +27,8 @@ def operator_norms(
 
     Parameters
     ----------
-    push, pull : callable
-        V (B, n) to A·V and to Aᵀ·V, row by row.
+    square : callable
+        V (B, n) to V·A·Aᵀ, row by row; it may return the same array every time, which is then overwritten.
     start : ndarray, shape (B, n)
         Random vectors.
     first_check : int
@@ -36,42 +36,56 @@ def operator_norms(
 
     Returns
     -------
-    sigma, exponent : ndarray, shape (B,)
-        ‖A_b‖ = sigma·2^exponent; NaN where it did not converge, is zero, or is not finite: decompose those.
+    sigma : ndarray, shape (B,)
+        NaN where it did not converge, or the square is zero or leaves float64's range: decompose those.
     steps : int
-        Steps taken.
+        Steps after which three quarters of them had converged.
     """
     B, n = start.shape
     v = start / np.sqrt(np.einsum("bi,bi->b", start, start))[:, None]
+    previous, scratch = np.zeros_like(v), np.empty_like(v)
+    alpha, beta = np.zeros((MOST_STEPS, B)), np.zeros((MOST_STEPS, B))
+    theta = np.full(B, np.nan)
+    open_ = np.ones(B, dtype=bool)
+    check, most = min(max(first_check, FIRST_CHECK), n), MOST_STEPS
+    last_seen: tuple[int, float] | None = None
     with np.errstate(over="ignore", invalid="ignore"):
-        image = push(v)
-        exponent = exponent_of(image[:, None, :])
-        exponent = np.where(np.abs(exponent) > 100, exponent, 0)
-        scale = np.ldexp(1.0, -exponent)[:, None] if exponent.any() else None
-        alpha, beta = np.zeros((MOST_STEPS, B)), np.zeros((MOST_STEPS, B))
-        sigma = np.full(B, np.nan)
-        open_ = np.ones(B, dtype=bool)
-        previous = np.zeros_like(v)
-        check = min(max(first_check, FIRST_CHECK), n)
         for j in range(MOST_STEPS):
-            w = pull(image * scale) * scale if scale is not None else pull(image)
+            w = square(v)
             if j:
-                w -= beta[j - 1][:, None] * previous
+                w -= np.multiply(previous, beta[j - 1][:, None], out=previous)
             alpha[j] = np.einsum("bi,bi->b", v, w)
-            w -= alpha[j][:, None] * v
+            w -= np.multiply(v, alpha[j][:, None], out=scratch)
             beta[j] = np.sqrt(np.einsum("bi,bi->b", w, w))
             if j + 1 >= check or j == MOST_STEPS - 1:
-                check = j + 1 + CHECK_EVERY
-                theta, residual = _largest_ritz_pair(alpha[: j + 1, open_], beta[: j + 1, open_])
-                sigma[open_] = np.where((theta > 0) & (residual <= TOLERANCE * theta), theta + residual, np.nan)
-                open_ = np.isnan(sigma)
+                found, residual = _largest_ritz_pair(alpha[: j + 1, open_], beta[: j + 1, open_])
+                good = (found > LOW) & (found < HIGH) & (residual <= TOLERANCE * found)
+                theta[open_] = np.where(good, found + residual, np.nan)
+                # What is not finite, or is zero, will not converge.
+                hopeless = ~((found > LOW) & (found < HIGH))
+                share = float(np.median(residual / np.where(hopeless, np.nan, found)))
+                open_[open_] = ~(good | hopeless)
                 if not open_.any():
+                    most = min(most, j + 1)
                     break
-            previous = v
+                if 4 * np.count_nonzero(open_) <= B:
+                    most = min(most, j + 1)
+                check = j + 1 + _steps_to_wait(last_seen, (j + 1, share))
+                last_seen = (j + 1, share)
             # An invariant subspace (β = 0) was found converged above, or is hopeless and ends as NaN.
-            v = w / np.where(beta[j] > 0, beta[j], 1.0)[:, None]
-            image = push(v)
-    return np.sqrt(sigma), exponent, j + 1
+            previous, v = v, np.divide(w, np.where(beta[j] > 0, beta[j], 1.0)[:, None], out=previous)
+    return np.sqrt(theta), most
+
+
+def _steps_to_wait(before: tuple[int, float] | None, now: tuple[int, float]) -> int:
+    """Steps until the next look: half of what the decline of ρ/θ, each given with its step, tells the median will need.
+
+    Half, because convergence gathers speed.
+    """
+    if before is None or not now[1] < before[1]:
+        return CHECK_EVERY
+    per_step = math.log(before[1] / now[1]) / (now[0] - before[0])
+    return max(CHECK_EVERY, int(0.5 * math.log(now[1] / TOLERANCE) / per_step) if now[1] > TOLERANCE else 0)
 
 
 def _largest_ritz_pair(alpha: Array, beta: Array) -> tuple[Array, Array]:
@@ -84,9 +98,10 @@ def _largest_ritz_pair(alpha: Array, beta: Array) -> tuple[Array, Array]:
 
     m, B = alpha.shape
     theta = np.full(B, np.nan)
-    for b in range(B):
-        if np.isfinite(alpha[:, b]).all() and np.isfinite(beta[:, b]).all():
-            theta[b] = lapack.dsterf(alpha[:, b], beta[: max(m - 1, 1), b])[0][-1]
+    diagonals, off_diagonals = np.array(alpha.T, order="C"), np.array(beta[: max(m - 1, 1)].T, order="C")
+    for b in np.flatnonzero(np.isfinite(diagonals).all(axis=1) & np.isfinite(off_diagonals).all(axis=1)):
+        # Bisection for the m-th eigenvalue alone.
+        theta[b] = lapack.dstebz(diagonals[b], off_diagonals[b], 2, 0.0, 0.0, m, m, 0.0, "E")[1][0]
     square, sum_squares = np.ones(B), np.ones(B)
     e = theta - alpha[m - 1]
     for j in range(m - 1, 0, -1):

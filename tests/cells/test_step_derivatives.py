@@ -84,6 +84,7 @@ def test_pull_push_and_dense_are_one_operator(variant, hidden, wide, seed, steps
     R, Q = rng.normal(size=(steps, 2, wide, n)), rng.normal(size=(steps, 2, n, wide))
     close(jacobian.pull(R), R @ J)
     close(jacobian.push(Q), J @ Q)
+    close(jacobian.square(R), R @ J @ np.swapaxes(J, -1, -2), 1e-12)
     u, v = Q[..., :1], R[..., :1, :]
     adjoint = v @ jacobian.push(u) - jacobian.pull(v) @ u
     assert np.max(np.abs(adjoint)) <= EXACT * np.linalg.norm(u) * np.linalg.norm(v) * np.linalg.norm(J)

@@ -56,6 +56,7 @@ def test_pull_push_and_dense_are_one_operator(H, wide, seed, networks, T, build_
     R, Q = rng.normal(size=(T, *lead, 2, wide, H)), rng.normal(size=(T, *lead, 2, H, wide))
     close(jacobian.pull(R), R @ J)
     close(jacobian.push(Q), J @ Q)
+    close(jacobian.square(R), R @ J @ np.swapaxes(J, -1, -2))
     for t in range(T):
         close(jacobian[t].pull(R[t]), (R @ J)[t])
         close(jacobian[t : t + 1].push(Q[t : t + 1]), (J @ Q)[t : t + 1])

@@ -128,6 +128,7 @@ def test_pull_push_and_dense_are_one_operator(name, hidden, embedded, wide, seed
     R, Q = rng.normal(size=(4, 2, wide, n)), rng.normal(size=(4, 2, n, wide))
     close(jacobian.pull(R), R @ J)
     close(jacobian.push(Q), J @ Q)
+    close(jacobian.square(R), R @ J @ np.swapaxes(J, -1, -2))
     for k in range(4):
         close(tape.dense(2 + k), J[k], 1e-13)
         close(jacobian[k].pull(R[k]), (R @ J)[k])

@@ -77,6 +77,7 @@ def test_pull_push_and_dense_are_one_operator(name, sizes, wide, seed, rate, net
     D = rng.normal(size=(4, *batch, jacobian.drive_size, wide))
     close(jacobian.pull(R), R @ J)
     close(jacobian.push(Q), J @ Q)
+    close(jacobian.square(R), R @ J @ np.swapaxes(J, -1, -2))
     close(R @ jacobian.push_drive(D), jacobian.pull_drive(R) @ D)
     close(jacobian[1:3].pull(R[1:3]), (R @ J)[1:3])
     close(jacobian[2].push(Q[2]), (J @ Q)[2])
