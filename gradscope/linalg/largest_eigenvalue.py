@@ -16,8 +16,8 @@ from gradscope.jacobians.base import Array
 
 #: Relative error allowed in an eigenvalue of G = RRᵀ; the singular value of R gets half of it.
 TOLERANCE = 2e-11
-#: A single matrix of at most this size is cheaper to decompose than to iterate on.
-DECOMPOSE_UP_TO = 64
+#: Matrices of at most this size are cheaper to decompose than to iterate on, a few of them up to a larger one.
+DECOMPOSE_UP_TO, DECOMPOSE_FEW_UP_TO = 12, 64
 #: Stacks of matrices of at most this size are squared together; larger ones are worth a Lanczos run each.
 SQUARE_UP_TO = 64
 FEW = 4
@@ -26,32 +26,34 @@ POWERS = (16, 64, 256)
 
 
 def largest_eigenvalues(G: Array, start: Array) -> tuple[Array, Array]:
-    """Largest eigenvalue and its vector of every symmetric positive semidefinite matrix in a stack.
+    """Largest eigenvalue of every symmetric positive semidefinite matrix in a stack of sequences.
 
     Parameters
     ----------
-    G : ndarray, shape (B, r, r)
-        Scaled so that no trace overflows or underflows; an exactly zero matrix gives 0.
+    G : ndarray, shape (s, B, r, r)
+        B sequences of s neighbouring matrices, scaled so that no trace overflows or underflows; an exactly zero matrix
+        gives 0.
     start : ndarray, shape (B, r)
-        Guesses, of any length (the vectors of a neighbouring problem).
+        Guesses, of any length (the vectors of the problems before).
 
     Returns
     -------
-    theta : ndarray, shape (B,)
+    theta : ndarray, shape (s, B)
         Relative error at most 2e-11.
     vectors : ndarray, shape (B, r)
-        Guesses for the next, neighbouring problem.
+        Guesses for the next, neighbouring problems.
     """
-    B, r, _ = G.shape
+    s, B, r, _ = G.shape
     if r == 1:
-        return G[:, 0, 0].copy(), np.ones((B, 1))
-    if B <= FEW and r <= DECOMPOSE_UP_TO:
-        return np.maximum(np.linalg.eigvalsh(G)[:, -1], 0.0), start
-    if B > FEW and r <= SQUARE_UP_TO:
-        return _by_squaring(G, start)
-    theta, vectors = np.empty(B), np.empty((B, r))
-    for b in range(B):
-        theta[b], vectors[b] = _by_lanczos(G[b], start[b])
+        return G[..., 0, 0].copy(), np.ones((B, 1))
+    if r <= DECOMPOSE_UP_TO or (s * B <= FEW and r <= DECOMPOSE_FEW_UP_TO):
+        return np.maximum(np.linalg.eigvalsh(G)[..., -1], 0.0), start
+    if s * B > FEW and r <= SQUARE_UP_TO:
+        theta, vectors = _by_squaring(G.reshape(s * B, r, r), np.tile(start, (s, 1)))
+        return theta.reshape(s, B), vectors.reshape(s, B, r)[-1]
+    theta, vectors = np.empty((s, B)), np.array(start)
+    for i, b in np.ndindex(s, B):
+        theta[i, b], vectors[b] = _by_lanczos(G[i, b], vectors[b])
     return theta, vectors
 
 
@@ -136,6 +138,7 @@ def _by_lanczos(G: Array, start: Array) -> tuple[float, Array]:
         np.einsum("ii->i", deviation)[:] -= mean
         if float(np.linalg.norm(deviation)) <= 0.5 * TOLERANCE * mean:
             return mean, start
+    squares = float(np.vdot(G, G))
     Q = np.empty((LANCZOS_STEPS + 1, r))
     alpha, beta = np.empty(LANCZOS_STEPS), np.empty(LANCZOS_STEPS)
     length = float(np.linalg.norm(start))
@@ -158,14 +161,20 @@ def _by_lanczos(G: Array, start: Array) -> tuple[float, Array]:
         if broke_down or j == LANCZOS_STEPS - 1 or (j >= 3 and j % 3 == 0):
             ritz, S, _ = lapack.dstev(alpha[: j + 1], beta[: max(j, 1)])
             theta, s = float(ritz[-1]), S[:, -1]
-            residual = float(beta[j] * abs(s[-1]))
-            gap = theta - float(ritz[-2]) - residual if j else 0.0
-            error = min(residual, residual**2 / gap if gap > 0 else np.inf)
+            above = _everything_else(squares, alpha[: j + 1], beta[: j + 1])
+            if above < theta:
+                # The other block, at its largest, as one more row of the tridiagonal: an upper bound on λ_max.
+                error = float(lapack.dsterf(np.append(alpha[: j + 1], above), beta[: j + 1])[0][-1]) - theta
+            else:
+                residual = float(beta[j] * abs(s[-1]))
+                gap = theta - float(ritz[-2]) - residual if j else 0.0
+                error = min(residual, residual**2 / gap if gap > 0 else np.inf)
             if error <= 0.2 * TOLERANCE * theta:
                 y = np.asarray(s @ basis)
                 # The Rayleigh quotient itself, never above the largest eigenvalue.
                 rayleigh = float(y @ (G @ y) / (y @ y))
-                if abs(rayleigh - theta) <= 0.5 * TOLERANCE * theta and _nothing_above(G, rayleigh, trace):
+                right = abs(rayleigh - theta) <= 0.5 * TOLERANCE * theta
+                if right and (above < theta or _nothing_above(G, rayleigh * (1.0 + TOLERANCE))):
                     return rayleigh, y
                 break
             if broke_down:
@@ -174,14 +183,19 @@ def _by_lanczos(G: Array, start: Array) -> tuple[float, Array]:
     return float(values[0]), vectors[0]
 
 
-def _nothing_above(G: Array, theta: float, trace: float) -> bool:
-    """Certify that no eigenvalue of G exceeds θ(1 + δ), δ = TOLERANCE, by the cheapest argument that does."""
-    bound = theta * (1.0 + TOLERANCE)
-    if trace - theta < theta:
-        return True
-    squares = float(np.vdot(G, G))
-    if squares - theta**2 < theta**2:
-        return True
+def _everything_else(squares: float, alpha: Array, beta: Array) -> float:
+    """Bound on the part of G orthogonal to a Krylov basis: ‖C‖_F from ‖G‖_F² = ‖T‖_F² + 2β_m² + ‖C‖_F².
+
+    In a basis that begins with the m Lanczos vectors G = [[T, B], [Bᵀ, C]], and B holds nothing but β_m. With C ≤ cI,
+    λ_max(G) ≤ λ_max([[T, β_m e_m], [β_m e_mᵀ, c]]): the residual bounds the error after all, if c < θ.
+    """
+    rest = squares - float(alpha @ alpha) - 2.0 * float(beta @ beta)
+    # The difference is right to a small multiple of eps of what it is taken from.
+    return float(np.sqrt(max(rest, 0.0) + 1e-13 * squares))
+
+
+def _nothing_above(G: Array, bound: float) -> bool:
+    """Certify that every eigenvalue of G is below ``bound``: a Cholesky factor of bound·I − G exists only then."""
     shifted = np.negative(G)
     np.einsum("ii->i", shifted)[:] += bound
     from scipy.linalg import lapack  # 0.1 s of start-up that small problems never pay

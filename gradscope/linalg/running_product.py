@@ -38,6 +38,8 @@ LOW, HIGH = 2.0**-200, 2.0**200
 #: Rows whose squares together stay below this share of ‖P‖² need not enter the Gram matrix: ‖P‖² ≤ ‖X_top‖² + squares.
 SMALL_SQUARES = 1e-13
 FIRST_COMPRESSION = 16
+#: Lags measured together while the rows stay as they are: never more numbers than fit into cache.
+MOST_AT_ONCE, NUMBERS_AT_ONCE = 32, 2**17
 #: Saturated units take rank away within the first few lags, long before dropping rows pays.
 FIRST_RANK = 4
 
@@ -65,17 +67,18 @@ def run_product(
     ranks : bool
         Count the singular values above rounding.
     progress : callable, optional
-        Called as ``progress(lag, K)``.
+        Called as ``progress(lag, K)``, some lags apart.
     """
     history = ProductHistory.empty(n_lags, n_products)
     product = RunningProduct(advance, n, n_products, h, ranks)
     history.add_spectrum(0, np.ones((n_products, n)), n)
     product.measure(history)
-    for lag in range(1, n_lags + 1):
-        product.multiply(lag)
+    while product.lag < n_lags:
+        product.multiply(min(product.next_stop, n_lags))
         if not product.measure(history):
             product.rebuild()
             product.measure(history)
+        lag = product.lag
         if lag >= product.next_compression or (lag == n_lags and ranks) or (lag == 1 and product.has_dead_rows()):
             product.compress(history)
         elif ranks and lag == FIRST_RANK:
@@ -86,13 +89,26 @@ def run_product(
 
 
 class RunningProduct:
-    """The product so far: 2^e·L·X."""
+    """The product so far, 2^e·L·X, and those of a stretch of lags before it, measured together.
+
+    Attributes
+    ----------
+    first, lag : int
+        The stretch.
+    products : ndarray, shape (s, B, r', n)
+        X at each lag of the stretch; below its ``n_rows`` rows travel the rows of the doubt.
+    gram : ndarray, shape (s, B, t, t)
+        XXᵀ of the ``n_top`` rows that are not small.
+    trace : ndarray, shape (s, B)
+        ‖X‖_F².
+    """
 
     def __init__(self, advance: Advance, n: int, n_products: int, h: Array | None, ranks: bool) -> None:
         self.advance, self.n, self.n_products = advance, n, n_products
         self.h, self.ranks = _as_slice(h), ranks
         self.dropped_count_squared = h is None and not ranks
         self.next_compression = FIRST_COMPRESSION
+        self.at_once = 1
         self.cut = np.zeros(n_products)
         self.exactly = False
         self.rng = np.random.default_rng(20260101)
@@ -102,89 +118,119 @@ class RunningProduct:
     def _start_over(self) -> None:
         """The empty product, unrotated: L = I."""
         B, n = self.n_products, self.n
-        self.lag = 0
-        self.X: Array = np.broadcast_to(np.eye(n), (B, n, n))
+        self.first = self.lag = 0
+        self.products: Array = np.broadcast_to(np.eye(n), (1, B, n, n))
         self.n_rows = self.n_top = n
         self.exponent = np.zeros(B, dtype=np.int64)
+        self.emptied = np.zeros(B, dtype=bool)
         self.top = np.ones((B, n))
         # ‖L[h, :]·X[:, h]‖ = ‖K·X[:, h]‖ with L[h, :] = Q_h·K; None stands for the identity.
         self.L_h: Array | None = None
         self.Q_h: Array | None = None
         self.K: Array | None = None
         self.top_h: Array = np.ones((B, 0 if self.h is None else len(np.arange(n)[self.h])))
+        self._take_gram()
 
-    def multiply(self, lag: int) -> None:
-        """X ← X·F_lag, with XXᵀ and its trace; rescaled where needed."""
-        self.lag = lag
+    @property
+    def next_stop(self) -> int:
+        """The lag up to which the rows stay as they are, and nothing but norms is asked for."""
+        stops = [lag for lag in (1, FIRST_RANK) if lag > self.lag]
+        return min([max(self.next_compression, self.lag + 1), *stops])
+
+    def multiply(self, last: int) -> None:
+        """X ← X·F_{lag+1} and on, up to lag ``last`` or as far as fits into cache and range; XXᵀ and traces of each."""
+        X = self.products[-1]
+        room = NUMBERS_AT_ONCE // X.size
+        count = max(1, min(last - self.lag, self.at_once, room))
         # Overflow and inf − inf are found in the traces below and reported as statuses.
         with np.errstate(over="ignore", invalid="ignore"):
-            self.X = self.advance(self.X, lag)
+            if count == 1:
+                self.products = self.advance(X, self.lag + 1)[None]
+            else:
+                products = np.empty((count, *X.shape))
+                for i in range(count):
+                    products[i] = X = self.advance(X, self.lag + 1 + i)
+                self.products = products
             self._take_gram()
-        out = ~((self.trace > LOW) & (self.trace < HIGH))
-        if out.any():
-            self._rescale(out)
+        inside = (((self.trace > LOW) & (self.trace < HIGH)) | self.emptied).all(axis=1)
+        self.at_once = min(2 * count, MOST_AT_ONCE)
+        if not inside.all():
+            # Whatever lies beyond the first lag out of range is multiplied again, from a rescaled product.
+            self.at_once = count = max(1, int(np.argmin(inside)))
+            self.products = self.products[:count]
+            if not inside[0]:
+                self._rescale()
             self._take_gram()
+        self.first, self.lag = self.lag + 1, self.lag + count
 
     def _take_gram(self) -> None:
         """XXᵀ of the top rows; the small rows below them add their squares to the trace alone."""
-        self.gram = _gram(self.X[:, : self.n_top])
-        self.trace = np.einsum("bii->b", self.gram)
+        self.gram = _gram(self.products[..., : self.n_top, :])
+        self.trace = np.einsum("sbii->sb", self.gram)
         if self.n_top < self.n_rows:
-            small = self.X[:, self.n_top : self.n_rows]
-            self.small_squares = np.einsum("bij,bij->b", small, small)
+            small = self.products[..., self.n_top : self.n_rows, :]
+            self.small_squares = np.einsum("sbij,sbij->sb", small, small)
             self.trace = self.trace + self.small_squares
 
-    def _rescale(self, out: Array) -> None:
-        """Take exact powers of two out of the products marked ``out``; empty those that are not finite."""
-        X = self.X
+    def _rescale(self) -> None:
+        """Take exact powers of two out of a single lag's products; empty those that are not finite."""
+        X, trace = self.products[0], self.trace[0]
+        out = ~((trace > LOW) & (trace < HIGH))
         self.nonfinite = self.nonfinite | ~np.isfinite(X[:, : self.n_rows]).all(axis=(-2, -1))
         if self.nonfinite.any():
             X = np.where(self.nonfinite[:, None, None], 0.0, X)
         exponent = np.where(out, exponent_of(X[:, : self.n_rows]), 0)
         # Doubt beside a vanished product may overflow: infinite doubt is what it is.
         with np.errstate(over="ignore"):
-            self.X = scale_by_power_of_two(X, -exponent)
+            self.products = scale_by_power_of_two(X, -exponent)[None]
         self.exponent = self.exponent + exponent
+        # Once zero, zero for good.
+        self.emptied = ~(self.products[0][:, : self.n_rows] != 0).any(axis=(-2, -1))
 
     def measure(self, history: ProductHistory) -> bool:
-        """Write the norms at this lag; False if the doubt is too large to believe them."""
-        k = self.lag
-        if k == 0:
-            self._take_gram()
-        theta, self.top = largest_eigenvalues(self.gram, self.top)
+        """Write the norms of the stretch; False if at some lag, then the last one, the doubt is too large to believe."""
+        lags = slice(self.first, self.lag + 1)
+        theta, top = largest_eigenvalues(self.gram, self.top)
         if self.n_top < self.n_rows and (self.small_squares > SMALL_SQUARES * theta).any():
-            self.top = np.concatenate([self.top, np.zeros((self.n_products, self.n_rows - self.n_top))], axis=1)
+            top = np.concatenate([self.top, np.zeros((self.n_products, self.n_rows - self.n_top))], axis=1)
             self.n_top = self.n_rows
             self._take_gram()
-            theta, self.top = largest_eigenvalues(self.gram, self.top)
-        history.squared_norm[k] = smallest = theta
-        history.squared_frobenius[k] = self.trace
-        history.exponent[k] = self.exponent
-        history.nonfinite[k] = self.nonfinite
+            theta, top = largest_eigenvalues(self.gram, top)
+        self.top = top
+        history.squared_norm[lags] = smallest = theta
+        history.squared_frobenius[lags] = self.trace
+        history.exponent[lags] = self.exponent
+        history.nonfinite[lags] = self.nonfinite
         if self.h is not None:
             theta_h, extra = self._corner(self.h)
-            history.squared_norm_h[k] = theta_h
-            history.exponent_h[k] = self.exponent + extra
+            history.squared_norm_h[lags] = theta_h
+            history.exponent_h[lags] = self.exponent + extra
             smallest = np.ldexp(theta_h, 2 * extra)
-        return self.n_rows == self.X.shape[1] or self._believable(theta, smallest)
+        believable = self._believable(theta, smallest)
+        if believable.all():
+            return True
+        self.lag = self.first + int(np.argmin(believable))
+        return False
 
-    def _believable(self, theta: Array, smallest: Array) -> bool:
-        """Whether the doubt leaves 1e-10 of the norms (squared: theta, and the smallest asked for)."""
-        doubt = self.X[:, self.n_rows :]
-        rounding = doubt[:, :DOUBT_ROWS]
+    def _believable(self, theta: Array, smallest: Array) -> Array:
+        """At which lags the doubt leaves 1e-10 of the norms (squared: theta, and the smallest asked for); shape (s,)."""
+        doubt = self.products[..., self.n_rows :, :]
+        if not doubt.shape[-2]:
+            return np.ones(len(doubt), dtype=bool)
+        rounding = doubt[..., :DOUBT_ROWS, :]
         # Overflowing doubt is infinite doubt; einsum does not warn of it.
-        believable = np.einsum("bij,bij->b", rounding, rounding) <= DOUBT_ROWS * DOUBT_LIMIT**2 * smallest
+        believable = np.einsum("sbij,sbij->sb", rounding, rounding) <= DOUBT_ROWS * DOUBT_LIMIT**2 * smallest
         if self.dropped_count_squared:
-            dropped = doubt[:, DOUBT_ROWS:]
-            believable &= np.einsum("bij,bij->b", dropped, dropped) <= DOUBT_ROWS * DROPPED_LIMIT**2 * theta
-        return bool(believable.all())
+            dropped = doubt[..., DOUBT_ROWS:, :]
+            believable &= np.einsum("sbij,sbij->sb", dropped, dropped) <= DOUBT_ROWS * DROPPED_LIMIT**2 * theta
+        return np.asarray(believable.all(axis=1))
 
     def _corner(self, h: slice | Array) -> tuple[Array, Array]:
-        """(‖P[h, h]‖₂/2^extra)² and extra."""
-        Z = self.X[:, h][:, :, h] if self.K is None else self.K @ self.X[:, : self.n_rows, h]
+        """(‖P[h, h]‖₂/2^extra)² and extra, each (s, B)."""
+        Z = self.products[:, :, h][..., h] if self.K is None else self.K @ self.products[:, :, : self.n_rows, h]
         gram = _gram(Z)
-        trace = np.einsum("bii->b", gram)
-        extra = np.zeros(self.n_products, dtype=np.int64)
+        trace = np.einsum("sbii->sb", gram)
+        extra = np.zeros(trace.shape, dtype=np.int64)
         if not ((trace > LOW) & (trace < HIGH)).all():
             extra = exponent_of(Z)
             gram = _gram(scale_by_power_of_two(Z, -extra))
@@ -193,7 +239,8 @@ class RunningProduct:
 
     def has_dead_rows(self) -> bool:
         """Whether rows or columns are exactly zero in every product (dead relu units): compression pays at once."""
-        rows, columns = (self.X != 0).any(axis=2).any(axis=0), (self.X != 0).any(axis=1).any(axis=0)
+        alive = (self.products[-1] != 0).any(axis=0)
+        rows, columns = alive.any(axis=1), alive.any(axis=0)
         return bool(min(rows.mean(), columns.mean()) < 0.97)
 
     def rebuild(self) -> None:
@@ -201,16 +248,17 @@ class RunningProduct:
         lag = self.lag
         self._start_over()
         self.exactly = True
-        for k in range(1, lag + 1):
-            self.multiply(k)
+        while self.lag < lag:
+            self.multiply(self.lag + 1)
 
     def note_spectrum(self, history: ProductHistory) -> None:
         """All singular values at this lag, for the rank."""
-        history.add_spectrum(self.lag, finite_singular_values(self.X[:, : self.n_rows])[0], self.n)
+        history.add_spectrum(self.lag, finite_singular_values(self.products[-1][:, : self.n_rows])[0], self.n)
 
     def compress(self, history: ProductHistory) -> None:
         """Drop the rows that no longer carry digits."""
-        rows = self.X[:, : self.n_rows]
+        X = self.products[-1]
+        rows = X[:, : self.n_rows]
         if self.exactly:
             if self.ranks:
                 self.note_spectrum(history)
@@ -229,9 +277,9 @@ class RunningProduct:
             doubt = np.concatenate([packed.rounding, packed.dropped], axis=1)
         else:
             doubt = packed.rounding + packed.dropped
-        if before < self.X.shape[1]:
-            doubt += self.X[:, before:]
-        self.X = np.concatenate([packed.rows, doubt], axis=1)
+        if before < X.shape[1]:
+            doubt += X[:, before:]
+        self.products = np.concatenate([packed.rows, doubt], axis=1)[None]
         self.n_rows = after
         self.top = np.einsum("brs,br->bs", packed.Q[:, : self.n_top, : packed.n_top], self.top)
         self.n_top = packed.n_top
@@ -279,6 +327,6 @@ def _as_slice(h: Array | None) -> slice | Array | None:
 def _gram(X: Array) -> Array:
     """XXᵀ; one large product goes to BLAS syrk, stacks of small ones are faster as plain products."""
     transposed = np.swapaxes(X, -1, -2)
-    if len(X) > 1 and X.shape[-2] <= 64:
+    if X.size > X.shape[-2] * X.shape[-1] and X.shape[-2] <= 64:
         transposed = np.ascontiguousarray(transposed)
     return np.asarray(X @ transposed)

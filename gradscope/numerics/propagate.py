@@ -147,8 +147,8 @@ def _formed_norms(J: Array) -> Array:
     usable = (trace > 1e-200) & (trace < 1e200)
     if not usable.all():
         gram[~usable] = np.eye(n)
-    theta, _ = largest_eigenvalues(gram, np.ones((len(J), n)))
-    return np.where(usable, log10_scaled(np.sqrt(theta), 0), np.nan)
+    theta, _ = largest_eigenvalues(gram[None], np.ones((len(J), n)))
+    return np.where(usable, log10_scaled(np.sqrt(theta[0]), 0), np.nan)
 
 
 def _lanczos_step_norms(steps: StepJacobian, first_check: int) -> tuple[Array, int]:

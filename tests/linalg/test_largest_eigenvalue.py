@@ -39,23 +39,49 @@ def test_every_road_finds_the_largest(name, r, stack, start):
         "second vector": np.stack([v[:, min(1, r - 1)] for v in vectors]),
         "zero": np.zeros((stack, r)),
     }[start]
-    theta, following = largest_eigenvalues(np.stack(G), guess)
-    expected = np.linalg.eigvalsh(np.stack(G))[:, -1]
-    np.testing.assert_allclose(theta, np.maximum(expected, 0), rtol=TOLERANCE, atol=1e-14)
+    expected = np.maximum(np.linalg.eigvalsh(np.stack(G))[:, -1], 0)
+    # Side by side, and one after the other.
+    theta, following = largest_eigenvalues(np.stack(G)[None], guess)
+    np.testing.assert_allclose(theta[0], expected, rtol=TOLERANCE, atol=1e-14)
     assert following.shape == (stack, r)
+    theta, following = largest_eigenvalues(np.stack(G)[:, None], guess[:1])
+    np.testing.assert_allclose(theta[:, 0], expected, rtol=TOLERANCE, atol=1e-14)
+    assert following.shape == (1, r)
 
 
 def test_without_the_certificate_the_second_vector_wins(monkeypatch):
     """The planted error: accept any small residual, and a start at the second eigenvector is believed."""
-    G = np.diag(np.linspace(1, 2, 80))[None]
+    G = np.diag(np.linspace(1, 2, 80))[None, None]
     start = np.eye(80)[None, 40]
     monkeypatch.setattr(largest_eigenvalue, "_nothing_above", lambda *_: True)
     monkeypatch.setattr(np, "cos", np.zeros_like)
-    assert largest_eigenvalues(G, start)[0][0] < 1.9
+    assert largest_eigenvalues(G, start)[0][0, 0] < 1.9
 
 
 def test_the_certificate_refuses_what_is_not_largest():
     G = np.diag([2.0, *np.ones(99)])
-    assert largest_eigenvalue._nothing_above(G, 2.0, float(np.trace(G)))
-    assert not largest_eigenvalue._nothing_above(G, 2.0 * (1 - 1e-10), float(np.trace(G)))
-    assert not largest_eigenvalue._nothing_above(G, 1.0, float(np.trace(G)))
+    assert largest_eigenvalue._nothing_above(G, 2.0 * (1 + TOLERANCE))
+    assert not largest_eigenvalue._nothing_above(G, 2.0 * (1 - 1e-10))
+    assert not largest_eigenvalue._nothing_above(G, 1.0)
+
+
+def test_the_bound_on_everything_else_holds():
+    """Lanczos vectors in which the largest eigenvalue cannot be seen: their complement must own up to it."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        G, V = with_spectrum(2.0 ** -np.arange(40), rng)
+        q = V[:, 1:] @ rng.normal(size=39)
+        Q, T = [q / np.linalg.norm(q)], np.zeros((7, 7))
+        for _ in range(6):
+            w = G @ Q[-1]
+            w -= np.array(Q).T @ (np.array(Q) @ w)
+            w -= np.array(Q).T @ (np.array(Q) @ w)
+            Q.append(w / np.linalg.norm(w))
+        T = np.array(Q) @ G @ np.array(Q).T
+        # The seventh vector only measures β_6.
+        above = largest_eigenvalue._everything_else(
+            float(np.vdot(G, G)), np.diag(T)[:6].copy(), np.diag(T, 1)[:6].copy()
+        )
+        rest = np.eye(40) - np.array(Q[:6]).T @ np.array(Q[:6])
+        assert above >= np.linalg.norm(rest @ G @ rest, 2) >= 0.999
+        assert above == pytest.approx(np.linalg.norm(rest @ G @ rest), rel=1e-6)
