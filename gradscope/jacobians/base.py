@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from gradscope.errors import InputError
 
 Array: TypeAlias = NDArray[Any]
+#: One step, or several: what indexes the time axis of a tape's Jacobians.
+Steps: TypeAlias = int | slice | NDArray[np.integer]
 
 
 class WeightCotangent(NamedTuple):
@@ -51,7 +53,7 @@ class StepJacobian(ABC):
         """Shape of the leading axes, ``(time, ..., batch)`` in a tape."""
 
     @abstractmethod
-    def __getitem__(self, steps: int | slice) -> StepJacobian:
+    def __getitem__(self, steps: Steps) -> StepJacobian:
         """Index the first leading axis (time)."""
 
     @abstractmethod

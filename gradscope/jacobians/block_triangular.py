@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, StepJacobian, WeightCotangent, shared_matmul, shared_matmul_left
+from gradscope.jacobians.base import Array, StepJacobian, Steps, WeightCotangent, shared_matmul, shared_matmul_left
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Coupling:
         """H_below."""
         return int(self.weight.shape[-1])
 
-    def __getitem__(self, steps: int | slice) -> Coupling:
+    def __getitem__(self, steps: Steps) -> Coupling:
         """Index time."""
         weight, mask = self.weight, self.mask
         if weight.ndim > 2 and isinstance(steps, int):
@@ -84,7 +84,7 @@ class BlockTriangularJacobian(StepJacobian):
         """Leading axes."""
         return self.parts[0].shape
 
-    def __getitem__(self, steps: int | slice) -> BlockTriangularJacobian:
+    def __getitem__(self, steps: Steps) -> BlockTriangularJacobian:
         """Index time."""
         return BlockTriangularJacobian(
             tuple(part[steps] for part in self.parts), tuple(coupling[steps] for coupling in self.couplings)

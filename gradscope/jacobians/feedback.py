@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, StepJacobian, WeightCotangent, shared_matmul, shared_matmul_left
+from gradscope.jacobians.base import Array, StepJacobian, Steps, WeightCotangent, shared_matmul, shared_matmul_left
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class FeedbackJacobian(StepJacobian):
         """Leading axes."""
         return self.cell.shape
 
-    def __getitem__(self, steps: int | slice) -> FeedbackJacobian:
+    def __getitem__(self, steps: Steps) -> FeedbackJacobian:
         """Index time."""
         return FeedbackJacobian(self.cell[steps], self.probabilities[steps], self.drive_weight, self.head)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, StepJacobian, WeightCotangent, shared_matmul, shared_matmul_left
+from gradscope.jacobians.base import Array, StepJacobian, Steps, WeightCotangent, shared_matmul, shared_matmul_left
 from gradscope.jacobians.layer_norm import NormJacobian
 from gradscope.jacobians.row_scaled import RowScaledSum
 
@@ -46,7 +46,7 @@ class GruJacobian(StepJacobian):
         """Leading axes."""
         return tuple(self.keep.shape[:-1])
 
-    def __getitem__(self, steps: int | slice) -> GruJacobian:
+    def __getitem__(self, steps: Steps) -> GruJacobian:
         """Index time."""
         norm = None if self.norm is None else self.norm[steps]
         keep, reset, h_prev = self.keep[steps], self.reset[steps], self.h_prev[steps]

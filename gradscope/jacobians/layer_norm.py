@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.base import Array, Steps
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class NormJacobian:
     kept: Array
     inverse_scale: Array
 
-    def __getitem__(self, steps: int | slice) -> NormJacobian:
+    def __getitem__(self, steps: Steps) -> NormJacobian:
         """Index time."""
         return NormJacobian(self.direction[steps], self.kept[steps], self.inverse_scale[steps])
 

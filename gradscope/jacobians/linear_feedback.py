@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gradscope.jacobians.base import Array, StepJacobian, WeightCotangent, shared_matmul, shared_matmul_left
+from gradscope.jacobians.base import Array, StepJacobian, Steps, WeightCotangent, shared_matmul, shared_matmul_left
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class LinearFeedback(StepJacobian):
         """Leading axes."""
         return self.inner.shape
 
-    def __getitem__(self, steps: int | slice) -> LinearFeedback:
+    def __getitem__(self, steps: Steps) -> LinearFeedback:
         """Index time."""
         return LinearFeedback(self.inner[steps], self.feedback)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, StepJacobian, WeightCotangent, shared_matmul, shared_matmul_left
+from gradscope.jacobians.base import Array, StepJacobian, Steps, WeightCotangent, shared_matmul, shared_matmul_left
 from gradscope.jacobians.row_scaled import FORM_FROM, RowScaledSum
 
 
@@ -53,7 +53,7 @@ class LstmJacobian(StepJacobian):
         """Leading axes."""
         return tuple(self.forget.shape[:-1])
 
-    def __getitem__(self, steps: int | slice) -> LstmJacobian:
+    def __getitem__(self, steps: Steps) -> LstmJacobian:
         """Index time."""
         return LstmJacobian(self.forget[steps], self.readout_slope[steps], self.gates[steps], self.h_prev[steps])
 

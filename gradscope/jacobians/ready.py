@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, StepJacobian
+from gradscope.jacobians.base import Array, StepJacobian, Steps
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class ReadyJacobian(StepJacobian):
         """Leading axes."""
         return tuple(self.matrix.shape[:-2])
 
-    def __getitem__(self, steps: int | slice) -> ReadyJacobian:
+    def __getitem__(self, steps: Steps) -> ReadyJacobian:
         """Index time."""
         return ReadyJacobian(self.matrix[steps])
 

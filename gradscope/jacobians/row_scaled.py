@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, StepJacobian, WeightCotangent, shared_matmul, shared_matmul_left
+from gradscope.jacobians.base import Array, StepJacobian, Steps, WeightCotangent, shared_matmul, shared_matmul_left
 from gradscope.jacobians.layer_norm import NormJacobian
 
 #: Blocks thinner than this multiply gate by gate; thicker ones pay for forming Σ_g diag(c_g) W_g once.
@@ -33,7 +33,7 @@ class RowScaledSum:
     weights: Array
     norm: NormJacobian | None = field(default=None)
 
-    def __getitem__(self, steps: int | slice) -> RowScaledSum:
+    def __getitem__(self, steps: Steps) -> RowScaledSum:
         """Index time."""
         weights = self.weights
         if weights.ndim > 3:
@@ -41,7 +41,11 @@ class RowScaledSum:
                 weights = weights[steps]
             elif isinstance(steps, int):
                 weights = weights[0]
-        return RowScaledSum(self.coefficients[steps], weights, None if self.norm is None else self.norm[steps])
+        chosen = RowScaledSum(self.coefficients[steps], weights, None if self.norm is None else self.norm[steps])
+        if weights is self.weights and "weights_squared" in self.__dict__:
+            # The same weights: their square need not be taken again.
+            chosen.__dict__["weights_squared"] = self.weights_squared
+        return chosen
 
     def gates(self, first: int, last: int) -> RowScaledSum:
         """The terms first … last − 1."""
@@ -135,7 +139,7 @@ class DiagonalPlusRowScaled(StepJacobian):
         """Leading axes."""
         return tuple(self.recurrent.coefficients.shape[:-2])
 
-    def __getitem__(self, steps: int | slice) -> DiagonalPlusRowScaled:
+    def __getitem__(self, steps: Steps) -> DiagonalPlusRowScaled:
         """Index time."""
         return DiagonalPlusRowScaled(
             None if self.diagonal is None else self.diagonal[steps],

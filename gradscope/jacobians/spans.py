@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, StepJacobian
+from gradscope.jacobians.base import Array, StepJacobian, Steps
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SpanJacobian(StepJacobian):
         """(all steps, ..., batch)."""
         return (sum(part.shape[0] for part in self.parts), *self.parts[0].shape[1:])
 
-    def __getitem__(self, steps: int | slice) -> StepJacobian:
+    def __getitem__(self, steps: Steps) -> StepJacobian:
         """Index time, into whichever part holds it."""
         if isinstance(steps, int):
             if steps < 0:
@@ -39,6 +39,8 @@ class SpanJacobian(StepJacobian):
                     return part[steps]
                 steps -= part.shape[0]
             raise IndexError("step beyond the last part")
+        if not isinstance(steps, slice):
+            raise IndexError("steps are taken one after another")
         first, last, stride = steps.indices(self.shape[0])
         if stride != 1:
             raise IndexError("steps are taken one after another")

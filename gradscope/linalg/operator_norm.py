@@ -9,6 +9,9 @@ import numpy as np
 
 from gradscope.jacobians.base import Array
 
+#: Indices of operators to what applies A·Aᵀ of each to a row of its own.
+Choose = Callable[[Array], Callable[[Array], Array]]
+
 #: Residual allowed, relative to σ₁²; the singular value is off by at most half of it.
 TOLERANCE = 2e-10
 FIRST_CHECK, CHECK_EVERY, MOST_STEPS = 9, 3, 160
@@ -16,7 +19,7 @@ FIRST_CHECK, CHECK_EVERY, MOST_STEPS = 9, 3, 160
 LOW, HIGH = 1e-200, 1e200
 
 
-def operator_norms(square: Callable[[Array], Array], start: Array, first_check: int = 0) -> tuple[Array, int]:
+def operator_norms(choose: Choose, start: Array, first_check: int = 0) -> tuple[Array, int]:
     """‖A_b‖₂ of a stack of operators by Lanczos on A_b·A_bᵀ, all in step.
 
     The three-term recurrence runs without reorthogonalisation: copies of converged Ritz values appear only after the
@@ -27,8 +30,9 @@ def operator_norms(square: Callable[[Array], Array], start: Array, first_check: 
 
     Parameters
     ----------
-    square : callable
-        V (B, n) to V·A·Aᵀ, row by row; it may return the same array every time, which is then overwritten.
+    choose : callable
+        Indices of the operators still wanted, to the function V ↦ V·A·Aᵀ, row by row, for these; its result is
+        overwritten.
     start : ndarray, shape (B, n)
         Random vectors.
     first_check : int
@@ -42,38 +46,46 @@ def operator_norms(square: Callable[[Array], Array], start: Array, first_check: 
         Steps after which three quarters of them had converged.
     """
     B, n = start.shape
-    v = start / np.sqrt(np.einsum("bi,bi->b", start, start))[:, None]
-    previous, scratch = np.zeros_like(v), np.empty_like(v)
     alpha, beta = np.zeros((MOST_STEPS, B)), np.zeros((MOST_STEPS, B))
     theta = np.full(B, np.nan)
-    open_ = np.ones(B, dtype=bool)
     check, most = min(max(first_check, FIRST_CHECK), n), MOST_STEPS
     last_seen: tuple[int, float] | None = None
+    # The operators iterated on, and which of them are still open.
+    rows, open_ = np.arange(B), np.ones(B, dtype=bool)
+    square = choose(rows)
+    v = start / np.sqrt(np.einsum("bi,bi->b", start, start))[:, None]
+    previous, scratch = np.zeros_like(v), np.empty_like(v)
     with np.errstate(over="ignore", invalid="ignore"):
         for j in range(MOST_STEPS):
             w = square(v)
             if j:
-                w -= np.multiply(previous, beta[j - 1][:, None], out=previous)
-            alpha[j] = np.einsum("bi,bi->b", v, w)
-            w -= np.multiply(v, alpha[j][:, None], out=scratch)
-            beta[j] = np.sqrt(np.einsum("bi,bi->b", w, w))
+                w -= np.multiply(previous, beta[j - 1, rows][:, None], out=previous)
+            alpha[j, rows] = along = np.einsum("bi,bi->b", v, w)
+            w -= np.multiply(v, along[:, None], out=scratch)
+            beta[j, rows] = length = np.sqrt(np.einsum("bi,bi->b", w, w))
             if j + 1 >= check or j == MOST_STEPS - 1:
-                found, residual = _largest_ritz_pair(alpha[: j + 1, open_], beta[: j + 1, open_])
-                good = (found > LOW) & (found < HIGH) & (residual <= TOLERANCE * found)
-                theta[open_] = np.where(good, found + residual, np.nan)
+                looked_at = rows[open_]
+                found, residual = _largest_ritz_pair(alpha[: j + 1, looked_at], beta[: j + 1, looked_at])
+                inside = (found > LOW) & (found < HIGH)
+                good = inside & (residual <= TOLERANCE * found)
+                theta[looked_at] = np.where(good, found + residual, np.nan)
                 # What is not finite, or is zero, will not converge.
-                hopeless = ~((found > LOW) & (found < HIGH))
-                share = float(np.median(residual / np.where(hopeless, np.nan, found)))
-                open_[open_] = ~(good | hopeless)
-                if not open_.any():
+                open_[open_] = inside & ~good
+                n_open = np.count_nonzero(open_)
+                if 4 * n_open <= B:
                     most = min(most, j + 1)
+                if not n_open:
                     break
-                if 4 * np.count_nonzero(open_) <= B:
-                    most = min(most, j + 1)
+                share = float(np.median((residual / np.where(inside, found, np.nan))[inside]))
                 check = j + 1 + _steps_to_wait(last_seen, (j + 1, share))
                 last_seen = (j + 1, share)
+                if n_open <= 0.7 * len(rows):
+                    rows, length = rows[open_], length[open_]
+                    v, previous, scratch, w = v[open_], previous[open_], scratch[open_], w[open_]
+                    open_ = np.ones(n_open, dtype=bool)
+                    square = choose(rows)
             # An invariant subspace (β = 0) was found converged above, or is hopeless and ends as NaN.
-            previous, v = v, np.divide(w, np.where(beta[j] > 0, beta[j], 1.0)[:, None], out=previous)
+            previous, v = v, np.divide(w, np.where(length > 0, length, 1.0)[:, None], out=previous)
     return np.sqrt(theta), most
 
 

@@ -188,7 +188,7 @@ class RunningProduct:
         self.emptied = ~(self.products[0][:, : self.n_rows] != 0).any(axis=(-2, -1))
 
     def measure(self, history: ProductHistory) -> bool:
-        """Write the norms of the stretch; False if at some lag, then the last one, the doubt is too large to believe."""
+        """Write the norms of the stretch; False if at some lag, from then on the last, the doubt is too large."""
         lags = slice(self.first, self.lag + 1)
         theta, top = largest_eigenvalues(self.gram, self.top)
         if self.n_top < self.n_rows and (self.small_squares > SMALL_SQUARES * theta).any():
@@ -213,7 +213,7 @@ class RunningProduct:
         return False
 
     def _believable(self, theta: Array, smallest: Array) -> Array:
-        """At which lags the doubt leaves 1e-10 of the norms (squared: theta, and the smallest asked for); shape (s,)."""
+        """Where the doubt leaves 1e-10 of the norms (squared: theta, and the smallest asked for), shape (s,)."""
         doubt = self.products[..., self.n_rows :, :]
         if not doubt.shape[-2]:
             return np.ones(len(doubt), dtype=bool)

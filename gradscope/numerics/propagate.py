@@ -152,12 +152,25 @@ def _formed_norms(J: Array) -> Array:
 
 
 def _lanczos_step_norms(steps: StepJacobian, first_check: int) -> tuple[Array, int]:
+    """‖J_t‖₂ of many steps, and after how many Lanczos steps most of them were known."""
     n, shape = steps.state_size, steps.shape
+    n_steps = shape[0]
 
-    def square(V: Array) -> Array:
-        return steps.square(V.reshape(*shape, 1, n)).reshape(-1, n)
+    def choose(rows: Array) -> Callable[[Array], Array]:
+        if len(rows) < prod(shape) and n_steps == prod(shape) and steps.takes_strides:
+            chosen = steps[rows]
+            return lambda V: chosen.square(V.reshape(*chosen.shape, 1, n)).reshape(-1, n)
+
+        def square(V: Array) -> Array:
+            whole = V if len(V) == prod(shape) else np.zeros((prod(shape), n))
+            if whole is not V:
+                whole[rows] = V
+            squared = steps.square(whole.reshape(*shape, 1, n)).reshape(-1, n)
+            return squared if whole is V else squared[rows]
+
+        return square
 
     start = np.random.default_rng(20260101).standard_normal((prod(shape), n))
-    sigma, taken = operator_norms(square, start, first_check)
+    sigma, taken = operator_norms(choose, start, first_check)
     # The next steps will need about as many; looking a little early costs less than going too far.
     return log10_scaled(sigma, 0), taken - 2
