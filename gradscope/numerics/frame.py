@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from gradscope.errors import UntrustedNumbersError
 from gradscope.jacobians.base import Array, StepJacobian
-from gradscope.numerics.orthonormal import orthonormalise, roughly_orthonormalise, rounding_floor
+from gradscope.numerics.orthonormal import orthonormalise, roughly_orthonormalise, rounding_floor, try_one_pass
 from gradscope.numerics.tape import Tape
 
 LN2 = float(np.log(2.0))
@@ -31,6 +31,43 @@ class LocalGains(NamedTuple):
     steps: Array
 
 
+class _Factored(NamedTuple):
+    """A·diag(2^exponents), a product of Jacobians and the frame, and A = Q·R.
+
+    ``gains`` are the ln R_jj of the product, −inf in annihilated columns; ``spread`` is the largest over the batch of
+    ln(max R_jj / min R_jj) among the columns of A still alive, inf if one of those is zero.
+    """
+
+    A: Array
+    exponents: Array
+    Q: Array
+    R: Array
+    gains: Array
+    spread: float
+
+    @classmethod
+    def of(cls, A: Array, exponents: Array, Q: Array, R: Array, alive: Array) -> _Factored:
+        """The same with gains and spread; at least one column is alive."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.log(np.diagonal(R, axis1=-2, axis2=-1))
+            largest = np.where(alive, logs, -np.inf).max(axis=-1)
+            smallest = np.where(alive, logs, np.inf).min(axis=-1)
+            spread = np.where(np.isneginf(smallest), np.inf, largest - smallest)
+        return cls(A, exponents, Q, R, np.where(alive, logs + LN2 * exponents, -np.inf), float(spread.max()))
+
+    def is_weak(self, m: int) -> bool:
+        """Whether m steps are too ill-conditioned for their smallest gain, or so faint that they may be noise."""
+        if self.spread >= SPREAD_LIMIT:
+            return True
+        strongest = self.gains.max(axis=-1)
+        # Entries with no column left are past doubt.
+        return bool((strongest < m * FAINT).any(where=~np.isneginf(strongest)))
+
+
+# Steps multiplied up → block and exponents of its columns.
+_Products: TypeAlias = dict[int, tuple[Array, Array]]
+
+
 class Frame:
     """k orthonormal directions per batch entry, and which of them the Jacobians have not annihilated."""
 
@@ -45,6 +82,7 @@ class Frame:
         self.spread_rate = SPREAD_TARGET  # nothing is known yet: every step, then longer
         # Which exponent each column of Q stands for: annihilated columns are moved to the end.
         self.labels = np.broadcast_to(np.arange(self.k), (*Q.shape[:-2], self.k)).copy()
+        self.in_order = True
         self.alive = np.ones((*Q.shape[:-2], self.k), dtype=bool)
 
     @classmethod
@@ -93,38 +131,41 @@ class Frame:
         alive = self.alive[..., : self.Q.shape[-1]]
         if not alive.any():
             return np.full(self.alive.shape, -np.inf), m
-        while True:
-            A, exponents = self.Q, np.zeros(alive.shape, dtype=np.int64)
-            for i in range(offset, offset + m):
-                A = chunk[i].push(A)
-                A, exponents = _within_window(A, exponents, start + i)
-            if m == 1 or self.fixed_interval:
-                # Only here can columns differ by more than SPREAD_LIMIT, and rank be lost.
-                A, exponents = _columns_to_unit_size(A, exponents)
-            Q, R = roughly_orthonormalise(A)
-            diagonal = np.diagonal(R, axis1=-2, axis2=-1)
-            spread = _spread(diagonal, alive)
-            weak = spread >= SPREAD_LIMIT or _faintest_block(diagonal, exponents, alive) < m * FAINT
-            if m == 1 or not weak or self.fixed_interval:
-                break
-            m = max(1, m // 2)
+        m, factored = self._shortened_until_safe(chunk, start, offset, m)
+        A, exponents, Q, R, gains, spread = factored
         if np.isfinite(spread):
             self.spread_rate += 0.2 * (spread / m - self.spread_rate)
         annihilated = np.zeros_like(alive)
-        if weak and m == 1:
+        if m == 1 and factored.is_weak(1):
             # Random signs undo the cancellations in J·Q, and so show the size of the terms it was summed from.
             terms = chunk[offset].push(self.Q * self.signs) * np.ldexp(1.0, -exponents)[..., None, :]
-            annihilated = alive & (diagonal <= rounding_floor(A, terms))
-        with np.errstate(divide="ignore"):
-            logs = np.where(alive & ~annihilated, np.log(diagonal) + LN2 * exponents, -np.inf)
-        gained = np.full(self.alive.shape, -np.inf)
-        np.put_along_axis(gained, self.labels[..., : A.shape[-1]], logs, axis=-1)
+            annihilated = alive & (np.diagonal(R, axis1=-2, axis2=-1) <= rounding_floor(A, terms))
+            gains = np.where(annihilated, -np.inf, gains)
+        gained = self._by_label(gains, -np.inf)
         self.Q = Q
         if self.observer is not None:
             self.observer(R, exponents)
         if annihilated.any():
             self._drop(annihilated)
         return gained, m
+
+    def _shortened_until_safe(self, chunk: StepJacobian, start: int, offset: int, m: int) -> tuple[int, _Factored]:
+        """Multiply up at most m steps and factor the product; fewer where that one is too ill-conditioned."""
+        alive = self.alive[..., : self.Q.shape[-1]]
+        products = {0: (self.Q, np.zeros(alive.shape, dtype=np.int64))}
+        # An annihilated column that is kept for another entry's sake is no reason to shorten.
+        attempt = try_one_pass if alive.all() else roughly_orthonormalise
+        while m > 1 and not self.fixed_interval:
+            A, exponents = _multiplied_up(chunk, start, offset, m, products)
+            pair = attempt(A)
+            if pair is not None:
+                factored = _Factored.of(A, exponents, *pair, alive)
+                if not factored.is_weak(m):
+                    return m, factored
+            m = _fewer(m)
+        # Only here can columns differ by more than SPREAD_LIMIT, and rank be lost.
+        A, exponents = _columns_to_unit_size(*_multiplied_up(chunk, start, offset, m, products))
+        return m, _Factored.of(A, exponents, *roughly_orthonormalise(A), alive)
 
     def _settle(self) -> Array:
         """Make the frame orthonormal to rounding; what that adds to the gains (theirs were right to ε κ² only)."""
@@ -136,12 +177,19 @@ class Frame:
         if self.observer is not None:
             self.observer(R, np.zeros(alive.shape, dtype=np.int64))
         self.Q = Q
-        gained = np.zeros(self.alive.shape)
-        np.put_along_axis(gained, self.labels[..., : Q.shape[-1]], np.log(diagonal), axis=-1)
-        return gained
+        return self._by_label(np.log(diagonal), 0.0)
+
+    def _by_label(self, values: Array, missing: float) -> Array:
+        """One value per column as one per exponent; those without a column get the one for missing."""
+        if self.in_order:
+            return values
+        by_label = np.full(self.alive.shape, missing)
+        np.put_along_axis(by_label, self.labels[..., : values.shape[-1]], values, axis=-1)
+        return by_label
 
     def _drop(self, annihilated: Array) -> None:
         """Move annihilated directions behind the others, which they cannot touch there; cut what no entry needs."""
+        self.in_order = False
         width = self.Q.shape[-1]
         alive = self.alive[..., :width] & ~annihilated
         order = np.argsort(~alive, axis=-1, kind="stable")
@@ -169,33 +217,37 @@ def mean_log_det(tape: Tape, first: int, last: int) -> Array:
     return np.asarray(total / (last - first + 1))
 
 
-def _spread(diagonal: Array, alive: Array) -> float:
-    """Largest ln(max R_jj / min R_jj) over the batch, among columns still alive."""
-    if not alive.any():
-        return 0.0
-    largest = np.where(alive, diagonal, 0.0).max(axis=-1)
-    smallest = np.where(alive, diagonal, np.inf).min(axis=-1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spread = np.log(largest) - np.log(smallest)
-    return float(np.max(np.where(alive.any(axis=-1), np.where(largest > 0.0, spread, np.inf), 0.0)))
+def _fewer(m: int) -> int:
+    """How many steps to try when m were too many."""
+    return -(-m // 2)
 
 
-def _faintest_block(diagonal: Array, exponents: Array, alive: Array) -> float:
-    """Smallest over the batch of the largest ln R_jj."""
-    with np.errstate(divide="ignore"):
-        logs = np.where(alive, np.log(diagonal) + LN2 * exponents, -np.inf).max(axis=-1, initial=-np.inf)
-    return float(np.min(np.where(alive.any(axis=-1), logs, 0.0), initial=0.0))
+def _multiplied_up(chunk: StepJacobian, start: int, offset: int, m: int, products: _Products) -> tuple[Array, Array]:
+    """J ⋯ J·Q over m steps as A·diag(2^e), from the longest of the products kept; keeps the one to fall back on.
+
+    Only that one: of all m, a batch of many networks would hold more than the tape itself.
+    """
+    done = max(steps for steps in products if steps <= m)
+    A, exponents = products[done]
+    for i in range(done, m):
+        A = chunk[offset + i].push(A)
+        A, exponents = _within_window(A, exponents, start + offset + i)
+        if i + 1 == _fewer(m):
+            products[i + 1] = A, exponents
+    return A, exponents
 
 
 def _within_window(A: Array, exponents: Array, step: int) -> tuple[Array, Array]:
     """Scale columns back to unit size if the whole block has left 2^±64; refuse infinities."""
-    size = max(float(A.max()), -float(A.min()))
-    if not np.isfinite(size):
+    square = float(np.vdot(A, A))
+    if WINDOW[0] ** 2 < square < WINDOW[1] ** 2:
+        return A, exponents
+    if not np.isfinite(square) and not np.isfinite(A).all():
         raise UntrustedNumbersError(
             f"the Jacobian of step {step} holds an infinity or NaN, or overflows when applied to a unit vector; "
             "look at the weights (inspect) or lower the gain"
         )
-    return (A, exponents) if WINDOW[0] < size < WINDOW[1] else _columns_to_unit_size(A, exponents)
+    return _columns_to_unit_size(A, exponents)
 
 
 def _columns_to_unit_size(A: Array, exponents: Array) -> tuple[Array, Array]:
