@@ -19,14 +19,14 @@ FIRST_CHECK, CHECK_EVERY, MOST_STEPS = 9, 3, 160
 LOW, HIGH = 1e-200, 1e200
 
 
-def operator_norms(choose: Choose, start: Array, first_check: int = 0) -> tuple[Array, int]:
-    """‖A_b‖₂ of a stack of operators by Lanczos on A_b·A_bᵀ, all in step.
+def squared_norms(choose: Choose, start: Array, first_check: int = 0) -> tuple[Array, Array, int]:
+    """‖A_b‖₂² of a stack of operators by Lanczos on A_b·A_bᵀ, all in step.
 
     The three-term recurrence runs without reorthogonalisation: copies of converged Ritz values appear only after the
     largest has converged (Paige 1980), and that is where it stops: when the residual ρ of the largest Ritz pair is at
     most tol·θ. The sharper ρ²/gap must not be used here: before a cluster at the top is resolved, its Ritz vector is
-    a mixture, the gap is that to the next cluster, and the estimate is too small. θ + ρ is returned, an upper
-    estimate, as a factor of a bound should be. The starts are random, never special vectors.
+    a mixture, the gap is that to the next cluster, and the estimate is too small. The starts are random, never special
+    vectors.
 
     Parameters
     ----------
@@ -40,14 +40,15 @@ def operator_norms(choose: Choose, start: Array, first_check: int = 0) -> tuple[
 
     Returns
     -------
-    sigma : ndarray, shape (B,)
-        NaN where it did not converge, or the square is zero or leaves float64's range: decompose those.
+    theta, residual : ndarray, shape (B,)
+        ‖A_b‖₂² lies between θ and θ + ρ, and ρ ≤ 2e-10·θ; NaN where it did not converge, or where the square is zero or
+        leaves float64's range: decompose those.
     steps : int
         Steps after which three quarters of them had converged.
     """
     B, n = start.shape
     alpha, beta = np.zeros((MOST_STEPS, B)), np.zeros((MOST_STEPS, B))
-    theta = np.full(B, np.nan)
+    theta, rho = np.full(B, np.nan), np.full(B, np.nan)
     check, most = min(max(first_check, FIRST_CHECK), n), MOST_STEPS
     last_seen: tuple[int, float] | None = None
     # The operators iterated on, and which of them are still open.
@@ -68,7 +69,7 @@ def operator_norms(choose: Choose, start: Array, first_check: int = 0) -> tuple[
                 found, residual = _largest_ritz_pair(alpha[: j + 1, looked_at], beta[: j + 1, looked_at])
                 inside = (found > LOW) & (found < HIGH)
                 good = inside & (residual <= TOLERANCE * found)
-                theta[looked_at] = np.where(good, found + residual, np.nan)
+                theta[looked_at[good]], rho[looked_at[good]] = found[good], residual[good]
                 # What is not finite, or is zero, will not converge.
                 open_[open_] = inside & ~good
                 n_open = np.count_nonzero(open_)
@@ -86,7 +87,7 @@ def operator_norms(choose: Choose, start: Array, first_check: int = 0) -> tuple[
                     square = choose(rows)
             # An invariant subspace (β = 0) was found converged above, or is hopeless and ends as NaN.
             previous, v = v, np.divide(w, np.where(length > 0, length, 1.0)[:, None], out=previous)
-    return np.sqrt(theta), most
+    return theta, rho, most
 
 
 def _steps_to_wait(before: tuple[int, float] | None, now: tuple[int, float]) -> int:
@@ -117,7 +118,9 @@ def _largest_ritz_pair(alpha: Array, beta: Array) -> tuple[Array, Array]:
     square, sum_squares = np.ones(B), np.ones(B)
     e = theta - alpha[m - 1]
     for j in range(m - 1, 0, -1):
+        # A component that vanishes is followed by one that does not: their product survives, as in a Sturm sequence.
+        e = np.where(np.abs(e) < 1e-100, 1e-100, e)
         square = np.minimum(square * (e / np.where(beta[j - 1] > 0, beta[j - 1], 1e-200)) ** 2, 1e200)
         sum_squares = sum_squares + square
-        e = theta - alpha[j - 1] - beta[j - 1] ** 2 / np.where(e == 0, 1e-200, e)
+        e = theta - alpha[j - 1] - beta[j - 1] ** 2 / e
     return theta, beta[m - 1] / np.sqrt(sum_squares)

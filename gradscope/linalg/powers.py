@@ -8,8 +8,12 @@ import numpy as np
 
 from gradscope.errors import ShapeError
 from gradscope.jacobians.base import Array
+from gradscope.linalg.binary_powers import BinaryPowers, first_power_norms
 from gradscope.linalg.binary_scale import normalise
 from gradscope.linalg.running_product import run_product
+
+#: From this size on the first 2^7 powers are not formed; up to it a stack of formed ones costs no more.
+BINARY_FROM, BINARY_DIGITS = 72, 7
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,31 @@ def power_norms(W: Array, n_powers: int) -> PowerNorms:
     if W.ndim < 2 or W.shape[-1] != W.shape[-2]:
         raise ShapeError(f"powers need a square matrix (..., n, n); got shape {W.shape}")
     n, leading = W.shape[-1], W.shape[:-2]
+    shape = (n_powers + 1, *leading)
+    if W.ndim == 2 and n >= BINARY_FROM and n_powers > 0:
+        log10_norm = _norms_of_one(W, n_powers)
+        if log10_norm is not None:
+            return PowerNorms(log10_norm, np.zeros(shape, dtype=bool))
     scaled, exponent = normalise(W.reshape(-1, n, n))
     history = run_product(lambda X, _: X @ scaled, n, len(scaled), n_powers, ranks=False)
     history.exponent += np.arange(n_powers + 1)[:, None] * exponent
-    shape = (n_powers + 1, *leading)
     return PowerNorms(history.log10_norm().reshape(shape), history.zero.reshape(shape))
+
+
+def _norms_of_one(W: Array, n_powers: int) -> Array | None:
+    """log10 ‖W^k‖₂, k = 0 … K: the first powers digit by digit, those after them as a running product of fewer rows."""
+    rng = np.random.default_rng(20260103)
+    n_digits = min(BINARY_DIGITS, n_powers.bit_length())
+    powers = BinaryPowers(W, n_digits)
+    n_first = min(n_powers, 2**n_digits)
+    first = first_power_norms(powers, n_first, rng)
+    if first is None:
+        return None
+    first = np.concatenate([[0.0], first])
+    if n_first == n_powers:
+        return first
+    scaled, exponent = powers.squares[0], powers.exponents[0]
+    start = (powers.squares[-1][None], n_first)
+    history = run_product(lambda X, _: X @ scaled, len(W), 1, n_powers - n_first, ranks=False, start=start)
+    history.exponent += powers.exponents[-1] + np.arange(n_powers - n_first + 1)[:, None] * exponent
+    return None if history.zero.any() else np.concatenate([first, history.log10_norm()[1:, 0]])

@@ -52,6 +52,7 @@ def run_product(
     *,
     h: Array | None = None,
     ranks: bool = True,
+    start: tuple[Array, int] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ProductHistory:
     """Measure F_1·F_2 ⋯ F_k for k = 0 … K, many products side by side.
@@ -65,13 +66,16 @@ def run_product(
     h : ndarray of int, optional
         Measure the corner P[h, h] too.
     ranks : bool
-        Count the singular values above rounding.
+        Count the singular values above rounding (not with ``start``).
+    start : (ndarray of shape (B, n, n), int), optional
+        What stands before F_1, a product of so many factors itself, and believed; I by default.
     progress : callable, optional
         Called as ``progress(lag, K)``, some lags apart.
     """
     history = ProductHistory.empty(n_lags, n_products)
-    product = RunningProduct(advance, n, n_products, h, ranks)
-    history.add_spectrum(0, np.ones((n_products, n)), n)
+    product = RunningProduct(advance, n, n_products, h, ranks, start)
+    if start is None:
+        history.add_spectrum(0, np.ones((n_products, n)), n)
     product.measure(history)
     while product.lag < n_lags:
         product.multiply(min(product.next_stop, n_lags))
@@ -103,11 +107,20 @@ class RunningProduct:
         ‖X‖_F².
     """
 
-    def __init__(self, advance: Advance, n: int, n_products: int, h: Array | None, ranks: bool) -> None:
+    def __init__(
+        self,
+        advance: Advance,
+        n: int,
+        n_products: int,
+        h: Array | None,
+        ranks: bool,
+        start: tuple[Array, int] | None = None,
+    ) -> None:
         self.advance, self.n, self.n_products = advance, n, n_products
         self.h, self.ranks = _as_slice(h), ranks
         self.dropped_count_squared = h is None and not ranks
-        self.next_compression = FIRST_COMPRESSION
+        self.start, self.age = start or (np.broadcast_to(np.eye(n), (n_products, n, n)), 0)
+        self.next_compression = max(FIRST_COMPRESSION - self.age, 1)
         self.at_once = 1
         self.cut = np.zeros(n_products)
         self.exactly = False
@@ -116,10 +129,10 @@ class RunningProduct:
         self._start_over()
 
     def _start_over(self) -> None:
-        """The empty product, unrotated: L = I."""
+        """The product at lag 0, unrotated: L = I."""
         B, n = self.n_products, self.n
         self.first = self.lag = 0
-        self.products: Array = np.broadcast_to(np.eye(n), (1, B, n, n))
+        self.products: Array = self.start[None]
         self.n_rows = self.n_top = n
         self.exponent = np.zeros(B, dtype=np.int64)
         self.emptied = np.zeros(B, dtype=bool)
@@ -206,24 +219,20 @@ class RunningProduct:
             history.squared_norm_h[lags] = theta_h
             history.exponent_h[lags] = self.exponent + extra
             smallest = np.ldexp(theta_h, 2 * extra)
-        believable = self._believable(theta, smallest)
+        believable = self._believable(smallest)
         if believable.all():
             return True
         self.lag = self.first + int(np.argmin(believable))
         return False
 
-    def _believable(self, theta: Array, smallest: Array) -> Array:
-        """Where the doubt leaves 1e-10 of the norms (squared: theta, and the smallest asked for), shape (s,)."""
+    def _believable(self, smallest: Array) -> Array:
+        """At which lags, shape (s,), the doubt leaves 1e-10 of the smallest norm asked for (squared: (s, B))."""
         doubt = self.products[..., self.n_rows :, :]
         if not doubt.shape[-2]:
             return np.ones(len(doubt), dtype=bool)
-        rounding = doubt[..., :DOUBT_ROWS, :]
         # Overflowing doubt is infinite doubt; einsum does not warn of it.
-        believable = np.einsum("sbij,sbij->sb", rounding, rounding) <= DOUBT_ROWS * DOUBT_LIMIT**2 * smallest
-        if self.dropped_count_squared:
-            dropped = doubt[..., DOUBT_ROWS:, :]
-            believable &= np.einsum("sbij,sbij->sb", dropped, dropped) <= DOUBT_ROWS * DROPPED_LIMIT**2 * theta
-        return np.asarray(believable.all(axis=1))
+        size = np.einsum("sbij,sbij->sb", doubt, doubt)
+        return np.asarray((size <= DOUBT_ROWS * DOUBT_LIMIT**2 * smallest).all(axis=1))
 
     def _corner(self, h: slice | Array) -> tuple[Array, Array]:
         """(‖P[h, h]‖₂/2^extra)² and extra, each (s, B)."""
@@ -273,10 +282,9 @@ class RunningProduct:
         self.next_compression = self._when_next(after < 0.97 * before, norm, packed.smallest)
         if after == before:
             return
-        if self.dropped_count_squared:
-            doubt = np.concatenate([packed.rounding, packed.dropped], axis=1)
-        else:
-            doubt = packed.rounding + packed.dropped
+        # Where they count squared, dropped rows may be larger; scaled, they share rows and limit with the rounding.
+        share = DOUBT_LIMIT / DROPPED_LIMIT if self.dropped_count_squared else 1.0
+        doubt = packed.rounding + share * packed.dropped
         if before < X.shape[1]:
             doubt += X[:, before:]
         self.products = np.concatenate([packed.rows, doubt], axis=1)[None]
@@ -296,7 +304,7 @@ class RunningProduct:
             ratio = np.where((smallest > 0) & (norm > 0), smallest / np.where(norm > 0, norm, 1.0), 0.0)
             to_go = np.log(self.cut / np.where(norm > 0, norm, 1.0) + 1e-300) / np.log(np.clip(ratio, 1e-30, 0.999))
             factor = float(np.clip(1.1 * to_go.min(), 1.5, 4.0))
-        return max(self.lag + 1, int(factor * self.lag))
+        return max(self.lag + 1, int(factor * (self.age + self.lag)) - self.age)
 
     def _cut(self, history: ProductHistory, norm: Array) -> Array:
         """How large the dropped rows may be together: a norm alone feels them squared, a rank ends at n·eps·‖P‖."""

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from gradscope.errors import ShapeError
-from gradscope.linalg import power_norms
+from gradscope.linalg import binary_powers, power_norms
+from gradscope.linalg import powers as powers_module
+from gradscope.linalg.binary_scale import normalise
+from gradscope.linalg.running_product import run_product
 
 
 def jordan(value, n):
@@ -59,3 +62,69 @@ def test_leading_axes_are_independent_matrices():
 def test_only_square_matrices_have_powers():
     with pytest.raises(ShapeError, match=r"square.*\(2, 3\)"):
         power_norms(np.ones((2, 3)), 2)
+
+
+def gaussian(n, gain, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, n)) * gain / np.sqrt(n)
+
+
+LARGE = {
+    "gaussian": gaussian(80, 0.9),
+    "gaussian, growing": gaussian(100, 2.5, 1),
+    "orthogonal": np.linalg.qr(gaussian(80, 1.0, 2))[0],
+    "symmetric": gaussian(90, 1.0, 3) + gaussian(90, 1.0, 3).T,
+    "rank three": gaussian(80, 1.0, 4)[:, :3] @ gaussian(80, 1.0, 5)[:3],
+    "identity": np.eye(73),
+    "Jordan": jordan(0.9, 80),
+    "triangle": np.triu(gaussian(75, 1.0, 6), k=1),
+    "not quite nilpotent": np.eye(80, k=1) + 1e-9 * gaussian(80, 1.0, 7),
+    "one block": np.pad(gaussian(3, 1.0, 8), (0, 75)),
+    "tiny": gaussian(76, 0.9, 9) * 2.0**-400,
+    "huge": gaussian(76, 0.9, 10) * 2.0**400,
+}
+
+
+def one_by_one(W, n_powers):
+    """log10 of the norms, each from a product with W and a full decomposition, in long double where it matters."""
+    W, exponent = normalise(W)
+    P, total, norms = np.eye(len(W), dtype=np.longdouble), 0, [0.0]
+    for k in range(1, n_powers + 1):
+        P = P @ W.astype(np.longdouble)
+        largest = np.abs(P).max()
+        shift = 0 if largest == 0 else int(np.frexp(largest)[1])
+        P, total = np.ldexp(P, -shift), total + shift
+        sigma = np.linalg.norm(P.astype(np.float64), 2)
+        norms.append(np.log10(sigma) + (total + k * int(exponent)) * np.log10(2.0) if sigma > 0 else -np.inf)
+    return np.array(norms)
+
+
+@pytest.mark.parametrize("n_powers", [1, 5, 8, 150])
+@pytest.mark.parametrize("name", LARGE)
+def test_large_matrices(name, n_powers):
+    measured, expected = power_norms(LARGE[name], n_powers), one_by_one(LARGE[name], n_powers)
+    np.testing.assert_array_equal(measured.zero, np.isneginf(expected))
+    # 1e-10 relative; logs of a thousand digits carry 1e-13 of rounding.
+    known = ~measured.zero
+    np.testing.assert_allclose(measured.log10_norm[known], expected[known], rtol=2e-15, atol=4.4e-11)
+
+
+def test_squares_that_lose_digits_are_not_believed(monkeypatch):
+    """The planted error: without the comparison of the two roads, a hidden triangle comes out a factor ten off."""
+    n = 80
+    Q = np.linalg.qr(gaussian(n, 1.0, 12))[0]
+    W = Q @ (np.eye(n, k=1) * 3 + np.diag(np.linspace(-0.5, 0.5, n))) @ Q.T
+    long_road = run_product(lambda X, _: X @ W[None], n, 1, 128, ranks=False).log10_norm()[:, 0]
+    np.testing.assert_allclose(power_norms(W, 128).log10_norm, long_road, rtol=0, atol=1e-12)
+    monkeypatch.setattr(binary_powers, "_roads_agree", lambda *_: True)
+    assert np.abs(power_norms(W, 128).log10_norm - long_road).max() > 0.1
+
+
+def test_the_first_powers_are_not_formed(monkeypatch):
+    """Otherwise the tests above would see the long road only."""
+    taken = []
+    first = powers_module.first_power_norms
+    monkeypatch.setattr(powers_module, "first_power_norms", lambda *a: taken.append(first(*a)) or taken[-1])
+    power_norms(LARGE["gaussian"], 150)
+    assert len(taken[0]) == 128
+    power_norms(LARGE["triangle"], 150)
+    assert taken[1] is None
