@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +15,8 @@ from gradscope.log_domain import LN10
 from gradscope.numerics.tape import Tape
 
 LOG10_2 = float(np.log(2.0)) / LN10
+#: Steps whose weight gradients are taken together, fewer where they would pass 2^17 numbers.
+STEPS_AT_ONCE, NUMBERS_AT_ONCE = 128, 2**17
 
 #: ∂L_t/∂s_t, the loss's own term at step t, shape (*batch_shape, n); None where the loss has none.
 DirectTerm = Callable[[int], "Array | None"]
@@ -82,6 +86,13 @@ def backpropagate(tape: Tape, direct_term: DirectTerm) -> Iterator[ScaledGradien
     direct_term : callable
         ``direct_term(t)`` is the loss's own gradient at s_t, or None. Step 0 is asked too.
     """
+    for step, vector, exponent in _state_gradients(tape, direct_term):
+        weights = tape.jacobian(step).weight_cotangents(vector) if step else ()
+        yield ScaledGradient(step, vector, exponent, weights)
+
+
+def _state_gradients(tape: Tape, direct_term: DirectTerm) -> Iterator[tuple[int, Array, Array]]:
+    """(t, vector, exponent) of ∂L/∂s_t alone, t = T … 0."""
     shape = (*tape.batch_shape, tape.state_size)
     vector, exponent = np.zeros(shape), np.zeros(tape.batch_shape, dtype=np.int64)
     for t in range(tape.n_steps, -1, -1):
@@ -89,12 +100,9 @@ def backpropagate(tape: Tape, direct_term: DirectTerm) -> Iterator[ScaledGradien
         if direct is not None:
             vector, exponent = add_direct(vector, exponent, direct)
         vector, exponent = rescaled(vector, exponent)
-        if t == 0:
-            yield ScaledGradient(0, vector, exponent, ())
-            return
-        jacobian = tape.jacobian(t)
-        yield ScaledGradient(t, vector, exponent, jacobian.weight_cotangents(vector))
-        vector = jacobian.pull(vector[..., None, :])[..., 0, :]
+        yield t, vector, exponent
+        if t:
+            vector = tape.pull(t, vector[..., None, :])[..., 0, :]
 
 
 def _log10(value: Array, exponent: Array) -> Array:
@@ -103,12 +111,13 @@ def _log10(value: Array, exponent: Array) -> Array:
     return np.where(value > 0, log, np.nan)
 
 
-def _squared_norm(blocks: tuple[WeightCotangent, ...], batch_shape: tuple[int, ...]) -> Array:
+def _squared_norm(blocks: tuple[WeightCotangent, ...]) -> Array:
     """Σ over blocks of ‖rows columnsᵀ‖_F² = ‖rows‖² ‖columns‖²."""
-    total = np.zeros(batch_shape)
-    for rows, columns in blocks:
-        total = total + np.square(rows).sum(axis=-1) * np.square(np.asarray(columns, dtype=np.float64)).sum(axis=-1)
-    return total
+    squares = [
+        np.square(rows).sum(axis=-1) * np.square(np.asarray(columns, dtype=np.float64)).sum(axis=-1)
+        for rows, columns in blocks
+    ]
+    return np.asarray(sum(squares))
 
 
 def measure_loss_gradients(
@@ -118,20 +127,34 @@ def measure_loss_gradients(
     n_layers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> LossGradients:
-    """Norms of ∂L/∂s_{T−k} and of ∂L/∂(copy of W_hh used at step T−k), for every lag k = 0 … T."""
-    T, batch = tape.n_steps, tape.batch_shape
+    """Norms of ∂L/∂s_{T−k} and of ∂L/∂(copy of W_hh used at step T−k), for every lag k = 0 … T.
+
+    Only the state's gradient goes step by step; norms and weight gradients are taken many steps at once.
+    """
+    T, batch, n = tape.n_steps, tape.batch_shape, tape.state_size
     dstate = np.full((T + 1, *batch), np.nan)
     dweight = np.full((T + 1, *batch), np.nan)
     # One layer's gradients are the total: no second column for them.
     layers = np.full((T + 1, n_layers if n_layers > 1 else 0, *batch), np.nan)
-    for step, vector, exponent, weights in backpropagate(tape, direct_term):
-        lag = T - step
-        dstate[lag] = _log10(np.sqrt(np.square(vector).sum(axis=-1)), exponent)
+    gradients = _state_gradients(tape, direct_term)
+    size = min(STEPS_AT_ONCE, max(1, NUMBERS_AT_ONCE // max(n * prod(batch), 1)))
+    # Steps last … first + 1 of the tape lie one after another in memory, and so do their lags.
+    for last in range(T, -1, -size):
+        first = max(last - size, -1)
+        steps, vectors, exponents = zip(*islice(gradients, last - first), strict=True)
+        vector, exponent = np.stack(vectors[::-1]), np.stack(exponents[::-1])
+        lags = slice(T - last, T - first)
+        dstate[lags] = _log10(np.sqrt(np.square(vector).sum(axis=-1)), exponent)[::-1]
+        # Step 0 has no Jacobian, and no weights.
+        start = max(first + 1, 1)
+        skipped = start - first - 1
+        weights = tape.jacobians(start, last).weight_cotangents(vector[skipped:]) if last >= start else ()
         if weights:
-            squares = [_squared_norm(blocks, batch) for blocks in weights]
+            lags, exponent = slice(T - last, T - start + 1), exponent[skipped:]
+            squares = [_squared_norm(blocks) for blocks in weights]
             for index, square in enumerate(squares if n_layers > 1 else ()):
-                layers[lag, index] = _log10(np.sqrt(square), exponent)
-            dweight[lag] = _log10(np.sqrt(sum(squares, np.zeros(batch))), exponent)
+                layers[lags, index] = _log10(np.sqrt(square), exponent)[::-1]
+            dweight[lags] = _log10(np.sqrt(sum(squares)), exponent)[::-1]
         if progress is not None:
-            progress(lag, T)
+            progress(T - steps[-1], T)
     return LossGradients(dstate, dweight, layers)
