@@ -127,7 +127,8 @@ def _layer_columns(
 ) -> TheoryColumns:
     anchor: Any = request.anchor
     nothing = np.full(T + 1, np.nan)
-    stepwise = stepwise_bound(cell, T, initial_bound, anchor)
+    norms = block_norms(cell)
+    stepwise = stepwise_bound(cell, T, initial_bound, anchor, norms=norms)
     bounds = [Bound(cell.bound_formula, stepwise)] if np.isfinite(stepwise).all() else []
     if slopes.direct is not None:
         estimate = _batch_mean(slopes.direct)
@@ -143,7 +144,7 @@ def _layer_columns(
     certificate = None
     if cell.is_slope_times_weight:
         sharper, certificate = product_bounds(
-            W, cell.activation.max_slope, T, sigma=block_norms(cell)[cell.gates[-1]], radius=radius
+            W, cell.activation.max_slope, T, sigma=norms[cell.gates[-1]], radius=radius
         )
         bounds = sharper
     bound, name = tightest(bounds) if bounds else (nothing, None)

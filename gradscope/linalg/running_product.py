@@ -152,6 +152,9 @@ class RunningProduct:
 
     def multiply(self, last: int) -> None:
         """X ← X·F_{lag+1} and on, up to lag ``last`` or as far as fits into cache and range; XXᵀ and traces of each."""
+        if self._is_drifting():
+            self.products, self.trace = self.products[-1:], self.trace[-1:]
+            self._rescale()
         X = self.products[-1]
         room = NUMBERS_AT_ONCE // X.size
         count = max(1, min(last - self.lag, self.at_once, room))
@@ -176,6 +179,11 @@ class RunningProduct:
             self._take_gram()
         self.first, self.lag = self.lag + 1, self.lag + count
 
+    def _is_drifting(self) -> bool:
+        """Whether a trace has come half the way to where squares lose digits: a whole stretch should fit before that."""
+        trace = self.trace[-1]
+        return bool(not (((trace > LOW**0.5) & (trace < HIGH**0.5)) | self.emptied).all())
+
     def _take_gram(self) -> None:
         """XXᵀ of the top rows; the small rows below them add their squares to the trace alone."""
         self.gram = _gram(self.products[..., : self.n_top, :])
@@ -188,7 +196,7 @@ class RunningProduct:
     def _rescale(self) -> None:
         """Take exact powers of two out of a single lag's products; empty those that are not finite."""
         X, trace = self.products[0], self.trace[0]
-        out = ~((trace > LOW) & (trace < HIGH))
+        out = ~((trace > LOW**0.5) & (trace < HIGH**0.5))
         self.nonfinite = self.nonfinite | ~np.isfinite(X[:, : self.n_rows]).all(axis=(-2, -1))
         if self.nonfinite.any():
             X = np.where(self.nonfinite[:, None, None], 0.0, X)

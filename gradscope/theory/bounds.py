@@ -51,12 +51,13 @@ def block_norms(cell: Cell) -> dict[str, float]:
     return norms
 
 
-def step_norm_bounds(cell: Cell, n_steps: int, initial_bound: float) -> Array:
+def step_norm_bounds(cell: Cell, n_steps: int, initial_bound: float, *, norms: dict[str, float] | None = None) -> Array:
     """log10 of the cell's own bound on ‖J_t‖₂ for t = 1 … T, given sup |s_0|; shape (T,).
 
     The supremum of the state is carried along (:meth:`Cell.next_state_bound`), since some cells' states grow with t.
+    ``norms`` are :func:`block_norms`, where they are known already.
     """
-    norms = block_norms(cell)
+    norms = norms or block_norms(cell)
     out = np.empty(n_steps)
     state_bound = initial_bound
     with np.errstate(divide="ignore"):
@@ -71,9 +72,11 @@ def step_norm_bounds(cell: Cell, n_steps: int, initial_bound: float) -> Array:
     return out
 
 
-def stepwise_bound(cell: Cell, n_steps: int, initial_bound: float, anchor: Anchor) -> Array:
+def stepwise_bound(
+    cell: Cell, n_steps: int, initial_bound: float, anchor: Anchor, *, norms: dict[str, float] | None = None
+) -> Array:
     """Π_t of the cell's step bounds over the k steps of each lag, log10; +inf where the cell has none."""
-    return sums_by_lag(step_norm_bounds(cell, n_steps, initial_bound), anchor)
+    return sums_by_lag(step_norm_bounds(cell, n_steps, initial_bound, norms=norms), anchor)
 
 
 def absolute_radius_is_below(W: Array, limit: float, *, sweeps: int = 40) -> bool:
@@ -101,13 +104,19 @@ def structured_radius(W: Array, *, sweeps: int = 60) -> float:
     b, w = _unit(starts[0] + 1j * starts[1])[0], _unit(starts[2] + 1j * starts[3])[0]
     size = 0.0
     for _ in range(sweeps):
-        a, right = _unit(np.asarray(W @ b))
-        w, left = _unit(np.asarray(W.T @ (np.abs(w) * _phase(a))))
+        a, right = _unit(_times(W, b))
+        w, left = _unit(_times(W.T, np.abs(w) * _phase(a)))
         size = min(right, left)
         if size == 0.0:
             break
         b, _ = _unit(np.abs(a) * _phase(w))
     return size
+
+
+def _times(W: Array, v: Array) -> Array:
+    """W·v for real W and complex v, without a complex copy of W."""
+    parts = W @ np.stack([v.real, v.imag], axis=1)
+    return np.asarray(parts[:, 0] + 1j * parts[:, 1])
 
 
 def _unit(v: Array) -> tuple[Array, float]:
