@@ -180,7 +180,7 @@ class RunningProduct:
         self.first, self.lag = self.lag + 1, self.lag + count
 
     def _is_drifting(self) -> bool:
-        """Whether a trace has come half the way to where squares lose digits: a whole stretch should fit before that."""
+        """Whether a trace is half the way to where squares lose digits: a whole stretch should fit before that."""
         trace = self.trace[-1]
         return bool(not (((trace > LOW**0.5) & (trace < HIGH**0.5)) | self.emptied).all())
 
