@@ -64,6 +64,14 @@ class StepJacobian(ABC):
     def push(self, Q: Array) -> Array:
         """J·Q, columns carried forward in time; Q has shape (..., n, r)."""
 
+    def pull_through(self, R: Array) -> Array:
+        """R·J_T, R·J_T·J_{T−1}, …, every product on the way from the last step to the first: shape (T, ..., r, n)."""
+        T = self.shape[0]
+        out = np.empty((T, *R.shape))
+        for i in range(T):
+            out[i] = R = self[T - 1 - i].pull(R)
+        return out
+
     def square(self, R: Array) -> Array:
         """R·J·Jᵀ, a new array: rows carried back one step and forward again; R has shape (..., r, n)."""
         return np.swapaxes(self.push(np.swapaxes(self.pull(R), -1, -2)), -1, -2)

@@ -158,10 +158,29 @@ class DiagonalPlusRowScaled(StepJacobian):
         out = self.recurrent.push(Q)
         return out if self.diagonal is None else out + self.diagonal[..., :, None] * Q
 
+    def pull_through(self, R: Array) -> Array:
+        """R·J_T, R·J_T·J_{T−1}, …; without a direct path a scaling and a product each, in place."""
+        recurrent = self.recurrent
+        if not self._is_scaled_block or recurrent.weights.ndim > 3:
+            return super().pull_through(R)
+        T, W = self.shape[0], recurrent.weights[0]
+        out, scaled = np.empty((T, *R.shape)), np.empty(R.shape)
+        flat, rows = scaled.reshape(-1, R.shape[-1]), out.reshape(T, -1, R.shape[-1])
+        for i in range(T):
+            np.multiply(R, recurrent.coefficients[T - 1 - i, ..., 0, None, :], out=scaled)
+            np.matmul(flat, W, out=rows[i])
+            R = out[i]
+        return out
+
+    @property
+    def _is_scaled_block(self) -> bool:
+        """Whether J = diag(c)·W and nothing else."""
+        return self.diagonal is None and self.recurrent.n_gates == 1 and self.recurrent.norm is None
+
     def square(self, R: Array) -> Array:
         """R·J·Jᵀ; without a direct path it is R·diag(c)·WWᵀ·diag(c), one product instead of two."""
         recurrent = self.recurrent
-        if self.diagonal is not None or recurrent.n_gates > 1 or recurrent.norm is not None:
+        if not self._is_scaled_block:
             return super().square(R)
         c = recurrent.coefficients[..., 0, None, :]
         out = shared_matmul(R * c, recurrent.weights_squared)

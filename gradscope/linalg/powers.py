@@ -10,7 +10,7 @@ from gradscope.errors import ShapeError
 from gradscope.jacobians.base import Array
 from gradscope.linalg.binary_powers import BinaryPowers, first_power_norms
 from gradscope.linalg.binary_scale import normalise
-from gradscope.linalg.running_product import run_product
+from gradscope.linalg.running_product import Advance, run_product
 
 #: From this size on the first 2^7 powers are not formed; up to it a stack of formed ones costs no more.
 BINARY_FROM, BINARY_DIGITS = 72, 7
@@ -54,9 +54,21 @@ def power_norms(W: Array, n_powers: int) -> PowerNorms:
         if log10_norm is not None:
             return PowerNorms(log10_norm, np.zeros(shape, dtype=bool))
     scaled, exponent = normalise(W.reshape(-1, n, n))
-    history = run_product(lambda X, _: X @ scaled, n, len(scaled), n_powers, ranks=False)
+    history = run_product(_times(scaled), n, len(scaled), n_powers, ranks=False)
     history.exponent += np.arange(n_powers + 1)[:, None] * exponent
     return PowerNorms(history.log10_norm().reshape(shape), history.zero.reshape(shape))
+
+
+def _times(W: Array) -> Advance:
+    """X·W, X·W², … for W of shape (B, n, n)."""
+
+    def advance(X: Array, _: int, count: int) -> Array:
+        out = np.empty((count, *X.shape))
+        for i in range(count):
+            X = np.matmul(X, W, out=out[i])
+        return out
+
+    return advance
 
 
 def _norms_of_one(W: Array, n_powers: int) -> Array | None:
@@ -73,6 +85,6 @@ def _norms_of_one(W: Array, n_powers: int) -> Array | None:
         return first
     scaled, exponent = powers.squares[0], powers.exponents[0]
     start = (powers.squares[-1][None], n_first)
-    history = run_product(lambda X, _: X @ scaled, len(W), 1, n_powers - n_first, ranks=False, start=start)
+    history = run_product(_times(scaled[None]), len(W), 1, n_powers - n_first, ranks=False, start=start)
     history.exponent += powers.exponents[-1] + np.arange(n_powers - n_first + 1)[:, None] * exponent
     return None if history.zero.any() else np.concatenate([first, history.log10_norm()[1:, 0]])

@@ -25,8 +25,8 @@ from gradscope.linalg.largest_eigenvalue import largest_eigenvalues
 from gradscope.linalg.product_history import ProductHistory
 from gradscope.linalg.singular_values import EPS, finite_singular_values
 
-#: Rows X (B, r, n) and a lag k ≥ 1 to X·F_k, the rows of the product one factor longer.
-Advance = Callable[[Array, int], Array]
+#: Rows X (B, r, n), a lag k ≥ 1 and a number s to X·F_k, X·F_k·F_{k+1}, …, the next s products: shape (s, B, r, n).
+Advance = Callable[[Array, int, int], Array]
 
 #: Doubt (root mean square of its rows) beyond this share of the norm ends compression. An estimate from four Gaussian
 #: rows falls short by a factor 30, the room left below 1e-10, with probability 3e-6.
@@ -60,7 +60,7 @@ def run_product(
     Parameters
     ----------
     advance : callable
-        ``advance(X, k)`` is X·F_k for X of shape (B, r, n).
+        ``advance(X, k, s)`` is X·F_k, X·F_k·F_{k+1}, …, s products in a row, for X of shape (B, r, n).
     n, n_products, n_lags : int
         Size of the factors, B, K.
     h : ndarray of int, optional
@@ -106,6 +106,8 @@ class RunningProduct:
     trace : ndarray, shape (s, B)
         ‖X‖_F².
     """
+
+    trace: Array
 
     def __init__(
         self,
@@ -160,15 +162,9 @@ class RunningProduct:
         count = max(1, min(last - self.lag, self.at_once, room))
         # Overflow and inf − inf are found in the traces below and reported as statuses.
         with np.errstate(over="ignore", invalid="ignore"):
-            if count == 1:
-                self.products = self.advance(X, self.lag + 1)[None]
-            else:
-                products = np.empty((count, *X.shape))
-                for i in range(count):
-                    products[i] = X = self.advance(X, self.lag + 1 + i)
-                self.products = products
+            self.products = self.advance(X, self.lag + 1, count)
             self._take_gram()
-        inside = (((self.trace > LOW) & (self.trace < HIGH)) | self.emptied).all(axis=1)
+        inside: Array = (((self.trace > LOW) & (self.trace < HIGH)) | self.emptied).all(axis=1)
         self.at_once = min(2 * count, MOST_AT_ONCE)
         if not inside.all():
             # Whatever lies beyond the first lag out of range is multiplied again, from a rescaled product.

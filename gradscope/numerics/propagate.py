@@ -75,12 +75,16 @@ def measure_norms(
     if T * n_products * seconds_to_decompose(n) < DECOMPOSE_BELOW:
         return measure_norms_densely(tape, anchor=anchor, progress=progress)
 
-    def pull(X: Array, lag: int) -> Array:
-        return tape.pull(T - lag + 1, X.reshape(*batch, -1, n)).reshape(n_products, -1, n)
+    def pull(X: Array, lag: int, count: int) -> Array:
+        steps = tape.jacobians(T - lag - count + 2, T - lag + 1)
+        return steps.pull_through(X.reshape(*batch, -1, n)).reshape(count, n_products, -1, n)
 
-    def push(X: Array, lag: int) -> Array:
-        columns = np.swapaxes(X, -1, -2).reshape(*batch, n, -1)
-        return np.swapaxes(tape.push(lag, columns).reshape(n_products, n, -1), -1, -2)
+    def push(X: Array, lag: int, count: int) -> Array:
+        out = np.empty((count, *X.shape))
+        for i in range(count):
+            columns = np.swapaxes(X, -1, -2).reshape(*batch, n, -1)
+            out[i] = X = np.swapaxes(tape.push(lag + i, columns).reshape(n_products, n, -1), -1, -2)
+        return out
 
     advance = pull if anchor == "end" else push
     history = run_product(advance, n, n_products, T, h=tape.h_components, progress=progress)

@@ -85,6 +85,10 @@ def test_pull_push_and_dense_are_one_operator(variant, hidden, wide, seed, steps
     close(jacobian.pull(R), R @ J)
     close(jacobian.push(Q), J @ Q)
     close(jacobian.square(R), R @ J @ np.swapaxes(J, -1, -2), 1e-12)
+    P = R[-1]
+    for one_more, step in zip(jacobian.pull_through(P), J[::-1], strict=True):
+        P = P @ step
+        close(one_more, P, 1e-12)
     u, v = Q[..., :1], R[..., :1, :]
     adjoint = v @ jacobian.push(u) - jacobian.pull(v) @ u
     assert np.max(np.abs(adjoint)) <= EXACT * np.linalg.norm(u) * np.linalg.norm(v) * np.linalg.norm(J)

@@ -57,6 +57,10 @@ def test_pull_push_and_dense_are_one_operator(H, wide, seed, networks, T, build_
     close(jacobian.pull(R), R @ J)
     close(jacobian.push(Q), J @ Q)
     close(jacobian.square(R), R @ J @ np.swapaxes(J, -1, -2))
+    P = R[-1]
+    for one_more, step in zip(jacobian.pull_through(P), J[::-1], strict=True):
+        P = P @ step
+        close(one_more, P, 1e-12)
     for t in range(T):
         close(jacobian[t].pull(R[t]), (R @ J)[t])
         close(jacobian[t : t + 1].push(Q[t : t + 1]), (J @ Q)[t : t + 1])

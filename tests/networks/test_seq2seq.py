@@ -129,6 +129,10 @@ def test_pull_push_and_dense_are_one_operator(name, hidden, embedded, wide, seed
     close(jacobian.pull(R), R @ J)
     close(jacobian.push(Q), J @ Q)
     close(jacobian.square(R), R @ J @ np.swapaxes(J, -1, -2))
+    P = R[-1]
+    for one_more, step in zip(jacobian.pull_through(P), J[::-1], strict=True):
+        P = P @ step
+        close(one_more, P, 1e-12)
     for k in range(4):
         close(tape.dense(2 + k), J[k], 1e-13)
         close(jacobian[k].pull(R[k]), (R @ J)[k])

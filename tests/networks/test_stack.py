@@ -78,6 +78,10 @@ def test_pull_push_and_dense_are_one_operator(name, sizes, wide, seed, rate, net
     close(jacobian.pull(R), R @ J)
     close(jacobian.push(Q), J @ Q)
     close(jacobian.square(R), R @ J @ np.swapaxes(J, -1, -2))
+    P = R[-1]
+    for one_more, step in zip(jacobian.pull_through(P), J[::-1], strict=True):
+        P = P @ step
+        close(one_more, P, 1e-12)
     close(R @ jacobian.push_drive(D), jacobian.pull_drive(R) @ D)
     close(jacobian[1:3].pull(R[1:3]), (R @ J)[1:3])
     close(jacobian[2].push(Q[2]), (J @ Q)[2])
