@@ -83,6 +83,30 @@ class LstmJacobian(StepJacobian):
             out_h = shared_matmul(self._pull_gates(R_h, R_c), self.gates.stacked)
         return np.concatenate([out_h, R_c * self.forget[..., None, :]], axis=-1)
 
+    def pull_through(self, R: Array) -> Array:
+        """R·J_T, R·J_T·J_{T−1}, …, in place: the columns of h by one product per step, those of c by scaling."""
+        weights = self.gates.weights
+        if self.gates.norm is not None or (weights.ndim > 3 and weights.shape[0] > 1):
+            return super().pull_through(R)
+        T, H = self.shape[0], self.hidden_size
+        # Row j of diag(a) G + diag(b) W_o, and of G below it, is a combination of the rows j of the four W_g.
+        rows_by_gate = np.moveaxis(weights if weights.ndim == 3 else weights[0], -3, -2)
+        a, c = self.readout_slope, np.array(np.moveaxis(self.gates.coefficients, -2, -1))
+        c[..., 3] = 0.0
+        combinations = np.stack([a[..., None] * c, c], axis=-2)
+        combinations[..., 0, 3] = self.gates.coefficients[..., 3, :]
+        to_c = np.concatenate([a * self.forget, self.forget], axis=-1)
+        out, scaled = np.empty((T, *R.shape)), np.empty(R.shape)
+        into_h = np.empty((*R.shape[:-2], 2, H, H))
+        for i in range(T):
+            t = T - 1 - i
+            np.matmul(combinations[t], rows_by_gate, out=np.moveaxis(into_h, -3, -2))
+            np.matmul(R, into_h.reshape(*R.shape[:-2], 2 * H, H), out=out[i, ..., :H])
+            np.multiply(R, to_c[t][..., None, :], out=scaled)
+            np.add(scaled[..., :H], scaled[..., H:], out=out[i, ..., H:])
+            R = out[i]
+        return out
+
     def _push_gates(self, products: Array) -> tuple[Array, Array]:
         """From V_g (..., 4H, r) to (Σ_{i,f,g} diag(c_g) N_g V_g, diag(b) N_o V_o)."""
         H = self.hidden_size

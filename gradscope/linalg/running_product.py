@@ -164,7 +164,7 @@ class RunningProduct:
         with np.errstate(over="ignore", invalid="ignore"):
             self.products = self.advance(X, self.lag + 1, count)
             self._take_gram()
-        inside: Array = (((self.trace > LOW) & (self.trace < HIGH)) | self.emptied).all(axis=1)
+        inside = np.all(((self.trace > LOW) & (self.trace < HIGH)) | self.emptied, axis=1)
         self.at_once = min(2 * count, MOST_AT_ONCE)
         if not inside.all():
             # Whatever lies beyond the first lag out of range is multiplied again, from a rescaled product.
