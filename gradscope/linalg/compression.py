@@ -30,10 +30,8 @@ class Compression(NamedTuple):
         Gaussian combinations of the dropped rows.
     rounding : ndarray, shape (B, 4, n)
         Gaussian combinations of (a model of) the rounding errors of QᵀR.
-    rotated : ndarray, shape (B, r, n)
-        All rows, dropped ones included: R has their singular values.
-    smallest : ndarray, shape (B,)
-        Length of the last rotated row.
+    lengths : ndarray, shape (B, r)
+        Of all rotated rows, dropped ones included.
     """
 
     rows: Array
@@ -41,8 +39,7 @@ class Compression(NamedTuple):
     Q: Array
     dropped: Array
     rounding: Array
-    rotated: Array
-    smallest: Array
+    lengths: Array
 
 
 def compress(R: Array, norm: Array, cut: Array, rng: np.random.Generator) -> Compression:
@@ -56,11 +53,12 @@ def compress(R: Array, norm: Array, cut: Array, rng: np.random.Generator) -> Com
     B, r, n = R.shape
     Q = np.linalg.qr(R @ rng.standard_normal((n, r)))[0]
     rotated = np.swapaxes(Q, -1, -2) @ R
+    squares = np.einsum("bij,bij->bi", rotated, rotated)
     # Frobenius norm of rows j, j + 1, …: the error if they go.
-    tail = np.sqrt(np.cumsum(np.einsum("bij,bij->bi", rotated, rotated)[:, ::-1], axis=-1)[:, ::-1])
+    tail = np.sqrt(np.cumsum(squares[:, ::-1], axis=-1)[:, ::-1])
     kept = max(1, int(np.sum(tail > cut[:, None], axis=-1).max()))
     dropped = rng.standard_normal((B, DOUBT_ROWS, r - kept)) @ rotated[:, kept:]
     columns = np.sqrt(np.einsum("bij,bij->bj", R, R))
     rounding = 4.0 * EPS * columns[:, None, :] * rng.standard_normal((B, DOUBT_ROWS, n))
     n_top = min(kept, max(1, int(np.sum(tail > SMALL * norm[:, None], axis=-1).max())))
-    return Compression(rotated[:, :kept], n_top, Q[:, :, :kept], dropped, rounding, rotated, tail[:, -1])
+    return Compression(rotated[:, :kept], n_top, Q[:, :, :kept], dropped, rounding, np.sqrt(squares))

@@ -81,18 +81,20 @@ class ProductHistory:
     def rank(self) -> Array:
         """Singular values above n·eps·σ₁: counted where all are known, between those lags from log σ_i interpolated.
 
-        Singular values of products grow or fall exponentially with the lag, so log σ_i is close to a line between
-        neighbouring decompositions; where the rank is the same at both, it is exact in between.
+        Singular values of products grow or fall exponentially with the lag, so log σ_i/σ_1 is close to a line between
+        neighbouring decompositions. Where the later one is below rounding, only its being so is known: the line from
+        lag 0 (σ_i = σ_1) through the earlier one tells where the threshold is crossed.
         """
         rank = np.zeros(self.squared_norm.shape, dtype=np.int64)
         n = self.spectra[0][1].shape[-1]
         threshold = np.log(n * EPS)
         for (a, at_a), (b, at_b) in zip(self.spectra[:-1], self.spectra[1:], strict=True):
             # What was below the threshold at a has been dropped or is noise: it does not come back.
-            alive = at_a > threshold
+            alive, known = at_a > threshold, (at_b > threshold) | (a == 0)
             for lag in range(a, b + 1):
                 share = (lag - a) / (b - a)
-                rank[lag] = np.sum(alive & ((1 - share) * at_a + share * at_b > threshold), axis=-1)
+                line = np.where(known, (1 - share) * at_a + share * at_b, at_a * lag / max(a, 1))
+                rank[lag] = np.sum(alive & (line > threshold) & ((lag < b) | known), axis=-1)
         if len(self.spectra) == 1:
             rank[:] = n
         rank[self.zero | self.nonfinite] = 0

@@ -281,9 +281,11 @@ class RunningProduct:
         self.cut = self._cut(history, norm)
         packed = compress(rows, norm, self.cut, self.rng)
         if self.ranks:
-            history.add_spectrum(self.lag, finite_singular_values(packed.rotated)[0], self.n)
+            # What is dropped lies below the rank's threshold; its lengths tell the size of its singular values.
+            kept, gone = finite_singular_values(packed.rows)[0], np.sort(packed.lengths[:, packed.rows.shape[1] :])
+            history.add_spectrum(self.lag, np.concatenate([kept, gone[:, ::-1]], axis=1), self.n)
         before, after = self.n_rows, packed.rows.shape[1]
-        self.next_compression = self._when_next(after < 0.97 * before, norm, packed.smallest)
+        self.next_compression = self._when_next(after < 0.97 * before, norm, packed.lengths[:, -1])
         if after == before:
             return
         # Where they count squared, dropped rows may be larger; scaled, they share rows and limit with the rounding.

@@ -25,7 +25,7 @@ __all__ = ["LagNorms", "StepNorms", "measure_norms", "step_norms"]
 #: Estimated seconds of full decompositions below which every lag gets one: the ranks are then exact at every lag.
 DECOMPOSE_BELOW = 0.05
 #: Steps whose Jacobians are handled by one operator, fewer when they (or their vectors) would pass 2^18 numbers.
-STEPS_AT_ONCE, NUMBERS_AT_ONCE = 128, 2**18
+STEPS_AT_ONCE, NUMBERS_AT_ONCE = 256, 2**18
 #: States up to this size have their Jacobians formed by `step_norms`.
 FORM_UP_TO = 40
 
