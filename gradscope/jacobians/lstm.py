@@ -125,6 +125,27 @@ class LstmJacobian(StepJacobian):
         c = self.forget[..., :, None] * Q_c + through_c
         return np.concatenate([self.readout_slope[..., :, None] * c + through_o, c], axis=-2)
 
+    def square(self, R: Array) -> Array:
+        """R·J·Jᵀ; for thin R both products stay with the stacked blocks, and nothing is laid side by side twice."""
+        if R.shape[-2] >= FORM_FROM or self.gates.norm is not None:
+            return super().square(R)
+        H, c = self.hidden_size, self.gates.coefficients[..., None, :, :]
+        f, a = self.forget[..., None, :], self.readout_slope[..., None, :]
+        to_c = R[..., :H] * a
+        to_c += R[..., H:]
+        scaled = np.empty((*to_c.shape[:-1], 4, H))
+        np.multiply(to_c[..., None, :], c[..., :3, :], out=scaled[..., :3, :])
+        np.multiply(R[..., :H], c[..., 3, :], out=scaled[..., 3, :])
+        h = shared_matmul(scaled.reshape(*to_c.shape[:-1], 4 * H), self.gates.stacked)
+        back = shared_matmul(h, np.swapaxes(self.gates.stacked, -1, -2)).reshape(scaled.shape)
+        back *= c
+        out = np.empty_like(R)
+        out_c = np.multiply(to_c, f * f, out=out[..., H:])
+        for gate in range(3):
+            out_c += back[..., gate, :]
+        np.add(np.multiply(a, out_c, out=out[..., :H]), back[..., 3, :], out=out[..., :H])
+        return out
+
     @property
     def drive_size(self) -> int:
         """4H."""
