@@ -13,13 +13,14 @@ from __future__ import annotations
 import numpy as np
 
 from gradscope.jacobians.base import Array
+from gradscope.linalg.gram import FULL_UP_TO, squared_frobenius
 
 #: Relative error allowed in an eigenvalue of G = RRᵀ; the singular value of R gets half of it.
 TOLERANCE = 2e-11
 #: Matrices of at most this size are cheaper to decompose than to iterate on, a few of them up to a larger one.
 DECOMPOSE_UP_TO, DECOMPOSE_FEW_UP_TO = 12, 64
 #: Stacks of matrices of at most this size are squared together; larger ones are worth a Lanczos run each.
-SQUARE_UP_TO = 64
+SQUARE_UP_TO = FULL_UP_TO
 FEW = 4
 LANCZOS_STEPS = 72
 POWERS = (16, 64, 256)
@@ -31,8 +32,8 @@ def largest_eigenvalues(G: Array, start: Array) -> tuple[Array, Array]:
     Parameters
     ----------
     G : ndarray, shape (s, B, r, r)
-        B sequences of s neighbouring matrices, scaled so that no trace overflows or underflows; an exactly zero matrix
-        gives 0.
+        B sequences of s neighbouring matrices as :func:`gradscope.linalg.gram.gram` makes them (upper triangles if
+        r > 64), scaled so that no trace overflows or underflows; an exactly zero matrix gives 0.
     start : ndarray, shape (B, r)
         Guesses, of any length (the vectors of the problems before).
 
@@ -58,7 +59,7 @@ def largest_eigenvalues(G: Array, start: Array) -> tuple[Array, Array]:
 
 
 def _decompose(G: Array) -> tuple[Array, Array]:
-    values, vectors = np.linalg.eigh(G)
+    values, vectors = np.linalg.eigh(G, UPLO="U")
     return np.maximum(values[:, -1], 0.0), vectors[:, :, -1]
 
 
@@ -124,10 +125,13 @@ def _power_steps(A: Array, M: Array, x: Array, power: int) -> tuple[Array, Array
 
 
 def _by_lanczos(G: Array, start: Array) -> tuple[float, Array]:
-    """Lanczos with full reorthogonalisation from the guess, until residual and certificate both pass."""
-    from scipy.linalg import lapack
+    """Lanczos with full reorthogonalisation from the guess, until residual and certificate both pass.
 
-    r = len(G)
+    G is an upper triangle with zeros below.
+    """
+    from scipy.linalg import blas, lapack
+
+    r, lower = len(G), G.T
     trace = float(np.trace(G))
     if trace == 0.0:
         return 0.0, start
@@ -136,9 +140,9 @@ def _by_lanczos(G: Array, start: Array) -> tuple[float, Array]:
         # Perhaps a multiple of I (orthogonal factors): every eigenvalue is within ‖G − mean·I‖_F of the mean.
         deviation = G.copy()
         np.einsum("ii->i", deviation)[:] -= mean
-        if float(np.linalg.norm(deviation)) <= 0.5 * TOLERANCE * mean:
+        if squared_frobenius(deviation) <= (0.5 * TOLERANCE * mean) ** 2:
             return mean, start
-    squares = float(np.vdot(G, G))
+    squares = squared_frobenius(G)
     Q = np.empty((LANCZOS_STEPS + 1, r))
     alpha, beta = np.empty(LANCZOS_STEPS), np.empty(LANCZOS_STEPS)
     length = float(np.linalg.norm(start))
@@ -147,7 +151,7 @@ def _by_lanczos(G: Array, start: Array) -> tuple[float, Array]:
     Q[0] += 0.02 / np.sqrt(r) * np.cos(np.arange(r) * 2.399963)
     Q[0] /= np.linalg.norm(Q[0])
     for j in range(LANCZOS_STEPS):
-        w = G @ Q[j]
+        w = blas.dsymv(1.0, lower, Q[j], lower=1)
         alpha[j] = Q[j] @ w
         basis = Q[: j + 1]
         # Twice is enough (Kahan, Parlett 1980, section 6-9), once is not: Ritz values of a basis that is not
@@ -172,7 +176,7 @@ def _by_lanczos(G: Array, start: Array) -> tuple[float, Array]:
             if error <= 0.2 * TOLERANCE * theta:
                 y = np.asarray(s @ basis)
                 # The Rayleigh quotient itself, never above the largest eigenvalue.
-                rayleigh = float(y @ (G @ y) / (y @ y))
+                rayleigh = float(y @ blas.dsymv(1.0, lower, y, lower=1) / (y @ y))
                 right = abs(rayleigh - theta) <= 0.5 * TOLERANCE * theta
                 if right and (above < theta or _nothing_above(G, rayleigh * (1.0 + TOLERANCE))):
                     return rayleigh, y

@@ -21,6 +21,7 @@ import numpy as np
 from gradscope.jacobians.base import Array
 from gradscope.linalg.binary_scale import exponent_of, scale_by_power_of_two
 from gradscope.linalg.compression import DOUBT_ROWS, compress
+from gradscope.linalg.gram import gram
 from gradscope.linalg.largest_eigenvalue import largest_eigenvalues
 from gradscope.linalg.product_history import ProductHistory
 from gradscope.linalg.singular_values import EPS, finite_singular_values
@@ -102,7 +103,7 @@ class RunningProduct:
     products : ndarray, shape (s, B, r', n)
         X at each lag of the stretch; below its ``n_rows`` rows travel the rows of the doubt.
     gram : ndarray, shape (s, B, t, t)
-        XXᵀ of the ``n_top`` rows that are not small.
+        XXᵀ of the ``n_top`` rows that are not small, as :func:`gradscope.linalg.gram.gram` leaves it.
     trace : ndarray, shape (s, B)
         ‖X‖_F².
     """
@@ -182,7 +183,7 @@ class RunningProduct:
 
     def _take_gram(self) -> None:
         """XXᵀ of the top rows; the small rows below them add their squares to the trace alone."""
-        self.gram = _gram(self.products[..., : self.n_top, :])
+        self.gram = gram(self.products[..., : self.n_top, :])
         self.trace = np.einsum("sbii->sb", self.gram)
         if self.n_top < self.n_rows:
             small = self.products[..., self.n_top : self.n_rows, :]
@@ -241,13 +242,13 @@ class RunningProduct:
     def _corner(self, h: slice | Array) -> tuple[Array, Array]:
         """(‖P[h, h]‖₂/2^extra)² and extra, each (s, B)."""
         Z = self.products[:, :, h][..., h] if self.K is None else self.K @ self.products[:, :, : self.n_rows, h]
-        gram = _gram(Z)
-        trace = np.einsum("sbii->sb", gram)
+        squares = gram(Z)
+        trace = np.einsum("sbii->sb", squares)
         extra = np.zeros(trace.shape, dtype=np.int64)
         if not ((trace > LOW) & (trace < HIGH)).all():
             extra = exponent_of(Z)
-            gram = _gram(scale_by_power_of_two(Z, -extra))
-        theta, self.top_h = largest_eigenvalues(gram, self.top_h)
+            squares = gram(scale_by_power_of_two(Z, -extra))
+        theta, self.top_h = largest_eigenvalues(squares, self.top_h)
         return theta, extra
 
     def has_dead_rows(self) -> bool:
@@ -336,11 +337,3 @@ def _as_slice(h: Array | None) -> slice | Array | None:
     if h is None or not np.array_equal(h, np.arange(h[0], h[0] + len(h))):
         return h
     return slice(int(h[0]), int(h[0]) + len(h))
-
-
-def _gram(X: Array) -> Array:
-    """XXᵀ; one large product goes to BLAS syrk, stacks of small ones are faster as plain products."""
-    transposed = np.swapaxes(X, -1, -2)
-    if X.size > X.shape[-2] * X.shape[-1] and X.shape[-2] <= 64:
-        transposed = np.ascontiguousarray(transposed)
-    return np.asarray(X @ transposed)

@@ -12,6 +12,7 @@ import numpy as np
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array, StepJacobian
 from gradscope.linalg.binary_scale import log10_scaled, normalise
+from gradscope.linalg.gram import gram
 from gradscope.linalg.largest_eigenvalue import largest_eigenvalues
 from gradscope.linalg.operator_norm import squared_norms
 from gradscope.linalg.running_product import run_product
@@ -146,12 +147,12 @@ def _formed_norms(J: Array) -> Array:
     """log10 of the norms of matrices (B, n, n) by JJᵀ; NaN where squares leave float64, or J is zero or not finite."""
     n = J.shape[-1]
     with np.errstate(over="ignore", invalid="ignore"):
-        gram = J @ np.ascontiguousarray(np.swapaxes(J, -1, -2))
-        trace = np.einsum("bii->b", gram)
+        squares = gram(J[None])
+        trace = np.einsum("bii->b", squares[0])
     usable = (trace > 1e-200) & (trace < 1e200)
     if not usable.all():
-        gram[~usable] = np.eye(n)
-    theta, _ = largest_eigenvalues(gram[None], np.ones((len(J), n)))
+        squares[0, ~usable] = np.eye(n)
+    theta, _ = largest_eigenvalues(squares, np.ones((len(J), n)))
     return np.where(usable, log10_scaled(np.sqrt(theta[0]), 0), np.nan)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gradscope.linalg import largest_eigenvalue
+from gradscope.linalg.gram import FULL_UP_TO, gram, squared_frobenius
 from gradscope.linalg.largest_eigenvalue import TOLERANCE, largest_eigenvalues
 
 
@@ -40,6 +41,8 @@ def test_every_road_finds_the_largest(name, r, stack, start):
         "zero": np.zeros((stack, r)),
     }[start]
     expected = np.maximum(np.linalg.eigvalsh(np.stack(G))[:, -1], 0)
+    if r > FULL_UP_TO:
+        G = [np.triu(matrix) for matrix in G]
     # Side by side, and one after the other.
     theta, following = largest_eigenvalues(np.stack(G)[None], guess)
     np.testing.assert_allclose(theta[0], expected, rtol=TOLERANCE, atol=1e-14)
@@ -85,3 +88,12 @@ def test_the_bound_on_everything_else_holds():
         rest = np.eye(40) - np.array(Q[:6]).T @ np.array(Q[:6])
         assert above >= np.linalg.norm(rest @ G @ rest, 2) >= 0.999
         assert above == pytest.approx(np.linalg.norm(rest @ G @ rest), rel=1e-6)
+
+
+@pytest.mark.parametrize("r", [1, 3, FULL_UP_TO, FULL_UP_TO + 1, 90])
+def test_gram_matrices_are_full_or_upper_triangles(r):
+    X = np.random.default_rng(r).normal(size=(2, 3, r, 100))
+    G = gram(X[..., 5:80])
+    full = X[..., 5:80] @ np.swapaxes(X[..., 5:80], -1, -2)
+    np.testing.assert_allclose(G, full if r <= FULL_UP_TO else np.triu(full), rtol=1e-12, atol=1e-12)
+    assert squared_frobenius(np.triu(full[1, 2])) == pytest.approx(np.linalg.norm(full[1, 2]) ** 2, rel=1e-13)
