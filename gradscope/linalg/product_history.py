@@ -90,11 +90,14 @@ class ProductHistory:
         threshold = np.log(n * EPS)
         for (a, at_a), (b, at_b) in zip(self.spectra[:-1], self.spectra[1:], strict=True):
             # What was below the threshold at a has been dropped or is noise: it does not come back.
-            alive, known = at_a > threshold, (at_b > threshold) | (a == 0)
-            for lag in range(a, b + 1):
-                share = (lag - a) / (b - a)
-                line = np.where(known, (1 - share) * at_a + share * at_b, at_a * lag / max(a, 1))
-                rank[lag] = np.sum(alive & (line > threshold) & ((lag < b) | known), axis=-1)
+            alive = at_a > threshold
+            with np.errstate(divide="ignore"):
+                crossing = np.abs(a * threshold / at_a if a else b * threshold / at_b)
+            until = np.minimum(np.ceil(crossing) - 1, b - 1).astype(np.int64)
+            last: Array = np.where(at_b > threshold, b, until)
+            ends = np.zeros((b - a + 2, rank.shape[1]), dtype=np.int64)
+            np.add.at(ends, (last[alive] + 1 - a, np.nonzero(alive)[0]), 1)
+            rank[a : b + 1] = alive.sum(axis=-1) - np.cumsum(ends, axis=0)[:-1]
         if len(self.spectra) == 1:
             rank[:] = n
         rank[self.zero | self.nonfinite] = 0
