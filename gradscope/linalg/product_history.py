@@ -90,7 +90,7 @@ class ProductHistory:
         threshold = np.log(n * EPS)
         for (a, at_a), (b, at_b) in zip(self.spectra[:-1], self.spectra[1:], strict=True):
             # What was below the threshold at a has been dropped or is noise: it does not come back.
-            alive = at_a > threshold
+            alive: Array = at_a > threshold
             with np.errstate(divide="ignore"):
                 crossing = np.abs(a * threshold / at_a if a else b * threshold / at_b)
             until = np.minimum(np.ceil(crossing) - 1, b - 1).astype(np.int64)
