@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -67,8 +68,7 @@ class Lstm(Cell):
             return float("inf")
         block_norms = self.normalised_norms(block_norms)
         into_c = s * (M * block_norms["i"] + state_bound * block_norms["f"]) + gamma * block_norms["g"]
-        blocks = np.array([[gamma * into_c + s * M * block_norms["o"], gamma], [into_c, 1.0]])
-        return float(np.linalg.norm(blocks, 2))
+        return _norm_of_two_by_two(gamma * into_c + s * M * block_norms["o"], gamma, into_c, 1.0)
 
     def drive_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
         """‖[[γκ, s M], [κ, 0]]‖₂ with κ = ‖[s M, s sup|c|, γ]‖, over √ε under a layer norm."""
@@ -76,8 +76,17 @@ class Lstm(Cell):
         if not np.isfinite(M):
             return float("inf")
         into_c = float(np.linalg.norm([s * M, s * state_bound, gamma]))
-        return float(np.linalg.norm(np.array([[gamma * into_c, s * M], [into_c, 0.0]]), 2)) * self.norm_gain
+        return _norm_of_two_by_two(gamma * into_c, s * M, into_c, 0.0) * self.norm_gain
 
     def next_state_bound(self, state_bound: float) -> float:
         """|c_t| ≤ |c_{t−1}| + sup|φ| (reached without forgetting, theory C11)."""
         return state_bound + self.activation.max_value
+
+
+def _norm_of_two_by_two(a: float, b: float, c: float, d: float) -> float:
+    """‖[[a, b], [c, d]]‖₂ = (√((a + d)² + (b − c)²) + √((a − d)² + (b + c)²))/2, asked for at every step.
+
+    >>> _norm_of_two_by_two(3.0, 0.0, 0.0, -4.0)
+    4.0
+    """
+    return 0.5 * (math.hypot(a + d, b - c) + math.hypot(a - d, b + c))

@@ -95,7 +95,7 @@ class ProductHistory:
                 crossing = np.abs(a * threshold / at_a if a else b * threshold / at_b)
             until = np.minimum(np.ceil(crossing) - 1, b - 1).astype(np.int64)
             last: Array = np.where(at_b > threshold, b, until)
-            ends = np.zeros((b - a + 2, rank.shape[1]), dtype=np.int64)
+            ends = np.zeros((b - a + 2, len(at_a)), dtype=np.int64)
             np.add.at(ends, (last[alive] + 1 - a, np.argwhere(alive)[:, 0]), 1)
             rank[a : b + 1] = alive.sum(axis=-1) - np.cumsum(ends, axis=0)[:-1]
         if len(self.spectra) == 1:
