@@ -10,20 +10,26 @@ full decomposition decides.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from gradscope.jacobians.base import Array
-from gradscope.linalg.gram import FULL_UP_TO, squared_frobenius
+from gradscope.linalg.gram import squared_frobenius
 
 #: Relative error allowed in an eigenvalue of G = RRᵀ; the singular value of R gets half of it.
 TOLERANCE = 2e-11
-#: Matrices of at most this size are cheaper to decompose than to iterate on, a few of them up to a larger one.
-DECOMPOSE_UP_TO, DECOMPOSE_FEW_UP_TO = 12, 64
-#: Stacks of matrices of at most this size are squared together; larger ones are worth a Lanczos run each.
-SQUARE_UP_TO = FULL_UP_TO
-FEW = 4
+#: A few matrices of at most this size are cheaper to decompose than to iterate on, small ones up to a handful more.
+FEW, DECOMPOSE_FEW_UP_TO = 4, 64
+HANDFUL, DECOMPOSE_UP_TO = 10, 12
+#: Stacks of matrices of at most this size are squared together, no more numbers at once than fit into cache; larger
+#: ones are worth a Lanczos run each.
+SQUARE_UP_TO, NUMBERS_AT_ONCE = 64, 2**18
 LANCZOS_STEPS = 72
-POWERS = (16, 64, 256)
+#: Powers G^h that power steps are made with, each with the squarings that lead to it from the one before.
+POWERS = ((1, 0), (8, 3), (32, 2), (128, 2))
+#: Further steps with one power are worth their while for this share of a stack, with the last power at most so many.
+SHARE_WORTH_A_STEP, MOST_STEPS = 0.05, 6
 
 
 def largest_eigenvalues(G: Array, start: Array) -> tuple[Array, Array]:
@@ -47,10 +53,13 @@ def largest_eigenvalues(G: Array, start: Array) -> tuple[Array, Array]:
     s, B, r, _ = G.shape
     if r == 1:
         return G[..., 0, 0].copy(), np.ones((B, 1))
-    if r <= DECOMPOSE_UP_TO or (s * B <= FEW and r <= DECOMPOSE_FEW_UP_TO):
+    if (s * B <= FEW and r <= DECOMPOSE_FEW_UP_TO) or (s * B <= HANDFUL and r <= DECOMPOSE_UP_TO):
         return np.maximum(np.linalg.eigvalsh(G)[..., -1], 0.0), start
     if s * B > FEW and r <= SQUARE_UP_TO:
-        theta, vectors = _by_squaring(G.reshape(s * B, r, r), np.tile(start, (s, 1)))
+        A, x = G.reshape(s * B, r, r), np.tile(start, (s, 1))
+        size = NUMBERS_AT_ONCE // r**2
+        parts = [_by_squaring(A[i : i + size], x[i : i + size]) for i in range(0, s * B, size)]
+        theta, vectors = (np.concatenate(part) for part in zip(*parts, strict=True))
         return theta.reshape(s, B), vectors.reshape(s, B, r)[-1]
     theta, vectors = np.empty((s, B)), np.array(start)
     for i, b in np.ndindex(s, B):
@@ -63,65 +72,94 @@ def _decompose(G: Array) -> tuple[Array, Array]:
     return np.maximum(values[:, -1], 0.0), vectors[:, :, -1]
 
 
-def _by_squaring(G: Array, start: Array) -> tuple[Array, Array]:
-    """Power steps with G^p, p = 16, then 64 and 256 for those that need it, then the full decomposition.
+def _by_squaring(A: Array, x: Array) -> tuple[Array, Array]:
+    """Power steps with A from the guess, then with A⁸, A³², A¹²⁸ for those that need it, then the full decomposition.
 
-    The trace of G^p also bounds every other eigenvalue: μ^p ≤ tr G^p − θ^p.
+    Shapes (B, r, r) and (B, r); each matrix goes only as far up the powers as its own spectrum makes it.
     """
-    r = G.shape[-1]
-    trace = np.trace(G, axis1=-2, axis2=-1)
-    # With trace 1 the largest eigenvalue is at least 1/r, so that its 16th power (r ≤ 64: 1e-29) is far from underflow.
-    unit = G / np.where(trace > 0, trace, 1.0)[:, None, None]
-    # A share in every direction: no start is orthogonal to the top vector by construction.
-    v = start + (0.1 / np.sqrt(r)) * np.linalg.norm(start, axis=-1, keepdims=True) + 1e-30
-    theta = np.zeros(len(G))
-    open_ = np.flatnonzero(trace > 0)
-    M = _square(unit, 4)
-    M, A, x = (M, unit, v) if len(open_) == len(G) else (M[open_], unit[open_], v[open_])
-    for power in POWERS:
-        value, x, good = _power_steps(A, M, x, power)
-        theta[open_], v[open_] = value, x
-        if good.all() or not len(good):
-            break
-        open_, A, x, value = open_[~good], A[~good], x[~good], value[~good]
-        if power == POWERS[-1]:
-            theta[open_], v[open_] = _decompose(A)
-        else:
-            # Scaled so that the power of the largest eigenvalue stays near 1.
-            M = _square(M[~good] / (value**power)[:, None, None], 2)
-            A = A / value[:, None, None]
-            trace[open_] *= value
-            theta[open_] = 1.0
-    return theta * trace, v
-
-
-def _square(M: Array, times: int) -> Array:
-    for _ in range(times):
-        M = M @ M
-    return M
-
-
-def _power_steps(A: Array, M: Array, x: Array, power: int) -> tuple[Array, Array, Array]:
-    """Rayleigh quotients of A after up to six steps with M = A^power, the vectors, and which quotients are certain."""
     r = A.shape[-1]
-    mass = np.trace(M, axis1=-2, axis2=-1)
-    theta, good = np.zeros(len(A)), np.zeros(len(A), dtype=bool)
-    for step in range(6):
-        x = (M @ x[..., None])[..., 0]
-        x /= np.maximum(np.sqrt(np.einsum("bi,bi->b", x, x)), 1e-300)[:, None]
-        Ax = (A @ x[..., None])[..., 0]
-        theta = np.einsum("bi,bi->b", x, Ax)
-        Ax -= theta[:, None] * x
-        square = np.einsum("bi,bi->b", Ax, Ax)
-        top = theta**power
-        # Below r·eps of the total the difference is rounding.
-        others = np.maximum(mass - top, r * 1e-15 * top) ** (1.0 / power)
-        gap = theta - others - np.sqrt(square)
-        good = (gap > 0) & (square <= 0.5 * TOLERANCE * theta * gap)
-        if (good | (gap <= 0)).all() and step >= 2:
-            # Where the trace leaves no gap, more steps do not open one.
+    theta, vectors = np.empty(len(A)), np.array(x)
+    open_, M, scale = np.arange(len(A)), A, np.ones(len(A))
+    squares = np.einsum("bij,bij->b", A, A)
+    for held, times in POWERS:
+        if times:
+            # ‖M‖_F = 1 before it is squared, hence ‖M‖₂ ≥ r^−½ and at least r^−4 (r ≤ 64: 6e-8) afterwards.
+            norm = np.sqrt(squares)
+            M = (M.reshape(len(M), -1) * (1.0 / norm)[:, None]).reshape(M.shape)
+            scale = scale * norm ** (2.0**times / held)
+            for _ in range(times):
+                M = M @ M
+            squares = np.einsum("bij,bij->b", M, M)
+            # A share in every direction: no guess is orthogonal to the top vector by construction.
+            x = x / np.sqrt(np.maximum(_dot(x, x), 1e-300))[:, None] + 0.01 / np.sqrt(r)
+        value, x, good = _power_steps(A, M, x, _Others(held, scale, squares))
+        theta[open_], vectors[open_] = value, x
+        bad = np.flatnonzero(~good)
+        if not len(bad):
+            return theta, vectors
+        open_, x, scale, squares = open_[bad], x[bad], scale[bad], squares[bad]
+        A, M = A[bad], A[bad] if M is A else M[bad]
+        if len(A) <= HANDFUL and r <= DECOMPOSE_UP_TO:
             break
+    theta[open_], vectors[open_] = _decompose(A)
+    return theta, vectors
+
+
+class _Others(NamedTuple):
+    """What is known of A^h = scale^h·M: an upper bound on all its eigenvalues but the largest.
+
+    Attributes
+    ----------
+    held : int
+        h.
+    scale, squares : ndarray, shape (B,)
+        squares = ‖M‖_F², hence Σ λ_i^2h = scale^2h·squares.
+    """
+
+    held: int
+    scale: Array
+    squares: Array
+
+    def share(self, theta: Array) -> Array:
+        """(μ/θ)^2h of every other eigenvalue μ is at most tr A^2h/θ^2h − 1, where θ ≤ λ₁."""
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            share = self.squares / (theta / self.scale) ** (2 * self.held) - 1.0
+        # Powers are right to a small multiple of 2h·r·eps. Where θ is no guess at all, nothing is known.
+        return np.fmin(np.maximum(share, 1e-12), 1e300)
+
+
+def _power_steps(A: Array, M: Array, x: Array, others: _Others) -> tuple[Array, Array, Array]:
+    """Rayleigh quotients of A after steps with M = A^h/scale^h, the vectors, and which quotients are certain."""
+    last = others.held == POWERS[-1][0]
+    for step in range(MOST_STEPS):
+        if M is not A:
+            x = _times(M, x)
+        Ax = _times(A, x)
+        length, along, image = _dot(x, x), _dot(x, Ax), _dot(Ax, Ax)
+        one = np.maximum(length, 1e-300)
+        theta = along / one
+        # ρ² = ‖Ax‖² − θ² for ‖x‖ = 1, rounded up by what three sums of r terms lose.
+        rho_squared = image / one - (1.0 - 1e-14) * theta**2
+        share = others.share(theta)
+        gap = theta * (1.0 - share ** (0.5 / others.held))
+        # Temple: λ₁ ≤ θ + ρ²/gap.
+        allowed = 0.5 * TOLERANCE * theta * gap
+        good = ((gap > 0) & (rho_squared <= allowed)) | (others.squares == 0)
+        # Where the trace leaves no gap, more steps do not open one; elsewhere each multiplies ρ² by the share.
+        in_reach = (gap > 0) & ~good & (last | (rho_squared * share <= allowed))
+        if np.count_nonzero(in_reach) <= (0 if last and step else SHARE_WORTH_A_STEP * len(A)):
+            break
+        if M is A:
+            x = Ax / np.sqrt(np.maximum(image, 1e-300))[:, None]
     return theta, x, good
+
+
+def _times(M: Array, x: Array) -> Array:
+    return np.asarray((M @ x[..., None])[..., 0])
+
+
+def _dot(x: Array, y: Array) -> Array:
+    return np.asarray(np.einsum("bi,bi->b", x, y))
 
 
 def _by_lanczos(G: Array, start: Array) -> tuple[float, Array]:
