@@ -97,3 +97,30 @@ def test_gram_matrices_are_full_or_upper_triangles(r):
     full = X[..., 5:80] @ np.swapaxes(X[..., 5:80], -1, -2)
     np.testing.assert_allclose(G, full if r <= FULL_UP_TO else np.triu(full), rtol=1e-12, atol=1e-12)
     assert squared_frobenius(np.triu(full[1, 2])) == pytest.approx(np.linalg.norm(full[1, 2]) ** 2, rel=1e-13)
+
+
+@pytest.mark.parametrize("scale", [1e-60, 1.0, 1e60])
+def test_a_stack_of_all_sorts_from_useless_guesses(scale):
+    """Zeros beside others; guesses that G maps to zero exactly, whose residual is zero; every power of the ladder."""
+    r = 20
+    spectra = [
+        np.zeros(r),
+        np.r_[1.0, np.zeros(r - 1)],
+        *(np.r_[1.0, 1 - g, np.zeros(r - 2)] for g in np.logspace(-9, -1)),
+    ]
+    G = scale * np.stack([np.diag(values) for values in spectra])
+    theta, vectors = largest_eigenvalues(G[None], np.tile(np.eye(r)[5], (len(G), 1)))
+    np.testing.assert_allclose(theta[0], [0.0, *np.full(len(G) - 1, scale)], rtol=TOLERANCE)
+    assert np.isfinite(vectors).all()
+
+
+def test_the_bound_on_the_others_holds_at_every_power():
+    """(μ/θ)^2h ≤ share, for the second eigenvalue and any θ ≤ λ₁; just above it no share would certify a gap."""
+    values = np.r_[1.0, 0.97, np.linspace(0.9, 0, 10)]
+    for held, _ in largest_eigenvalue.POWERS:
+        for scale in (0.5, 1.0, 3.0):
+            squares = np.array([np.sum((values / scale) ** (2 * held))])
+            others = largest_eigenvalue._Others(held, np.array([scale]), squares)
+            for theta in (1.0, 0.98, 0.5):
+                assert others.share(np.array([theta]))[0] >= (0.97 / theta) ** (2 * held) * (1 - 1e-9)
+            assert others.share(np.array([0.97]))[0] >= 1.0
