@@ -11,6 +11,7 @@ Two H × H products on a block instead of a dense 2H × 2H one: half the work.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -125,26 +126,32 @@ class LstmJacobian(StepJacobian):
         c = self.forget[..., :, None] * Q_c + through_c
         return np.concatenate([self.readout_slope[..., :, None] * c + through_o, c], axis=-2)
 
+    @cached_property
+    def _coefficients_by_gate(self) -> Array:
+        """The coefficients gate by gate, shape (4, steps·batch, H): what `square` asks for again and again."""
+        H = self.hidden_size
+        return np.ascontiguousarray(np.moveaxis(self.gates.coefficients.reshape(-1, 4, H), 1, 0))
+
     def square(self, R: Array) -> Array:
-        """R·J·Jᵀ; for thin R both products stay with the stacked blocks, and nothing is laid side by side twice."""
-        if R.shape[-2] >= FORM_FROM or self.gates.norm is not None:
+        """R·J·Jᵀ; for one row per step gate by gate, so that numpy meets long contiguous stretches only."""
+        if R.shape[-2] > 1 or R.shape[:-2] != self.shape or self.gates.weights.ndim > 3 or self.gates.norm is not None:
             return super().square(R)
-        H, c = self.hidden_size, self.gates.coefficients[..., None, :, :]
-        f, a = self.forget[..., None, :], self.readout_slope[..., None, :]
-        to_c = R[..., :H] * a
-        to_c += R[..., H:]
-        scaled = np.empty((*to_c.shape[:-1], 4, H))
-        np.multiply(to_c[..., None, :], c[..., :3, :], out=scaled[..., :3, :])
-        np.multiply(R[..., :H], c[..., 3, :], out=scaled[..., 3, :])
-        h = shared_matmul(scaled.reshape(*to_c.shape[:-1], 4 * H), self.gates.stacked)
-        back = shared_matmul(h, np.swapaxes(self.gates.stacked, -1, -2)).reshape(scaled.shape)
+        H, W, c = self.hidden_size, self.gates.weights, self._coefficients_by_gate
+        f, a = self.forget.reshape(-1, H), self.readout_slope.reshape(-1, H)
+        rows = R.reshape(-1, 2 * H)
+        R_h = np.ascontiguousarray(rows[:, :H])
+        to_c = R_h * a
+        to_c += rows[:, H:]
+        scaled = np.empty_like(c)
+        np.multiply(c[:3], to_c, out=scaled[:3])
+        np.multiply(c[3], R_h, out=scaled[3])
+        back = np.matmul(np.matmul(scaled, W).sum(axis=0), np.swapaxes(W, -1, -2))
         back *= c
-        out = np.empty_like(R)
-        out_c = np.multiply(to_c, f * f, out=out[..., H:])
-        for gate in range(3):
-            out_c += back[..., gate, :]
-        np.add(np.multiply(a, out_c, out=out[..., :H]), back[..., 3, :], out=out[..., :H])
-        return out
+        to_c *= f
+        to_c *= f
+        to_c += back[:3].sum(axis=0)
+        back[3] += a * to_c
+        return np.concatenate([back[3], to_c], axis=-1).reshape(R.shape)
 
     @property
     def drive_size(self) -> int:

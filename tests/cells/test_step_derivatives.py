@@ -90,6 +90,7 @@ def test_pull_push_and_dense_are_one_operator(variant, hidden, wide, seed, steps
         P = P @ step
         close(one_more, P, 1e-12)
     u, v = Q[..., :1], R[..., :1, :]
+    close(jacobian.square(v), v @ J @ np.swapaxes(J, -1, -2), 1e-12)
     adjoint = v @ jacobian.push(u) - jacobian.pull(v) @ u
     assert np.max(np.abs(adjoint)) <= EXACT * np.linalg.norm(u) * np.linalg.norm(v) * np.linalg.norm(J)
     one = jacobian[steps - 1]
