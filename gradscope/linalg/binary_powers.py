@@ -12,6 +12,7 @@ same rows taken through the squares by more than the norms may, the caller must 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 
@@ -47,6 +48,31 @@ class BinaryPowers:
     def choose(self, k: Array) -> Callable[[Array], Array]:
         """V to V·W^k·(W^k)ᵀ, row by row, up to 4^exponent(k)."""
         return lambda V: self._apply(self.transposes, self.pull(V, k), k)
+
+    def advance(self, X: Array, _: int, count: int) -> Array:
+        """X·W~, X·W~², …, ``count`` products of X (1, r, n) with W~ = squares[0], shape (count, 1, r, n).
+
+        The rows of up to eight lags meet W~^8 in one product: BLAS lays the matrix out once for all of them.
+        """
+        out = np.empty((count, *X.shape))
+        np.matmul(X[0], self.squares[0], out=out[0, 0])
+        done = 1
+        while done < count:
+            b = min(done.bit_length() - 1, len(self._aligned) - 1)
+            lags = min(2**b, count - done)
+            rows = out[done - 2**b :][:lags].reshape(-1, X.shape[-1])
+            np.matmul(rows, self._aligned[b], out=out[done : done + lags].reshape(rows.shape))
+            done += lags
+        return out
+
+    @cached_property
+    def _aligned(self) -> list[Array]:
+        """squares[0]^(2^b) for up to eight lags at once."""
+        first = self.exponents[0]
+        return [
+            np.ldexp(square, exponent - 2**b * first)
+            for b, (square, exponent) in enumerate(zip(self.squares[:4], self.exponents[:4], strict=True))
+        ]
 
     def _apply(self, factors: list[Array], V: Array, k: Array) -> Array:
         V = V.copy()

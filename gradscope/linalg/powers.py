@@ -83,8 +83,7 @@ def _norms_of_one(W: Array, n_powers: int) -> Array | None:
     first = np.concatenate([[0.0], first])
     if n_first == n_powers:
         return first
-    scaled, exponent = powers.squares[0], powers.exponents[0]
     start = (powers.squares[-1][None], n_first)
-    history = run_product(_times(scaled[None]), len(W), 1, n_powers - n_first, ranks=False, start=start)
-    history.exponent += powers.exponents[-1] + np.arange(n_powers - n_first + 1)[:, None] * exponent
+    history = run_product(powers.advance, len(W), 1, n_powers - n_first, ranks=False, start=start)
+    history.exponent += powers.exponents[-1] + np.arange(n_powers - n_first + 1)[:, None] * powers.exponents[0]
     return None if history.zero.any() else np.concatenate([first, history.log10_norm()[1:, 0]])

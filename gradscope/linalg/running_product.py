@@ -40,7 +40,7 @@ LOW, HIGH = 2.0**-200, 2.0**200
 SMALL_SQUARES = 1e-13
 FIRST_COMPRESSION = 16
 #: Lags measured together while the rows stay as they are: never more numbers than fit into cache.
-MOST_AT_ONCE, NUMBERS_AT_ONCE = 32, 2**17
+MOST_AT_ONCE, NUMBERS_AT_ONCE = 32, 2**18
 #: Saturated units take rank away within the first few lags, long before dropping rows pays.
 FIRST_RANK = 4
 
