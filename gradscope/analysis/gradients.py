@@ -19,7 +19,7 @@ from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array
 from gradscope.linalg import PowerNorms
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
-from gradscope.numerics.backprop import DirectTerm, measure_loss_gradients
+from gradscope.numerics.backprop import LossGradients, measure_loss_gradients
 from gradscope.numerics.block_bound import log10_block_bound
 from gradscope.numerics.propagate import LagNorms, StepNorms, measure_norms, step_norms
 from gradscope.records import Result
@@ -48,6 +48,7 @@ class Beforehand:
     steps: StepNorms
     block: Array | None
     powers: PowerNorms | None
+    loss: LossGradients | None
 
 
 def measure_case(case: Case, request: GradientsRequest, beforehand: Beforehand | None = None) -> Result:
@@ -82,7 +83,14 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     columns["log10_block_bound"] = _nothing(case) if block is None else _finite(_mean(block))
     del log10_steps, block
     loss = loss_side(case, request)
-    columns |= _loss_columns(case, request, None if loss is None else loss[0], label)
+    if beforehand is not None or loss is None:
+        gradients = None if beforehand is None else beforehand.loss
+    else:
+        n_layers = len(case.network.layers) if case.network else 1
+        progress = request.track(f"{label}: loss")
+        gradients = measure_loss_gradients(case.tape, loss[0], n_layers=n_layers, progress=progress)
+    columns |= _loss_columns(case, gradients)
+    del gradients
     if isinstance(case.tape, Seq2SeqTape):
         phases = case.tape.phases()
         columns["phase"] = np.array(phases[::-1] if anchor == "start" else phases, dtype=object)
@@ -130,18 +138,10 @@ def _norm_columns(case: Case, norms: LagNorms, underflow: Array) -> dict[str, Ar
     return columns
 
 
-def _loss_columns(
-    case: Case, request: GradientsRequest, direct_term: DirectTerm | None, label: str
-) -> dict[str, Array]:
+def _loss_columns(case: Case, loss: LossGradients | None) -> dict[str, Array]:
     """The loss side, one entry per lag; nulls for ``--loss none``."""
-    if direct_term is None:
+    if loss is None:
         return {"log10_dloss_dstate": _nothing(case), "log10_dloss_dweight": _nothing(case)}
-    loss = measure_loss_gradients(
-        case.tape,
-        direct_term,
-        n_layers=len(case.network.layers) if case.network else 1,
-        progress=request.track(f"{label}: loss"),
-    )
     # One sample whose gradient is exactly zero (NaN) has a log of −∞ and makes the mean null.
     columns = {
         "log10_dloss_dstate": _mean(loss.log10_dstate),

@@ -2,7 +2,8 @@
 
 Each network is run alone, so that its trajectory is bit for bit the one that ``gradients`` measures (a chaotic one
 would not forgive a different rounding). What is stacked are the norms of Jacobian products, of steps and of powers,
-which are exact to 1e-10 either way; their last digits depend on the company, so a group is always measured whole.
+exact to 1e-10 either way, and the loss gradients. Their last digits depend on the company, so a group is always
+measured whole.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ import numpy as np
 
 from gradscope.analysis.cases import Case, cases_of
 from gradscope.analysis.gradients import Beforehand, measure_case
+from gradscope.analysis.losses import loss_side
 from gradscope.analysis.request import GradientsRequest
 from gradscope.cells.base import Cell
+from gradscope.jacobians.base import Array
 from gradscope.linalg import PowerNorms, power_norms
 from gradscope.networks.layer import Layer
 from gradscope.networks.run import Segment, Trajectory
+from gradscope.numerics.backprop import LossGradients, measure_loss_gradients
 from gradscope.numerics.block_bound import log10_block_bound
 from gradscope.numerics.lag_norms import LagNorms
 from gradscope.numerics.propagate import StepNorms, measure_norms, step_norms
@@ -63,6 +67,7 @@ def measure_stacked(cases: Sequence[Case], requests: Sequence[GradientsRequest])
     powers = None
     if tape.n_steps and cell.is_slope_times_weight:
         powers = power_norms(cell.recurrent_blocks()[cell.gates[-1]], tape.n_steps)
+    losses = measure_losses(tape, cases, requests)
     return [
         measure_case(
             case,
@@ -72,9 +77,35 @@ def measure_stacked(cases: Sequence[Case], requests: Sequence[GradientsRequest])
                 StepNorms(steps.log10_norm[:, i], steps.zero[:, i]),
                 None if block is None else block[:, i],
                 None if powers is None else PowerNorms(powers.log10_norm[:, i], powers.zero[:, i]),
+                losses[i],
             ),
         )
         for i, (case, request) in enumerate(zip(cases, requests, strict=True))
+    ]
+
+
+def measure_losses(
+    tape: Trajectory, cases: Sequence[Case], requests: Sequence[GradientsRequest]
+) -> list[LossGradients | None]:
+    """The loss gradients of every case, backpropagated through all networks at once; None for ``--loss none``."""
+    sides = [loss_side(case, request) for case, request in zip(cases, requests, strict=True)]
+    terms = [None if side is None else side[0] for side in sides]
+    if all(term is None for term in terms):
+        return [None] * len(cases)
+    shape = (*tape.batch_shape[1:], tape.state_size)
+
+    def direct_term(t: int) -> Array | None:
+        direct = [None if term is None else term(t) for term in terms]
+        if all(values is None for values in direct):
+            return None
+        return np.stack([np.zeros(shape) if values is None else values for values in direct])
+
+    loss = measure_loss_gradients(tape, direct_term)
+    return [
+        None
+        if term is None
+        else LossGradients(loss.log10_dstate[:, i], loss.log10_dweight[:, i], loss.log10_dweight_layers[:, :, i])
+        for i, term in enumerate(terms)
     ]
 
 

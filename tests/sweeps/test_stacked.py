@@ -4,11 +4,15 @@ import importlib.util
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import gradscope
+from gradscope.analysis.gradients import measure_case
+from gradscope.analysis.request import GradientsRequest
 from gradscope.sweeps.plan import make_plan
 from gradscope.sweeps.point import measure_group, measure_point
+from gradscope.sweeps.stacked import case_of, measure_stacked
 
 _spec = importlib.util.spec_from_file_location("sweep_rows", Path(__file__).with_name("sweep_rows.py"))
 rows_of = importlib.util.module_from_spec(_spec)
@@ -41,6 +45,31 @@ def test_in_company_as_alone(source):
             else:
                 assert row[name] == value, (point.values, name)
         assert row["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"loss": "linear"}, {"loss_at": "all"}, {"anchor": "start"}, {"batch": 3}, {"loss": "none"}],
+    ids=lambda options: " ".join(map(str, options.values())) or "default",
+)
+@pytest.mark.parametrize("source", ["rnn:hidden=6,gain={gain}", "lstm:hidden=4,inputs=2", "rnn:hidden=24,gain={gain}"])
+def test_every_column_in_company_as_alone(source, options):
+    """All columns at all lags, those that no row of a sweep shows included."""
+    requests = [GradientsRequest(steps=60, seed=seed, **options) for seed in range(5)]
+    texts = [source.format(gain=gain) for gain in (0.3, 0.9, 1.0, 1.1, 2.5)]
+    cases = [case_of(text, request)[0] for text, request in zip(texts, requests, strict=True)]
+    for case, request, together in zip(cases, requests, measure_stacked(cases, requests), strict=True):
+        alone = measure_case(case, request)
+        assert together.settings == alone.settings
+        assert together.columns.keys() == alone.columns.keys()
+        for name, values in alone.columns.items():
+            if values.dtype.kind == "f":
+                np.testing.assert_allclose(together.columns[name], values, rtol=1e-9, atol=1e-9, err_msg=name)
+            elif name == "rank":
+                # Interpolated between decompositions on one road, counted at every lag on the other.
+                assert np.abs(together.columns[name] - values).max() <= 2
+            else:
+                np.testing.assert_array_equal(together.columns[name], values, err_msg=name)
 
 
 def test_a_wrong_share_would_be_seen():
