@@ -165,10 +165,13 @@ class DiagonalPlusRowScaled(StepJacobian):
             return super().pull_through(R)
         T, W = self.shape[0], recurrent.weights[0]
         out, scaled = np.empty((T, *R.shape)), np.empty(R.shape)
-        flat, rows = scaled.reshape(-1, R.shape[-1]), out.reshape(T, -1, R.shape[-1])
+        rows = out.reshape(T, -1, R.shape[-1])
+        # Identity activations scale nothing.
+        scales = not bool((recurrent.coefficients == 1.0).all())
         for i in range(T):
-            np.multiply(R, recurrent.coefficients[T - 1 - i, ..., 0, None, :], out=scaled)
-            np.matmul(flat, W, out=rows[i])
+            if scales:
+                R = np.multiply(R, recurrent.coefficients[T - 1 - i, ..., 0, None, :], out=scaled)
+            np.matmul(R.reshape(-1, R.shape[-1]), W, out=rows[i])
             R = out[i]
         return out
 

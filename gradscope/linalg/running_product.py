@@ -39,7 +39,7 @@ LOW, HIGH = 2.0**-200, 2.0**200
 #: Rows whose squares together stay below this share of ‖P‖² need not enter the Gram matrix: ‖P‖² ≤ ‖X_top‖² + squares.
 SMALL_SQUARES = 1e-13
 FIRST_COMPRESSION = 16
-#: Lags measured together while the rows stay as they are: never more numbers than fit into cache.
+#: Lags measured together while the rows stay as they are; products and Gram matrices should fit into cache.
 MOST_AT_ONCE, NUMBERS_AT_ONCE = 32, 2**18
 #: Saturated units take rank away within the first few lags, long before dropping rows pays.
 FIRST_RANK = 4
@@ -159,7 +159,7 @@ class RunningProduct:
             self.products, self.trace = self.products[-1:], self.trace[-1:]
             self._rescale()
         X = self.products[-1]
-        room = NUMBERS_AT_ONCE // X.size
+        room = NUMBERS_AT_ONCE // (X.size + self.n_products * self.n_top**2)
         count = max(1, min(last - self.lag, self.at_once, room))
         # Overflow and inf − inf are found in the traces below and reported as statuses.
         with np.errstate(over="ignore", invalid="ignore"):
