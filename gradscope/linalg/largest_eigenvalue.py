@@ -24,15 +24,15 @@ FEW, DECOMPOSE_FEW_UP_TO = 4, 64
 HANDFUL, DECOMPOSE_UP_TO = 10, 12
 #: Stacks of matrices of at most this size are squared together, no more numbers at once than fit into cache; larger
 #: ones are worth a Lanczos run each.
-SQUARE_UP_TO, NUMBERS_AT_ONCE = 64, 2**18
+SQUARE_UP_TO, NUMBERS_AT_ONCE = 64, 2**17
 LANCZOS_STEPS = 72
 #: Powers G^h that power steps are made with, each with the squarings that lead to it from the one before.
-POWERS = ((1, 0), (8, 3), (32, 2), (128, 2))
-#: Further steps with one power are worth their while for this share of a stack, with the last power at most so many.
-SHARE_WORTH_A_STEP, MOST_STEPS = 0.05, 6
+POWERS = ((1, 0), (16, 4), (128, 3))
+#: Further steps with one power are worth their while for this share of a stack, if so many should settle it.
+SHARE_WORTH_A_STEP, STEPS_IN_REACH, MOST_STEPS = 0.05, 3, 6
 
 
-def largest_eigenvalues(G: Array, start: Array) -> tuple[Array, Array]:
+def largest_eigenvalues(G: Array, start: Array | None = None) -> tuple[Array, Array]:
     """Largest eigenvalue of every symmetric positive semidefinite matrix in a stack of sequences.
 
     Parameters
@@ -40,8 +40,8 @@ def largest_eigenvalues(G: Array, start: Array) -> tuple[Array, Array]:
     G : ndarray, shape (s, B, r, r)
         B sequences of s neighbouring matrices as :func:`gradscope.linalg.gram.gram` makes them (upper triangles if
         r > 64), scaled so that no trace overflows or underflows; an exactly zero matrix gives 0.
-    start : ndarray, shape (B, r)
-        Guesses, of any length (the vectors of the problems before).
+    start : ndarray, shape (B, r), optional
+        Guesses, of any length (the vectors of the problems before); without them no step is wasted on looking.
 
     Returns
     -------
@@ -51,6 +51,8 @@ def largest_eigenvalues(G: Array, start: Array) -> tuple[Array, Array]:
         Guesses for the next, neighbouring problems.
     """
     s, B, r, _ = G.shape
+    powers = POWERS if start is not None else POWERS[1:]
+    start = start if start is not None else np.ones((B, r))
     if r == 1:
         return G[..., 0, 0].copy(), np.ones((B, 1))
     if (s * B <= FEW and r <= DECOMPOSE_FEW_UP_TO) or (s * B <= HANDFUL and r <= DECOMPOSE_UP_TO):
@@ -58,7 +60,7 @@ def largest_eigenvalues(G: Array, start: Array) -> tuple[Array, Array]:
     if s * B > FEW and r <= SQUARE_UP_TO:
         A, x = G.reshape(s * B, r, r), np.tile(start, (s, 1))
         size = NUMBERS_AT_ONCE // r**2
-        parts = [_by_squaring(A[i : i + size], x[i : i + size]) for i in range(0, s * B, size)]
+        parts = [_by_squaring(A[i : i + size], x[i : i + size], powers) for i in range(0, s * B, size)]
         theta, vectors = (np.concatenate(part) for part in zip(*parts, strict=True))
         return theta.reshape(s, B), vectors.reshape(s, B, r)[-1]
     theta, vectors = np.empty((s, B)), np.array(start)
@@ -72,8 +74,8 @@ def _decompose(G: Array) -> tuple[Array, Array]:
     return np.maximum(values[:, -1], 0.0), vectors[:, :, -1]
 
 
-def _by_squaring(A: Array, x: Array) -> tuple[Array, Array]:
-    """Power steps with A from the guess, then with A⁸, A³², A¹²⁸ for those that need it, then the full decomposition.
+def _by_squaring(A: Array, x: Array, powers: tuple[tuple[int, int], ...]) -> tuple[Array, Array]:
+    """Power steps with A from the guess, then with A¹⁶ and A¹²⁸ for those that need it, then the full decomposition.
 
     Shapes (B, r, r) and (B, r); each matrix goes only as far up the powers as its own spectrum makes it.
     """
@@ -81,10 +83,10 @@ def _by_squaring(A: Array, x: Array) -> tuple[Array, Array]:
     theta, vectors = np.empty(len(A)), np.array(x)
     open_, M, scale = np.arange(len(A)), A, np.ones(len(A))
     squares = np.einsum("bij,bij->b", A, A)
-    for held, times in POWERS:
+    for held, times in powers:
         if times:
-            # ‖M‖_F = 1 before it is squared, hence ‖M‖₂ ≥ r^−½ and at least r^−4 (r ≤ 64: 6e-8) afterwards.
-            norm = np.sqrt(squares)
+            # ‖M‖_F = 1 before it is squared, hence ‖M‖₂ ≥ r^−½ and at least r^−8 (r ≤ 64: 4e-15) afterwards.
+            norm = np.sqrt(np.where(squares > 0, squares, 1.0))
             M = (M.reshape(len(M), -1) * (1.0 / norm)[:, None]).reshape(M.shape)
             scale = scale * norm ** (2.0**times / held)
             for _ in range(times):
@@ -125,7 +127,7 @@ class _Others(NamedTuple):
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             share = self.squares / (theta / self.scale) ** (2 * self.held) - 1.0
         # Powers are right to a small multiple of 2h·r·eps. Where θ is no guess at all, nothing is known.
-        return np.fmin(np.maximum(share, 1e-12), 1e300)
+        return np.fmin(np.maximum(share, 1e-12), 1e90)
 
 
 def _power_steps(A: Array, M: Array, x: Array, others: _Others) -> tuple[Array, Array, Array]:
@@ -146,7 +148,7 @@ def _power_steps(A: Array, M: Array, x: Array, others: _Others) -> tuple[Array, 
         allowed = 0.5 * TOLERANCE * theta * gap
         good = ((gap > 0) & (rho_squared <= allowed)) | (others.squares == 0)
         # Where the trace leaves no gap, more steps do not open one; elsewhere each multiplies ρ² by the share.
-        in_reach = (gap > 0) & ~good & (last | (rho_squared * share <= allowed))
+        in_reach = (gap > 0) & ~good & (last | (rho_squared * share**STEPS_IN_REACH <= allowed))
         if np.count_nonzero(in_reach) <= (0 if last and step else SHARE_WORTH_A_STEP * len(A)):
             break
         if M is A:

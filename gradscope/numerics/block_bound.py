@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Literal
 
 import numpy as np
 
 from gradscope.jacobians.base import Array, StepJacobian
-from gradscope.numerics.tape import Tape
+from gradscope.linalg.binary_scale import LOG10_2, normalise
+from gradscope.linalg.formed_norms import log10_formed_norms
+from gradscope.numerics.tape import Tape, chunks
 
 #: Floating-point operations that the block bound may cost before it is left out.
 BUDGET = 4e9
 BLOCK_STEPS = 10
+#: Blocks are multiplied side by side up to so many numbers.
+NUMBERS_AT_ONCE = 2**17
+#: Decades that the steps of a block may span together without rescaling: partial products stay within 10^±100.
+TAME = 100.0
 
 
 def log10_block_bound(
-    tape: Tape, log10_steps: Array, *, anchor: Literal["end", "start"], block: int = BLOCK_STEPS
+    tape: Tape,
+    log10_steps: Array,
+    *,
+    anchor: Literal["end", "start"],
+    block: int = BLOCK_STEPS,
+    n_networks: int = 1,
 ) -> Array | None:
     """Σ over whole blocks of log10 ‖J_{t+b} ⋯ J_{t+1}‖₂, then Σ log10 ‖J_t‖₂ over what is left of each lag.
 
@@ -26,6 +38,8 @@ def log10_block_bound(
         log10 ‖J_t‖₂, −inf for a zero step.
     block : int
         b. One gives the path bound, T the norm itself.
+    n_networks : int
+        How many networks the tape holds side by side; each has a budget of its own.
 
     Returns
     -------
@@ -34,14 +48,14 @@ def log10_block_bound(
     """
     T, n = tape.n_steps, tape.state_size
     n_blocks = T // block
-    if n_blocks == 0 or 2.0 * T * n**3 * float(np.prod(tape.batch_shape)) > BUDGET:
+    if n_blocks == 0 or 2.0 * T * n**3 * prod(tape.batch_shape) > BUDGET * n_networks:
         return None
     first = T - n_blocks * block + 1 if anchor == "end" else 1
-    product, exponent = _block_products(tape, first, n_blocks, block)
-    if not np.isfinite(product).all():
+    # Where no product of ten steps can come near the ends of float64's range, none is rescaled on the way.
+    tame = bool(block * np.abs(log10_steps).max() < TAME)
+    norms = _block_norms(tape, first, n_blocks, block, tame)
+    if np.isnan(norms).any():
         return None
-    with np.errstate(divide="ignore"):
-        norms = np.log10(np.linalg.norm(product, 2, axis=(-2, -1))) + exponent * np.log10(2.0)
     ordered = log10_steps[::-1] if anchor == "end" else log10_steps
     norms = norms[::-1] if anchor == "end" else norms
     bound = np.zeros((T + 1, *tape.batch_shape))
@@ -55,25 +69,32 @@ def log10_block_bound(
     return bound
 
 
-def _block_products(tape: Tape, first: int, n_blocks: int, block: int) -> tuple[Array, Array]:
-    """J_{t+b} ⋯ J_{t+1} of every block, shape (n_blocks, *batch_shape, n, n), and powers of two to multiply them by."""
+def _block_norms(tape: Tape, first: int, n_blocks: int, block: int, tame: bool) -> Array:
+    """log10 ‖J_{t+b} ⋯ J_{t+1}‖₂ of every block, shape (n_blocks, *batch_shape); −inf if zero, NaN if not finite."""
     jacobians = tape.jacobians(first, first + n_blocks * block - 1)
-    if jacobians.takes_strides:
-        # All blocks at once: step j of every block is one slice of the time axis.
-        return _multiplied([jacobians[j : n_blocks * block : block] for j in range(block)])
-    made = [
-        _multiplied([tape.jacobian(start + j) for j in range(block)])
-        for start in range(first, first + n_blocks * block, block)
-    ]
-    return np.array([product for product, _ in made]), np.array([exponent for _, exponent in made])
+    norms = np.empty((n_blocks, *tape.batch_shape))
+    # As many blocks at once as fit into cache; one by one where steps of different kinds follow one another.
+    size = max(1, NUMBERS_AT_ONCE // (prod(tape.batch_shape) * tape.state_size**2)) if jacobians.takes_strides else 1
+    for start, last in ((first - 1, last) for first, last in chunks(n_blocks, size)):
+        if jacobians.takes_strides:
+            # Step j of every block is one slice of the time axis.
+            steps = [jacobians[start * block + j : last * block : block] for j in range(block)]
+        else:
+            steps = [tape.jacobian(first + start * block + j) for j in range(block)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            product, exponent = _multiplied(steps, tame)
+        log10_norm, zero = log10_formed_norms(product)
+        norms[start:last] = np.where(zero, -np.inf, log10_norm + exponent * LOG10_2)
+    return norms
 
 
-def _multiplied(steps: list[StepJacobian]) -> tuple[Array, Array]:
-    """The product of steps, first one rightmost, kept near one by exact powers of two."""
-    product = steps[0].dense()
+def _multiplied(steps: list[StepJacobian], tame: bool) -> tuple[Array, Array]:
+    """The product of steps, first one rightmost, kept near one by exact powers of two unless it is tame."""
+    product = np.asarray(steps[0].dense(), dtype=np.float64)
     exponent = np.zeros(product.shape[:-2], dtype=np.int64)
     for step in steps[1:]:
         product = step.push(product)
-        _, shift = np.frexp(np.abs(product).max(axis=(-2, -1)))
-        product, exponent = np.ldexp(product, -shift[..., None, None]), exponent + shift
+        if not tame:
+            product, shift = normalise(product)
+            exponent = exponent + shift
     return product, exponent

@@ -11,12 +11,10 @@ import numpy as np
 
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array, StepJacobian
-from gradscope.linalg.binary_scale import log10_scaled, normalise
-from gradscope.linalg.gram import gram
-from gradscope.linalg.largest_eigenvalue import largest_eigenvalues
+from gradscope.linalg.binary_scale import log10_scaled
+from gradscope.linalg.formed_norms import log10_decomposed_norms, log10_formed_norms
 from gradscope.linalg.operator_norm import squared_norms
 from gradscope.linalg.running_product import run_product
-from gradscope.linalg.singular_values import finite_singular_values
 from gradscope.numerics.lag_norms import LagNorms
 from gradscope.numerics.reference import measure_norms_densely
 from gradscope.numerics.tape import Tape, chunks
@@ -89,14 +87,13 @@ def measure_norms(
 
     advance = pull if anchor == "end" else push
     history = run_product(advance, n, n_products, T, h=tape.h_components, progress=progress)
-    shape = (T + 1, *batch)
+    shape, corner = (T + 1, *batch), tape.h_components is not None
     return LagNorms(
         log10_norm=history.log10_norm().reshape(shape),
         zero=history.zero.reshape(shape),
-        log10_norm_h=(history.log10_norm_h() if tape.h_components is not None else np.full(shape, np.nan)).reshape(
-            shape
-        ),
-        zero_h=(history.zero_h if tape.h_components is not None else np.zeros(shape, dtype=bool)).reshape(shape),
+        # Without a corner, columns that take no memory.
+        log10_norm_h=history.log10_norm_h().reshape(shape) if corner else np.broadcast_to(np.nan, shape),
+        zero_h=history.zero_h.reshape(shape) if corner else np.broadcast_to(False, shape),
         stable_rank=history.stable_rank().reshape(shape),
         rank=history.rank().reshape(shape),
         nonfinite=history.nonfinite.reshape(shape),
@@ -120,40 +117,18 @@ def step_norms(tape: Tape) -> StepNorms:
         steps = tape.jacobians(first, last)
         here = slice(first - 1, last)
         shape = (last - first + 1, n_products)
-        if decompose:
-            missing = np.ones(shape, dtype=bool)
-        elif n <= FORM_UP_TO:
-            J = np.asarray(steps.dense(), dtype=np.float64).reshape(-1, n, n)
-            log10_norm[here] = _formed_norms(J).reshape(shape)
-            missing = np.isnan(log10_norm[here])
-        else:
-            found, first_check = _lanczos_step_norms(steps, first_check)
-            log10_norm[here] = found.reshape(shape)
-            missing = np.isnan(log10_norm[here])
-            if missing.any():
-                # Crowded at the top: each matrix for itself, with a certificate.
-                few = np.asarray(steps.dense(), dtype=np.float64).reshape(*shape, n, n)[missing]
-                log10_norm[here][missing] = _formed_norms(few)
-                missing = np.isnan(log10_norm[here])
+        if decompose or n <= FORM_UP_TO:
+            J = np.asarray(steps.dense(), dtype=np.float64).reshape(*shape, n, n)
+            log10_norm[here], zero[here] = log10_decomposed_norms(J) if decompose else log10_formed_norms(J)
+            continue
+        found, first_check = _lanczos_step_norms(steps, first_check)
+        log10_norm[here] = found.reshape(shape)
+        missing = np.isnan(log10_norm[here])
         if missing.any():
-            J, exponent = normalise(np.asarray(steps.dense(), dtype=np.float64).reshape(*shape, n, n)[missing])
-            spectrum, finite = finite_singular_values(J)
-            log10_norm[here][missing] = log10_scaled(spectrum[:, 0], exponent)
-            zero[here][missing] = finite & (spectrum[:, 0] == 0)
+            # Crowded at the top: each matrix for itself, with a certificate.
+            few = np.asarray(steps.dense(), dtype=np.float64).reshape(*shape, n, n)[missing]
+            log10_norm[here][missing], zero[here][missing] = log10_formed_norms(few)
     return StepNorms(log10_norm.reshape(T, *batch), zero.reshape(T, *batch))
-
-
-def _formed_norms(J: Array) -> Array:
-    """log10 of the norms of matrices (B, n, n) by JJᵀ; NaN where squares leave float64, or J is zero or not finite."""
-    n = J.shape[-1]
-    with np.errstate(over="ignore", invalid="ignore"):
-        squares = gram(J[None])
-        trace = np.einsum("bii->b", squares[0])
-    usable = (trace > 1e-200) & (trace < 1e200)
-    if not usable.all():
-        squares[0, ~usable] = np.eye(n)
-    theta, _ = largest_eigenvalues(squares, np.ones((len(J), n)))
-    return np.where(usable, log10_scaled(np.sqrt(theta[0]), 0), np.nan)
 
 
 def _lanczos_step_norms(steps: StepJacobian, first_check: int) -> tuple[Array, int]:

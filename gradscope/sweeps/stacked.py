@@ -62,7 +62,7 @@ def measure_stacked(cases: Sequence[Case], requests: Sequence[GradientsRequest])
     anchor: Any = requests[0].anchor
     norms, steps = measure_norms(tape, anchor=anchor), step_norms(tape)
     log10_steps = np.where(steps.zero, -np.inf, steps.log10_norm)
-    block = log10_block_bound(tape, log10_steps, anchor=anchor)
+    block = log10_block_bound(tape, log10_steps, anchor=anchor, n_networks=len(cases))
     cell = tape.network.layers[0]
     powers = None
     if tape.n_steps and cell.is_slope_times_weight:

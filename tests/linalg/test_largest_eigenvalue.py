@@ -47,6 +47,7 @@ def test_every_road_finds_the_largest(name, r, stack, start):
     theta, following = largest_eigenvalues(np.stack(G)[None], guess)
     np.testing.assert_allclose(theta[0], expected, rtol=TOLERANCE, atol=1e-14)
     assert following.shape == (stack, r)
+    np.testing.assert_allclose(largest_eigenvalues(np.stack(G)[None])[0][0], expected, rtol=TOLERANCE, atol=1e-14)
     theta, following = largest_eigenvalues(np.stack(G)[:, None], guess[:1])
     np.testing.assert_allclose(theta[:, 0], expected, rtol=TOLERANCE, atol=1e-14)
     assert following.shape == (1, r)
@@ -112,6 +113,8 @@ def test_a_stack_of_all_sorts_from_useless_guesses(scale):
     theta, vectors = largest_eigenvalues(G[None], np.tile(np.eye(r)[5], (len(G), 1)))
     np.testing.assert_allclose(theta[0], [0.0, *np.full(len(G) - 1, scale)], rtol=TOLERANCE)
     assert np.isfinite(vectors).all()
+    theta, _ = largest_eigenvalues(G[None])
+    np.testing.assert_allclose(theta[0], [0.0, *np.full(len(G) - 1, scale)], rtol=TOLERANCE)
 
 
 def test_the_bound_on_the_others_holds_at_every_power():
