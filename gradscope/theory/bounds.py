@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -179,18 +180,30 @@ def scaled_bound(W: Array, slope: float, lags: Array) -> tuple[Array, ScaledNorm
     n = W.shape[0]
     effort = 60 if n <= 64 else 20 if n <= 256 else 10
     limits = CONDITION_LIMITS if n <= SEVERAL_S_UP_TO else CONDITION_LIMITS[-1:]
-    optima = [scaled_norm(W, max_condition=limit, max_steps=effort) for limit in limits]
+    optima: list[ScaledNorm] = []
+    for limit in sorted(limits, reverse=True):
+        # An optimum far inside a tighter limit is what the search within it would find, step by step; one merely
+        # inside may not be the only one, and another with a smaller κ(S) may be worth more at short lags.
+        if not optima or 2.0 * optima[-1].log10_condition > math.log10(limit):
+            optima.append(scaled_norm(W, max_condition=limit, max_steps=effort))
     envelope = np.min([found.log10_power_bound(lags, slope) for found in optima], axis=0)
     for found in optima:
-        for step in range(1, SCALINGS_ON_THE_WAY) if found.log10_condition > 0 else ():
-            scales = found.scales ** (step / SCALINGS_ON_THE_WAY)
-            # Rounded up as scaled_norm does: two roundings per entry, and the SVD's own n·eps.
-            value = float(np.linalg.norm(scales[:, None] * W / scales, 2)) * (1.0 + (n + 4.0 * n**0.5) * EPS)
-            condition = float(np.log10(scales.max() / scales.min())) * (1.0 + 4.0 * EPS)
-            between = ScaledNorm(value, scales, condition)
-            envelope = np.minimum(envelope, between.log10_power_bound(lags, slope))
+        if found.log10_condition > 0:
+            for between in _on_the_way(W, found):
+                envelope = np.minimum(envelope, between.log10_power_bound(lags, slope))
     envelope[lags == 0] = 0.0
     return np.asarray(envelope), min(optima, key=lambda found: found.value)
+
+
+def _on_the_way(W: Array, found: ScaledNorm) -> list[ScaledNorm]:
+    """S^θ for some θ between 0 and 1, with ‖S^θ W S^−θ‖₂ rounded up as scaled_norm does."""
+    n = W.shape[0]
+    scales = found.scales ** (np.arange(1, SCALINGS_ON_THE_WAY)[:, None] / SCALINGS_ON_THE_WAY)
+    norms = np.linalg.svd(scales[:, :, None] * W / scales[:, None, :], compute_uv=False)[:, 0]
+    # Two roundings per entry, and the SVD's own n·eps.
+    norms = norms * (1.0 + (n + 4.0 * n**0.5) * EPS)
+    conditions = np.log10(scales.max(axis=1) / scales.min(axis=1)) * (1.0 + 4.0 * EPS)
+    return [ScaledNorm(float(v), s, float(c)) for v, s, c in zip(norms, scales, conditions, strict=True)]
 
 
 def tightest(bounds: list[Bound]) -> tuple[Array, str]:

@@ -121,9 +121,12 @@ def _perron(A: Array) -> Array:
     absolute = np.abs(A) + 1e-12 * np.abs(A).max() / A.shape[0]
     right, left = np.ones(A.shape[0]), np.ones(A.shape[0])
     for _ in range(500):
+        before = right, left
         # The shift keeps periodic matrices from oscillating.
         right, left = absolute @ right + right, left @ absolute + left
         right, left = right / right.sum(), left / left.sum()
+        if np.array_equal(right, before[0]) and np.array_equal(left, before[1]):
+            break
     return np.asarray(np.log(left / right) / 2)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradscope.theory.bounds import product_bounds, scaled_bound, structured_radius
+from gradscope.theory.bounds import CONDITION_LIMITS, product_bounds, scaled_bound, structured_radius
 from gradscope.theory.scaled_norm import scaled_norm
 
 #: A norm of a computed product of at most 12 factors of size 6 is right to k·n^{3/2}·eps·(Π‖J‖/‖ΠJ‖); in decades.
@@ -180,3 +180,21 @@ def test_no_search_for_what_cannot_be_found(monkeypatch: pytest.MonkeyPatch) -> 
     product_bounds(W, 1.0, 5, sigma=float(np.linalg.norm(W, 2)), radius=radius)
     with pytest.raises(AssertionError, match="searched"):
         product_bounds(0.5 * W, 1.0, 5, sigma=float(np.linalg.norm(0.5 * W, 2)), radius=0.5 * radius)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "triangular", "rescaled"])
+def test_limits_left_out_would_have_found_nothing_else(kind):
+    """The envelope is never above that of a search of its own within every limit on κ(S)."""
+    rng = np.random.default_rng(7)
+    W = rng.normal(size=(12, 12)) * 0.8 / np.sqrt(12)
+    if kind == "triangular":
+        W = np.triu(W)
+    elif kind == "rescaled":
+        scales = 10.0 ** rng.uniform(-1, 1, 12)
+        W = scales[:, None] * W / scales
+    lags = np.arange(101.0)
+    envelope, best = scaled_bound(W, 1.0, lags)
+    searches = [scaled_norm(W, max_condition=limit, max_steps=60) for limit in CONDITION_LIMITS]
+    assert best.value <= min(found.value for found in searches) * (1 + 1e-12)
+    for found in searches:
+        assert (envelope[1:] <= found.log10_power_bound(lags, 1.0)[1:] + 1e-10).all()
