@@ -117,7 +117,9 @@ def _nothing(case: Case) -> Array:
 def _norm_columns(case: Case, norms: LagNorms, underflow: Array) -> dict[str, Array]:
     """The measured columns, one entry per lag; NaN is null."""
     T = case.tape.n_steps
-    status = np.full(T + 1, "ok", dtype=object)
+    # One "ok" for all lags: np.full would make a string for each.
+    status = np.empty(T + 1, dtype=object)
+    status[:] = "ok"
     status[_any(norms.zero)] = "zero"
     status[underflow] = "underflow"
     status[_any(norms.nonfinite)] = "nonfinite"
