@@ -34,7 +34,6 @@ class BinaryPowers:
             square, extra = normalise(square @ square)
             self.squares.append(square)
             self.exponents.append(2 * self.exponents[-1] + int(extra))
-        self.transposes = [np.ascontiguousarray(S.T) for S in self.squares]
 
     def exponent(self, k: Array) -> Array:
         """Of two, taken out of what `pull` returns."""
@@ -47,7 +46,7 @@ class BinaryPowers:
 
     def choose(self, k: Array) -> Callable[[Array], Array]:
         """V to V·W^k·(W^k)ᵀ, row by row, up to 4^exponent(k)."""
-        return lambda V: self._apply(self.transposes, self.pull(V, k), k)
+        return lambda V: self._apply([square.T for square in self.squares], self.pull(V, k), k)
 
     def advance(self, X: Array, _: int, count: int) -> Array:
         """X·W~, X·W~², …, ``count`` products of X (1, r, n) with W~ = squares[0], shape (count, 1, r, n).
@@ -68,11 +67,8 @@ class BinaryPowers:
     @cached_property
     def _aligned(self) -> list[Array]:
         """squares[0]^(2^b) for up to eight lags at once."""
-        first = self.exponents[0]
-        return [
-            np.ldexp(square, exponent - 2**b * first)
-            for b, (square, exponent) in enumerate(zip(self.squares[:4], self.exponents[:4], strict=True))
-        ]
+        shifts = [exponent - 2**b * self.exponents[0] for b, exponent in enumerate(self.exponents[:4])]
+        return [np.ldexp(square, by) if by else square for square, by in zip(self.squares, shifts, strict=False)]
 
     def _apply(self, factors: list[Array], V: Array, k: Array) -> Array:
         V = V.copy()
