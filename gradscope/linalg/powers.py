@@ -10,6 +10,7 @@ from gradscope.errors import ShapeError
 from gradscope.jacobians.base import Array
 from gradscope.linalg.binary_powers import BinaryPowers, first_power_norms
 from gradscope.linalg.binary_scale import normalise
+from gradscope.linalg.product_history import ProductHistory
 from gradscope.linalg.running_product import Advance, run_product
 
 #: From this size on the first 2^7 powers are not formed; up to it a stack of formed ones costs no more.
@@ -54,7 +55,7 @@ def power_norms(W: Array, n_powers: int) -> PowerNorms:
         if log10_norm is not None:
             return PowerNorms(log10_norm, np.zeros(shape, dtype=bool))
     scaled, exponent = normalise(W.reshape(-1, n, n))
-    history = run_product(_times(scaled), n, len(scaled), n_powers, ranks=False)
+    history = _norms_of_many(scaled, n_powers)
     history.exponent += np.arange(n_powers + 1)[:, None] * exponent
     return PowerNorms(history.log10_norm().reshape(shape), history.zero.reshape(shape))
 
@@ -69,6 +70,17 @@ def _times(W: Array) -> Advance:
         return out
 
     return advance
+
+
+def _norms_of_many(W: Array, n_powers: int) -> ProductHistory:
+    """All powers of W (B, n, n) as running products; those whose doubt speaks up are taken again by themselves."""
+    B, n, _ = W.shape
+    doubted = np.zeros(B, dtype=bool)
+    history = run_product(_times(W), n, B, n_powers, ranks=False, doubted=doubted if B > 1 else None)
+    if doubted.any():
+        again = run_product(_times(W[doubted]), n, int(doubted.sum()), n_powers, ranks=False)
+        history.replace(doubted, again)
+    return history
 
 
 def _norms_of_one(W: Array, n_powers: int) -> Array | None:

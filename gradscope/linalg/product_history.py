@@ -47,6 +47,11 @@ class ProductHistory:
         whole = [np.zeros(shape, dtype=np.int64) for _ in range(2)]
         return cls(reals[0], reals[1], whole[0], reals[2], whole[1], np.zeros(shape, dtype=bool))
 
+    def replace(self, products: Array, other: ProductHistory) -> None:
+        """Put another history in the place of some products (indices or mask); spectra stay as they are."""
+        for name in ("squared_norm", "squared_frobenius", "exponent", "squared_norm_h", "exponent_h", "nonfinite"):
+            getattr(self, name)[:, products] = getattr(other, name)
+
     def add_spectrum(self, lag: int, sigma: Array, n: int) -> None:
         """Note all singular values (B, r ≤ n) known at a lag."""
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -54,6 +54,7 @@ def run_product(
     h: Array | None = None,
     ranks: bool = True,
     start: tuple[Array, int] | None = None,
+    doubted: Array | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ProductHistory:
     """Measure F_1·F_2 ⋯ F_k for k = 0 … K, many products side by side.
@@ -70,11 +71,15 @@ def run_product(
         Count the singular values above rounding (not with ``start``).
     start : (ndarray of shape (B, n, n), int), optional
         What stands before F_1, a product of so many factors itself, and believed; I by default.
+    doubted : ndarray of bool, shape (B,), optional
+        Products whose doubt ends compression are marked here and left, all that was measured of them void, while the
+        others go on; without it every product is rebuilt where one is doubted.
     progress : callable, optional
         Called as ``progress(lag, K)``, some lags apart.
     """
     history = ProductHistory.empty(n_lags, n_products)
     product = RunningProduct(advance, n, n_products, h, ranks, start)
+    product.doubted = doubted
     if start is None:
         history.add_spectrum(0, np.ones((n_products, n)), n)
     product.measure(history)
@@ -106,9 +111,12 @@ class RunningProduct:
         XXᵀ of the ``n_top`` rows that are not small, as :func:`gradscope.linalg.gram.gram` leaves it.
     trace : ndarray, shape (s, B)
         ‖X‖_F².
+    doubted : ndarray of bool, shape (B,), or None
+        See `run_product`.
     """
 
     trace: Array
+    doubted: Array | None = None
 
     def __init__(
         self,
@@ -206,7 +214,10 @@ class RunningProduct:
         self.emptied = ~(self.products[0][:, : self.n_rows] != 0).any(axis=(-2, -1))
 
     def measure(self, history: ProductHistory) -> bool:
-        """Write the norms of the stretch; False if at some lag, from then on the last, the doubt is too large."""
+        """Write the norms of the stretch; False if at some lag, from then on the last, the doubt is too large.
+
+        With ``doubted`` never False: products of too large a doubt are marked there and emptied.
+        """
         lags = slice(self.first, self.lag + 1)
         theta, top = largest_eigenvalues(self.gram, self.top)
         if self.n_top < self.n_rows and (self.small_squares > SMALL_SQUARES * theta).any():
@@ -227,17 +238,22 @@ class RunningProduct:
         believable = self._believable(smallest)
         if believable.all():
             return True
-        self.lag = self.first + int(np.argmin(believable))
+        if self.doubted is not None:
+            self.doubted |= ~believable.all(axis=0)
+            self.emptied = self.emptied | self.doubted
+            self.products[:, self.doubted] = 0.0
+            return True
+        self.lag = self.first + int(np.argmin(believable.all(axis=1)))
         return False
 
     def _believable(self, smallest: Array) -> Array:
-        """At which lags, shape (s,), the doubt leaves 1e-10 of the smallest norm asked for (squared: (s, B))."""
+        """Where, shape (s, B), the doubt leaves 1e-10 of the smallest norm asked for (squared, the same shape)."""
         doubt = self.products[..., self.n_rows :, :]
         if not doubt.shape[-2]:
-            return np.ones(len(doubt), dtype=bool)
+            return np.ones(doubt.shape[:2], dtype=bool)
         # Overflowing doubt is infinite doubt; einsum does not warn of it.
         size = np.einsum("sbij,sbij->sb", doubt, doubt)
-        return np.asarray((size <= DOUBT_ROWS * DOUBT_LIMIT**2 * smallest).all(axis=1))
+        return np.asarray(size <= DOUBT_ROWS * DOUBT_LIMIT**2 * smallest)
 
     def _corner(self, h: slice | Array) -> tuple[Array, Array]:
         """(‖P[h, h]‖₂/2^extra)² and extra, each (s, B)."""

@@ -51,7 +51,11 @@ def seconds_to_decompose(n: int) -> float:
 
 
 def measure_norms(
-    tape: Tape, *, anchor: Literal["end", "start"] = "end", progress: Callable[[int, int], None] | None = None
+    tape: Tape,
+    *,
+    anchor: Literal["end", "start"] = "end",
+    doubted: Array | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> LagNorms:
     """Measure ‖P_k‖₂, its ∂h/∂h corner, stable rank and rank at every lag k = 0 … T.
 
@@ -60,6 +64,9 @@ def measure_norms(
     tape : Tape
     anchor : {"end", "start"}
         ``end``: P_k = J_T ⋯ J_{T−k+1}; ``start``: P_k = J_k ⋯ J_1, in one forward pass.
+    doubted : ndarray of bool, shape batch_shape, optional
+        Products that cannot be measured in company are marked here, their norms void, instead of all being multiplied
+        again for their sake.
     progress : callable, optional
         Called as ``progress(lag, T)`` after each lag.
 
@@ -86,7 +93,8 @@ def measure_norms(
         return out
 
     advance = pull if anchor == "end" else push
-    history = run_product(advance, n, n_products, T, h=tape.h_components, progress=progress)
+    marked = None if doubted is None else doubted.reshape(-1)
+    history = run_product(advance, n, n_products, T, h=tape.h_components, doubted=marked, progress=progress)
     shape, corner = (T + 1, *batch), tape.h_components is not None
     return LagNorms(
         log10_norm=history.log10_norm().reshape(shape),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def measure_stacked(cases: Sequence[Case], requests: Sequence[GradientsRequest])
     """
     tape = stack_of_trajectories([case.tape for case in cases])  # type: ignore[misc]
     anchor: Any = requests[0].anchor
-    norms, steps = measure_norms(tape, anchor=anchor), step_norms(tape)
+    norms, steps = norms_of_each(tape, cases, anchor), step_norms(tape)
     log10_steps = np.where(steps.zero, -np.inf, steps.log10_norm)
     block = log10_block_bound(tape, log10_steps, anchor=anchor, n_networks=len(cases))
     cell = tape.network.layers[0]
@@ -73,7 +73,7 @@ def measure_stacked(cases: Sequence[Case], requests: Sequence[GradientsRequest])
             case,
             request,
             Beforehand(
-                LagNorms(**{f.name: getattr(norms, f.name)[:, i] for f in fields(norms)}),
+                norms[i],
                 StepNorms(steps.log10_norm[:, i], steps.zero[:, i]),
                 None if block is None else block[:, i],
                 None if powers is None else PowerNorms(powers.log10_norm[:, i], powers.zero[:, i]),
@@ -81,6 +81,18 @@ def measure_stacked(cases: Sequence[Case], requests: Sequence[GradientsRequest])
             ),
         )
         for i, (case, request) in enumerate(zip(cases, requests, strict=True))
+    ]
+
+
+def norms_of_each(tape: Trajectory, cases: Sequence[Case], anchor: Literal["end", "start"]) -> list[LagNorms]:
+    """Norms of the stacked networks; one whose doubt speaks up on the way is measured by itself, not all anew."""
+    doubted = np.zeros(tape.batch_shape, dtype=bool)
+    norms = measure_norms(tape, anchor=anchor, doubted=doubted)
+    return [
+        measure_norms(case.tape, anchor=anchor)
+        if doubted[i].any()
+        else LagNorms(**{f.name: getattr(norms, f.name)[:, i] for f in fields(norms)})
+        for i, case in enumerate(cases)
     ]
 
 

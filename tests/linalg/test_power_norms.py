@@ -10,7 +10,7 @@ from gradscope.errors import ShapeError
 from gradscope.linalg import binary_powers, power_norms
 from gradscope.linalg import powers as powers_module
 from gradscope.linalg.binary_scale import normalise
-from gradscope.linalg.running_product import run_product
+from gradscope.linalg.running_product import RunningProduct, run_product
 
 
 def jordan(value, n):
@@ -131,3 +131,21 @@ def test_the_first_powers_are_not_formed(monkeypatch):
     assert len(taken[0]) == 128
     power_norms(LARGE["triangle"], 150)
     assert taken[1] is None
+
+
+def test_doubted_powers_are_taken_again_by_themselves(monkeypatch):
+    """A nilpotent matrix, rotated, among Gaussian ones: it alone is multiplied twice."""
+    rng = np.random.default_rng(2)
+    W = rng.normal(size=(12, 24, 24)) / np.sqrt(24)
+    Q = np.linalg.qr(rng.normal(size=(24, 24)))[0]
+    W[5] = Q @ np.diag(np.ones(23), 1) @ Q.T
+    rebuilt, rebuild = [], RunningProduct.rebuild
+    monkeypatch.setattr(RunningProduct, "rebuild", lambda self: rebuilt.append(self.n_products) or rebuild(self))
+    together = power_norms(W, 60)
+    assert rebuilt == [1]
+    for i in range(len(W)):
+        alone = power_norms(W[i], 60)
+        np.testing.assert_array_equal(together.zero[:, i], alone.zero)
+        if i != 5:
+            np.testing.assert_allclose(together.log10_norm[:, i], alone.log10_norm, atol=1e-10)
+    np.testing.assert_allclose(together.log10_norm[:24, 5], 0.0, atol=1e-10)

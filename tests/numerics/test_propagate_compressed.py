@@ -160,7 +160,7 @@ def test_dropped_directions_that_return(anchor):
 
 def test_without_the_doubt_a_returning_direction_is_lost(monkeypatch):
     """The planted error: believe every norm, and the product above comes out wrong."""
-    monkeypatch.setattr(running_product.RunningProduct, "_believable", lambda _, squares: squares[:, 0] >= 0)
+    monkeypatch.setattr(running_product.RunningProduct, "_believable", lambda _, squares: squares >= 0)
     tape = tape_of_matrices(revived())
     measured, reference = measure_norms(tape, anchor="start"), measure_norms_densely(tape, anchor="start")
     assert not np.allclose(measured.log10_norm[-1], reference.log10_norm[-1], rtol=0, atol=1.0, equal_nan=False)

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +11,13 @@ import pytest
 import gradscope
 from gradscope.analysis.gradients import measure_case
 from gradscope.analysis.request import GradientsRequest
+from gradscope.jacobians.ready import ReadyJacobian
+from gradscope.linalg.running_product import RunningProduct
+from gradscope.numerics.reference import measure_norms_densely
+from gradscope.numerics.tape import StoredTape, tape_of_matrices
 from gradscope.sweeps.plan import make_plan
 from gradscope.sweeps.point import measure_group, measure_point
-from gradscope.sweeps.stacked import case_of, measure_stacked
+from gradscope.sweeps.stacked import case_of, measure_stacked, norms_of_each
 
 _spec = importlib.util.spec_from_file_location("sweep_rows", Path(__file__).with_name("sweep_rows.py"))
 rows_of = importlib.util.module_from_spec(_spec)
@@ -115,3 +120,21 @@ def test_whoever_is_missing_the_bytes_are_the_same(tmp_path, monkeypatch):
         assert report.results[0].columns["seed"] == [1, 2, 3, 4, 5] * 2
     keys = [json.loads(line)["key"] for line in rows_of.row_lines(path)]
     assert len(set(keys)) == 10
+
+
+def test_one_network_of_many_is_doubted(monkeypatch):
+    """Directions dropped beside large ones that a later step kills, in one network of five: it alone is taken anew."""
+    monkeypatch.setattr("gradscope.numerics.propagate.DECOMPOSE_BELOW", 0.0)
+    rebuilt, rebuild = [], RunningProduct.rebuild
+    monkeypatch.setattr(RunningProduct, "rebuild", lambda self: rebuilt.append(self.n_products) or rebuild(self))
+    J = np.random.default_rng(1).normal(size=(60, 5, 20, 20)) / np.sqrt(20)
+    J[:50, 3] = np.diag(np.r_[np.ones(10), np.full(10, 0.1)])
+    J[50:, 3] = np.diag(np.r_[np.zeros(10), np.ones(10)])
+    tapes = [tape_of_matrices(J[:, i]) for i in range(5)]
+    together = StoredTape(np.zeros((61, 5, 1, 20)), ReadyJacobian(J[:, :, None]))
+    found = norms_of_each(together, [SimpleNamespace(tape=tape) for tape in tapes], "start")
+    assert rebuilt == [1]
+    for tape, norms in zip(tapes, found, strict=True):
+        exact = measure_norms_densely(tape, anchor="start")
+        for name in ("log10_norm", "zero", "stable_rank"):
+            np.testing.assert_allclose(getattr(norms, name), getattr(exact, name), rtol=1e-9, atol=1e-10)
