@@ -9,17 +9,22 @@ import numpy as np
 
 from benchmarks.networks import assert_norms, one_network, random_rnns
 from benchmarks.workload import Workload
+from gradscope.analysis.cases import Case
+from gradscope.analysis.gradients import measure_case
+from gradscope.analysis.request import GradientsRequest
 from gradscope.jacobians.base import Array
 from gradscope.linalg import power_norms
 from gradscope.numerics.propagate import measure_norms, step_norms
 from gradscope.numerics.tape import StoredTape
+from gradscope.records import Result
+from gradscope.sweeps.stacked import case_of, measure_stacked
 
 #: The reference loops over this many networks only; its time is scaled up.
 NETWORKS, STEPS, LOOPED = 256, 500, 16
 
 
 def workloads() -> Iterator[Workload]:
-    """Norms alone, and with step and power norms; per network."""
+    """Norms alone, with step and power norms, and every column of a stacked sweep; per network."""
     for n in (8, 32, 64):
         tape = random_rnns(NETWORKS, n, STEPS, 1.0)
         singles = [one_network(tape, b) for b in range(LOOPED)]
@@ -43,6 +48,31 @@ def workloads() -> Iterator[Workload]:
         0.2,
         LOOPED / NETWORKS,
     )
+
+    requests = [GradientsRequest(steps=STEPS, seed=seed) for seed in range(NETWORKS)]
+    cases = [case_of("rnn:hidden=32,gain=1", request)[0] for request in requests]
+    yield Workload(
+        f"D every column, {NETWORKS} networks n=32",
+        "gradients of one network after the other",
+        partial(measure_stacked, cases, requests),
+        partial(_one_by_one, cases[:LOOPED], requests),
+        partial(_verify_columns, cases, requests),
+        0.2,
+        LOOPED / NETWORKS,
+    )
+
+
+def _one_by_one(cases: list[Case], requests: list[GradientsRequest]) -> list[Result]:
+    return [measure_case(case, request) for case, request in zip(cases, requests, strict=False)]
+
+
+def _verify_columns(cases: list[Case], requests: list[GradientsRequest]) -> None:
+    """Every number of the first networks, measured in company and alone."""
+    together = measure_stacked(cases, requests)
+    for alone, found in zip(_one_by_one(cases[:4], requests), together, strict=False):
+        for name, values in alone.columns.items():
+            if name.startswith("log10"):
+                np.testing.assert_allclose(found.columns[name], values, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
 def _all_columns(tape: StoredTape) -> None:

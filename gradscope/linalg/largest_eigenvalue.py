@@ -28,8 +28,10 @@ SQUARE_UP_TO, NUMBERS_AT_ONCE = 64, 2**17
 LANCZOS_STEPS = 72
 #: Powers G^h that power steps are made with, each with the squarings that lead to it from the one before.
 POWERS = ((1, 0), (16, 4), (128, 3))
+#: The same from no guess at all.
+COLD_POWERS = ((32, 5), (128, 2))
 #: Further steps with one power are worth their while for this share of a stack, if so many should settle it.
-SHARE_WORTH_A_STEP, STEPS_IN_REACH, MOST_STEPS = 0.05, 3, 6
+SHARE_WORTH_A_STEP, STEPS_IN_REACH, MOST_STEPS = 0.1, 3, 6
 
 
 def largest_eigenvalues(G: Array, start: Array | None = None) -> tuple[Array, Array]:
@@ -51,7 +53,7 @@ def largest_eigenvalues(G: Array, start: Array | None = None) -> tuple[Array, Ar
         Guesses for the next, neighbouring problems.
     """
     s, B, r, _ = G.shape
-    powers = POWERS if start is not None else POWERS[1:]
+    powers = POWERS if start is not None else COLD_POWERS
     start = start if start is not None else np.ones((B, r))
     if r == 1:
         return G[..., 0, 0].copy(), np.ones((B, 1))
@@ -85,7 +87,7 @@ def _by_squaring(A: Array, x: Array, powers: tuple[tuple[int, int], ...]) -> tup
     squares = np.einsum("bij,bij->b", A, A)
     for held, times in powers:
         if times:
-            # ‖M‖_F = 1 before it is squared, hence ‖M‖₂ ≥ r^−½ and at least r^−8 (r ≤ 64: 4e-15) afterwards.
+            # ‖M‖_F = 1 before it is squared, hence ‖M‖₂ ≥ r^−½ and at least r^−16 (r ≤ 64: 1e-29) afterwards.
             norm = np.sqrt(np.where(squares > 0, squares, 1.0))
             M = (M.reshape(len(M), -1) * (1.0 / norm)[:, None]).reshape(M.shape)
             scale = scale * norm ** (2.0**times / held)

@@ -32,6 +32,9 @@ from gradscope.sources.build import build_source
 from gradscope.sources.inputs import ArrayInputs
 from gradscope.sources.spec import parse_source
 
+#: Networks measured side by side hold no more numbers than this in one matrix each: half a megabyte.
+NUMBERS_AT_ONCE = 2**16
+
 
 def case_of(source_text: str, request: GradientsRequest) -> list[Case]:
     """Build a point's network and run it."""
@@ -58,6 +61,13 @@ def measure_stacked(cases: Sequence[Case], requests: Sequence[GradientsRequest])
     ValueError
         Cases of different shapes, cells or settings.
     """
+    size = max(1, NUMBERS_AT_ONCE // cases[0].tape.state_size ** 2)
+    parts = [slice(first, first + size) for first in range(0, len(cases), size)]
+    return [result for part in parts for result in _measure_together(cases[part], requests[part])]
+
+
+def _measure_together(cases: Sequence[Case], requests: Sequence[GradientsRequest]) -> list[Result]:
+    """The same for as many cases as fit into cache side by side."""
     tape = stack_of_trajectories([case.tape for case in cases])  # type: ignore[misc]
     anchor: Any = requests[0].anchor
     norms, steps = norms_of_each(tape, cases, anchor), step_norms(tape)

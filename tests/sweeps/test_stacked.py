@@ -138,3 +138,13 @@ def test_one_network_of_many_is_doubted(monkeypatch):
         exact = measure_norms_densely(tape, anchor="start")
         for name in ("log10_norm", "zero", "stable_rank"):
             np.testing.assert_allclose(getattr(norms, name), getattr(exact, name), rtol=1e-9, atol=1e-10)
+
+
+def test_a_stack_too_large_for_the_cache_is_cut(monkeypatch):
+    """Two networks at a time, the last alone: results in order, none missing."""
+    monkeypatch.setattr("gradscope.sweeps.stacked.NUMBERS_AT_ONCE", 2 * 5**2)
+    requests = [GradientsRequest(steps=20, seed=seed) for seed in range(5)]
+    cases = [case_of("rnn:hidden=5", request)[0] for request in requests]
+    for case, request, found in zip(cases, requests, measure_stacked(cases, requests), strict=True):
+        alone = measure_case(case, request)
+        np.testing.assert_allclose(found.columns["log10_norm"], alone.columns["log10_norm"], rtol=1e-9, atol=1e-9)
