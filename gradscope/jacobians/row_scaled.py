@@ -161,17 +161,20 @@ class DiagonalPlusRowScaled(StepJacobian):
     def pull_through(self, R: Array) -> Array:
         """R·J_T, R·J_T·J_{T−1}, …; without a direct path a scaling and a product each, in place."""
         recurrent = self.recurrent
-        if not self._is_scaled_block or recurrent.weights.ndim > 3:
+        shared = recurrent.weights.ndim == 3
+        if not self._is_scaled_block or not (shared or recurrent.weights.shape[0] == 1):
             return super().pull_through(R)
-        T, W = self.shape[0], recurrent.weights[0]
+        # One network: all rows meet W in one product. Many side by side: each its own.
+        T, W = self.shape[0], recurrent.weights[0] if shared else recurrent.weights[0, ..., 0, :, :]
         out, scaled = np.empty((T, *R.shape)), np.empty(R.shape)
-        rows = out.reshape(T, -1, R.shape[-1])
+        flat = (-1, R.shape[-1]) if shared else R.shape
+        rows = out.reshape(T, *flat)
         # Identity activations scale nothing.
         scales = not bool((recurrent.coefficients == 1.0).all())
         for i in range(T):
             if scales:
                 R = np.multiply(R, recurrent.coefficients[T - 1 - i, ..., 0, None, :], out=scaled)
-            np.matmul(R.reshape(-1, R.shape[-1]), W, out=rows[i])
+            np.matmul(R.reshape(flat), W, out=rows[i])
             R = out[i]
         return out
 

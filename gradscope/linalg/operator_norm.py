@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gradscope.jacobians.base import Array
+from gradscope.linalg.tridiagonal import largest_tridiagonal_eigenvalues
 
 #: Indices of operators to what applies A·Aᵀ of each to a row of its own.
 Choose = Callable[[Array], Callable[[Array], Array]]
@@ -17,6 +18,8 @@ TOLERANCE = 2e-10
 FIRST_CHECK, CHECK_EVERY, MOST_STEPS = 9, 3, 160
 #: Squares outside lose digits, or are zero, infinite or NaN.
 LOW, HIGH = 1e-200, 1e200
+#: So many tridiagonal matrices side by side are cheaper than one after the other.
+LAGUERRE_FROM = 1024
 
 
 def squared_norms(choose: Choose, start: Array, first_check: int = 0) -> tuple[Array, Array, int]:
@@ -101,20 +104,27 @@ def _steps_to_wait(before: tuple[int, float] | None, now: tuple[int, float]) -> 
     return max(CHECK_EVERY, int(0.5 * math.log(now[1] / TOLERANCE) / per_step) if now[1] > TOLERANCE else 0)
 
 
-def _largest_ritz_pair(alpha: Array, beta: Array) -> tuple[Array, Array]:
-    """Largest eigenvalue θ of every tridiagonal (alpha, beta[:-1]), columns side by side, and the residual β_m·|s_m|.
-
-    The eigenvector s is followed from its last component back to its first, with e_m = θ − α_m,
-    s_{j−1} = s_j·e_j/β_{j−1} and e_{j−1} = θ − α_{j−1} − β_{j−1}²/e_j: that way it grows, and the recurrence is stable.
-    """
+def _by_bisection(alpha: Array, beta: Array) -> Array:
+    """The largest eigenvalue of one tridiagonal matrix after the other."""
     from scipy.linalg import lapack
 
     m, B = alpha.shape
     theta = np.full(B, np.nan)
     diagonals, off_diagonals = np.array(alpha.T, order="C"), np.array(beta[: max(m - 1, 1)].T, order="C")
     for b in np.flatnonzero(np.isfinite(diagonals).all(axis=1) & np.isfinite(off_diagonals).all(axis=1)):
-        # Bisection for the m-th eigenvalue alone.
+        # For the m-th eigenvalue alone.
         theta[b] = lapack.dstebz(diagonals[b], off_diagonals[b], 2, 0.0, 0.0, m, m, 0.0, "E")[1][0]
+    return theta
+
+
+def _largest_ritz_pair(alpha: Array, beta: Array) -> tuple[Array, Array]:
+    """Largest eigenvalue θ of every tridiagonal (alpha, beta[:-1]), columns side by side, and the residual β_m·|s_m|.
+
+    The eigenvector s is followed from its last component back to its first, with e_m = θ − α_m,
+    s_{j−1} = s_j·e_j/β_{j−1} and e_{j−1} = θ − α_{j−1} − β_{j−1}²/e_j: that way it grows, and the recurrence is stable.
+    """
+    m, B = alpha.shape
+    theta = largest_tridiagonal_eigenvalues(alpha, beta[: m - 1]) if B >= LAGUERRE_FROM else _by_bisection(alpha, beta)
     square, sum_squares = np.ones(B), np.ones(B)
     e = theta - alpha[m - 1]
     for j in range(m - 1, 0, -1):

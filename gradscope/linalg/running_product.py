@@ -201,7 +201,8 @@ class RunningProduct:
     def _rescale(self) -> None:
         """Take exact powers of two out of a single lag's products; empty those that are not finite."""
         X, trace = self.products[0], self.trace[0]
-        out = ~((trace > LOW**0.5) & (trace < HIGH**0.5))
+        # All that have moved at all, not only those that must: networks side by side then drift in step.
+        out = ~((trace > 2.0**-8) & (trace < 2.0**8))
         self.nonfinite = self.nonfinite | ~np.isfinite(X[:, : self.n_rows]).all(axis=(-2, -1))
         if self.nonfinite.any():
             X = np.where(self.nonfinite[:, None, None], 0.0, X)

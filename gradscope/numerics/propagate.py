@@ -26,7 +26,7 @@ DECOMPOSE_BELOW = 0.05
 #: Steps whose Jacobians are handled by one operator, fewer when they (or their vectors) would pass 2^18 numbers.
 STEPS_AT_ONCE, NUMBERS_AT_ONCE = 256, 2**18
 #: States up to this size have their Jacobians formed by `step_norms`.
-FORM_UP_TO = 40
+FORM_UP_TO = 24
 
 
 @dataclass(frozen=True)
