@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.networks import assert_norms, one_network, random_rnns
+from benchmarks.networks import assert_norms, one_network, random_rnns, some_networks
 from benchmarks.workload import Workload
 from gradscope.analysis.cases import Case
 from gradscope.analysis.gradients import measure_case
@@ -17,7 +17,7 @@ from gradscope.linalg import power_norms
 from gradscope.numerics.propagate import measure_norms, step_norms
 from gradscope.numerics.tape import StoredTape
 from gradscope.records import Result
-from gradscope.sweeps.stacked import case_of, measure_stacked
+from gradscope.sweeps.stacked import NUMBERS_AT_ONCE, case_of, measure_stacked
 
 #: The reference loops over this many networks only; its time is scaled up.
 NETWORKS, STEPS, LOOPED = 256, 500, 16
@@ -27,24 +27,24 @@ def workloads() -> Iterator[Workload]:
     """Norms alone, with step and power norms, and every column of a stacked sweep; per network."""
     for n in (8, 32, 64):
         tape = random_rnns(NETWORKS, n, STEPS, 1.0)
-        singles = [one_network(tape, b) for b in range(LOOPED)]
+        parts, singles = _parts(tape, n), [one_network(tape, b) for b in range(LOOPED)]
         yield Workload(
             f"D norms {NETWORKS} networks n={n}",
             "numpy loop over networks (products, norm 2)",
-            partial(measure_norms, tape),
+            partial(_norms, parts),
             partial(_loop, singles),
-            partial(_verify, tape, singles),
+            partial(_verify, parts[0], singles),
             0.1 if n == 32 else None,
             LOOPED / NETWORKS,
         )
     tape = random_rnns(NETWORKS, 32, STEPS, 1.0)
-    singles = [one_network(tape, b) for b in range(LOOPED)]
+    parts, singles = _parts(tape, 32), [one_network(tape, b) for b in range(LOOPED)]
     yield Workload(
         f"D norms, step norms, power norms, {NETWORKS} networks n=32",
         "numpy loop over networks, the same columns",
-        partial(_all_columns, tape),
+        partial(_all_columns, parts),
         partial(_loop, singles, columns=3),
-        partial(_verify, tape, singles),
+        partial(_verify, parts[0], singles),
         0.2,
         LOOPED / NETWORKS,
     )
@@ -75,10 +75,22 @@ def _verify_columns(cases: list[Case], requests: list[GradientsRequest]) -> None
                 np.testing.assert_allclose(found.columns[name], values, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
-def _all_columns(tape: StoredTape) -> None:
-    measure_norms(tape)
-    step_norms(tape)
-    power_norms(tape.steps.recurrent.weights[0, :, 0], STEPS)  # type: ignore[attr-defined]
+def _parts(tape: StoredTape, n: int) -> list[StoredTape]:
+    """The stack as a sweep cuts it: as many networks side by side as fit into cache."""
+    size = NUMBERS_AT_ONCE // n**2
+    return [some_networks(tape, slice(first, first + size)) for first in range(0, NETWORKS, size)]
+
+
+def _norms(parts: list[StoredTape]) -> None:
+    for tape in parts:
+        measure_norms(tape)
+
+
+def _all_columns(parts: list[StoredTape]) -> None:
+    for tape in parts:
+        measure_norms(tape)
+        step_norms(tape)
+        power_norms(tape.steps.recurrent.weights[0, :, 0], STEPS)  # type: ignore[attr-defined]
 
 
 def _loop(tapes: list[StoredTape], columns: int = 1) -> None:

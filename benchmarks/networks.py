@@ -32,6 +32,15 @@ def random_rnns(n_networks: int, n: int, steps: int, gain: float) -> StoredTape:
     return StoredTape(np.zeros((steps + 1, n_networks, n)), steps_taken)
 
 
+def some_networks(tape: StoredTape, which: slice) -> StoredTape:
+    """Networks of `random_rnns`, side by side as they are."""
+    coefficients, weights = (
+        getattr(tape.steps.recurrent, name)[:, which]  # type: ignore[attr-defined]
+        for name in ("coefficients", "weights")
+    )
+    return StoredTape(tape.states[:, which], DiagonalPlusRowScaled(None, RowScaledSum(coefficients, weights)))
+
+
 def one_network(tape: StoredTape, b: int) -> StoredTape:
     """Network b of `random_rnns` alone."""
     coefficients = tape.steps.recurrent.coefficients[:, b : b + 1]  # type: ignore[attr-defined]

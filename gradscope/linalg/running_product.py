@@ -21,7 +21,7 @@ import numpy as np
 from gradscope.jacobians.base import Array
 from gradscope.linalg.binary_scale import exponent_of, scale_by_power_of_two
 from gradscope.linalg.compression import DOUBT_ROWS, compress
-from gradscope.linalg.gram import gram
+from gradscope.linalg.gram import FULL_UP_TO, gram
 from gradscope.linalg.largest_eigenvalue import largest_eigenvalues
 from gradscope.linalg.product_history import ProductHistory
 from gradscope.linalg.singular_values import EPS, finite_singular_values
@@ -297,8 +297,16 @@ class RunningProduct:
             return
         norm = np.sqrt(history.squared_norm[self.lag])
         self.cut = self._cut(history, norm)
+        small = self.ranks and self.n_rows <= FULL_UP_TO
+        if small:
+            # A rotation costs small matrices as much as their singular values, which tell whether any row will go.
+            self.note_spectrum(history)
+            smallest = norm * np.exp(history.spectra[-1][1][:, self.n_rows - 1])
+            if (smallest > self.cut).any():
+                self.next_compression = self._when_next(False, norm, smallest)
+                return
         packed = compress(rows, norm, self.cut, self.rng)
-        if self.ranks:
+        if self.ranks and not small:
             # What is dropped lies below the rank's threshold; its lengths tell the size of its singular values.
             kept, gone = finite_singular_values(packed.rows)[0], np.sort(packed.lengths[:, packed.rows.shape[1] :])
             history.add_spectrum(self.lag, np.concatenate([kept, gone[:, ::-1]], axis=1), self.n)
