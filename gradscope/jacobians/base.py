@@ -107,6 +107,10 @@ def shared_matmul(left: Array, W: Array) -> Array:
     """Left @ W where W may be shared by all leading axes: one large product instead of a stack of small ones."""
     if W.ndim == 2 and left.ndim > 2:
         return (left.reshape(-1, left.shape[-1]) @ W).reshape(*left.shape[:-1], W.shape[-1])
+    if left.shape[-2] == 1 and left.ndim == W.ndim and left.shape[0] > W.shape[0] == 1:
+        # Weights that differ between networks, not between steps: one row per step becomes one product per network.
+        rows = np.moveaxis(left[..., 0, :], 0, -2) @ W[0]
+        return np.ascontiguousarray(np.moveaxis(rows, -2, 0))[..., None, :]
     return np.asarray(left @ W)
 
 
