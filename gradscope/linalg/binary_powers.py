@@ -18,10 +18,9 @@ import numpy as np
 
 from gradscope.jacobians.base import Array
 from gradscope.linalg.binary_scale import log10_scaled, normalise
+from gradscope.linalg.compression import DOUBT_ROWS
 from gradscope.linalg.operator_norm import squared_norms
-
-#: Gaussian rows that compare the two roads, and the difference allowed, relative to the norm: see `running_product`.
-DOUBT_ROWS, DOUBT_LIMIT = 4, 3e-12
+from gradscope.linalg.running_product import DOUBT_LIMIT
 
 
 class BinaryPowers:

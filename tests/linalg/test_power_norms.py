@@ -149,3 +149,13 @@ def test_doubted_powers_are_taken_again_by_themselves(monkeypatch):
         if i != 5:
             np.testing.assert_allclose(together.log10_norm[:, i], alone.log10_norm, atol=1e-10)
     np.testing.assert_allclose(together.log10_norm[:24, 5], 0.0, atol=1e-10)
+
+
+def test_rows_of_several_lags_meet_the_next_power():
+    W = LARGE["gaussian"]
+    powers = binary_powers.BinaryPowers(W, 7)
+    X = np.random.default_rng(1).normal(size=(1, 3, len(W)))
+    P = X[0]
+    for product in powers.advance(X, 1, 37):
+        P = P @ powers.squares[0]
+        np.testing.assert_allclose(product[0], P, rtol=1e-11, atol=1e-13 * np.abs(P).max())
