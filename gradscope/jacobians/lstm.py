@@ -90,21 +90,22 @@ class LstmJacobian(StepJacobian):
         if self.gates.norm is not None or (weights.ndim > 3 and weights.shape[0] > 1):
             return super().pull_through(R)
         T, H = self.shape[0], self.hidden_size
-        # Row j of diag(a) G + diag(b) W_o, and of G below it, is a combination of the rows j of the four W_g.
-        rows_by_gate = np.moveaxis(weights if weights.ndim == 3 else weights[0], -3, -2)
-        a, c = self.readout_slope, np.array(np.moveaxis(self.gates.coefficients, -2, -1))
-        c[..., 3] = 0.0
-        combinations = np.stack([a[..., None] * c, c], axis=-2)
-        combinations[..., 0, 3] = self.gates.coefficients[..., 3, :]
-        to_c = np.concatenate([a * self.forget, self.forget], axis=-1)
-        out, scaled = np.empty((T, *R.shape)), np.empty(R.shape)
-        into_h = np.empty((*R.shape[:-2], 2, H, H))
+        W = weights if weights.ndim == 3 else weights[0]
+        a, f, c = self.readout_slope[..., None, :], self.forget[..., None, :], self.gates.coefficients
+        out = np.empty((T, *R.shape))
+        # [R_h a + R_c, R_h b] meets [G; W_o], of which only G changes from step to step.
+        rows = np.empty(R.shape)
+        blocks = np.empty((*R.shape[:-2], 2 * H, H))
+        blocks[..., H:, :] = W[..., 3, :, :]
+        to_c, to_h = rows[..., :H], rows[..., H:]
         for i in range(T):
             t = T - 1 - i
-            np.matmul(combinations[t], rows_by_gate, out=np.moveaxis(into_h, -3, -2))
-            np.matmul(R, into_h.reshape(*R.shape[:-2], 2 * H, H), out=out[i, ..., :H])
-            np.multiply(R, to_c[t][..., None, :], out=scaled)
-            np.add(scaled[..., :H], scaled[..., H:], out=out[i, ..., H:])
+            np.einsum("...gi,...gij->...ij", c[t, ..., :3, :], W[..., :3, :, :], out=blocks[..., :H, :])
+            np.multiply(R[..., :H], a[t], out=to_c)
+            to_c += R[..., H:]
+            np.multiply(R[..., :H], c[t, ..., 3, None, :], out=to_h)
+            np.matmul(rows, blocks, out=out[i, ..., :H])
+            np.multiply(to_c, f[t], out=out[i, ..., H:])
             R = out[i]
         return out
 

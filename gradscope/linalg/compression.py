@@ -12,7 +12,7 @@ from gradscope.linalg.singular_values import EPS
 #: Gaussian combinations by which the size of an error is estimated.
 DOUBT_ROWS = 4
 #: Rows together below this share of the norm change it by 5e-17.
-SMALL = 1e-8
+SMALL = 1e-6
 
 
 class Compression(NamedTuple):
@@ -23,7 +23,7 @@ class Compression(NamedTuple):
     rows : ndarray, shape (B, r', n)
         QᵀR, the rows kept.
     n_top : int
-        How many of them are not small: the others together are below 1e-8·‖R‖₂.
+        How many of them are not small: the others together are below 1e-8 of the smallest norm wanted.
     Q : ndarray, shape (B, r, r')
         Orthonormal columns.
     dropped : ndarray, shape (B, 4, n)
@@ -42,8 +42,10 @@ class Compression(NamedTuple):
     lengths: Array
 
 
-def compress(R: Array, norm: Array, cut: Array, rng: np.random.Generator) -> Compression:
+def compress(R: Array, smallest: Array, cut: Array, rng: np.random.Generator) -> Compression:
     """Rotate the rows of R (B, r, n) so that the small ones come last, and drop those below ``cut``.
+
+    ``smallest``, shape (B,), is the smallest norm that will be asked for.
 
     Q comes from the QR factorisation of R·Ω with Gaussian Ω (Halko, Martinsson and Tropp 2011, algorithm 4.1, run to
     full width). How well it reveals the rank decides only how many rows stay: what is dropped is measured on the
@@ -60,5 +62,16 @@ def compress(R: Array, norm: Array, cut: Array, rng: np.random.Generator) -> Com
     dropped = rng.standard_normal((B, DOUBT_ROWS, r - kept)) @ rotated[:, kept:]
     columns = np.sqrt(np.einsum("bij,bij->bj", R, R))
     rounding = 4.0 * EPS * columns[:, None, :] * rng.standard_normal((B, DOUBT_ROWS, n))
-    n_top = min(kept, max(1, int(np.sum(tail > SMALL * norm[:, None], axis=-1).max())))
+    n_top = min(kept, max(1, int(np.sum(tail > SMALL * smallest[:, None], axis=-1).max())))
     return Compression(rotated[:, :kept], n_top, Q[:, :, :kept], dropped, rounding, np.sqrt(squares))
+
+
+def l_values(rows: Array) -> Array:
+    """Singular values of `Compression.rows` (B, r, n), about: the diagonal of L in R = L·Vᵀ, descending, shape (B, r).
+
+    Rows sorted by a rank-revealing rotation and then made orthogonal to one another are G. W. Stewart's QLP
+    decomposition (SIAM J. Sci. Comput. 20 (1999) 1336): |L_ii| follows σ_i to some ten per cent over all
+    magnitudes, for a third of what the singular values cost.
+    """
+    L = np.linalg.qr(np.swapaxes(rows, -1, -2), mode="r")
+    return -np.sort(-np.abs(np.diagonal(L, axis1=-2, axis2=-1)), axis=-1)

@@ -20,9 +20,10 @@ import numpy as np
 
 from gradscope.jacobians.base import Array
 from gradscope.linalg.binary_scale import exponent_of, scale_by_power_of_two
-from gradscope.linalg.compression import DOUBT_ROWS, compress
-from gradscope.linalg.gram import FULL_UP_TO, gram
-from gradscope.linalg.largest_eigenvalue import largest_eigenvalues
+from gradscope.linalg.compression import DOUBT_ROWS, compress, l_values
+from gradscope.linalg.corner import HIGH, LOW, Corner
+from gradscope.linalg.gram import frobenius_squares, gram
+from gradscope.linalg.largest_eigenvalue import Guess, largest_eigenvalues
 from gradscope.linalg.product_history import ProductHistory
 from gradscope.linalg.singular_values import EPS, finite_singular_values
 
@@ -34,13 +35,15 @@ Advance = Callable[[Array, int, int], Array]
 DOUBT_LIMIT = 3e-12
 #: The same for dropped rows where they count squared: 30²·(3e-7)²/2 = 4e-11.
 DROPPED_LIMIT = 3e-7
-#: Traces of XXᵀ within these bounds need no rescaling.
-LOW, HIGH = 2.0**-200, 2.0**200
 #: Rows whose squares together stay below this share of ‖P‖² need not enter the Gram matrix: ‖P‖² ≤ ‖X_top‖² + squares.
-SMALL_SQUARES = 1e-13
+SMALL_SQUARES = 1e-11
 FIRST_COMPRESSION = 16
-#: Lags measured together while the rows stay as they are; products and Gram matrices should fit into cache.
+#: Lags measured together while the rows stay as they are: as many as fit into cache, and beyond it a few more where
+#: that brings enough Gram matrices together to be worked on side by side.
 MOST_AT_ONCE, NUMBERS_AT_ONCE = 32, 2**18
+SIDE_BY_SIDE, NUMBERS_BEYOND_CACHE = 16, 2**20
+#: Rotating fewer rows than these costs as much as their singular values, which tell whether any row will go.
+FEW_ROWS = 64
 #: Saturated units take rank away within the first few lags, long before dropping rows pays.
 FIRST_RANK = 4
 
@@ -107,8 +110,9 @@ class RunningProduct:
         The stretch.
     products : ndarray, shape (s, B, r', n)
         X at each lag of the stretch; below its ``n_rows`` rows travel the rows of the doubt.
-    gram : ndarray, shape (s, B, t, t)
-        XXᵀ of the ``n_top`` rows that are not small, as :func:`gradscope.linalg.gram.gram` leaves it.
+    grams : ndarray, shape (s, B or 2B, t, t)
+        XXᵀ of the ``n_top`` rows that are not small, as :func:`gradscope.linalg.gram.gram` leaves it; behind it room
+        for the corner's if that has as many rows.
     trace : ndarray, shape (s, B)
         ‖X‖_F².
     doubted : ndarray of bool, shape (B,), or None
@@ -128,7 +132,7 @@ class RunningProduct:
         start: tuple[Array, int] | None = None,
     ) -> None:
         self.advance, self.n, self.n_products = advance, n, n_products
-        self.h, self.ranks = _as_slice(h), ranks
+        self.h, self.ranks = h, ranks
         self.dropped_count_squared = h is None and not ranks
         self.start, self.age = start or (np.broadcast_to(np.eye(n), (n_products, n, n)), 0)
         self.next_compression = max(FIRST_COMPRESSION - self.age, 1)
@@ -147,12 +151,8 @@ class RunningProduct:
         self.n_rows = self.n_top = n
         self.exponent = np.zeros(B, dtype=np.int64)
         self.emptied = np.zeros(B, dtype=bool)
-        self.top = np.ones((B, n))
-        # ‖L[h, :]·X[:, h]‖ = ‖K·X[:, h]‖ with L[h, :] = Q_h·K; None stands for the identity.
-        self.L_h: Array | None = None
-        self.Q_h: Array | None = None
-        self.K: Array | None = None
-        self.top_h: Array = np.ones((B, 0 if self.h is None else len(np.arange(n)[self.h])))
+        self.guess = Guess(np.ones((B, n)))
+        self.corner = None if self.h is None else Corner(self.h, B)
         self._take_gram()
 
     @property
@@ -167,7 +167,10 @@ class RunningProduct:
             self.products, self.trace = self.products[-1:], self.trace[-1:]
             self._rescale()
         X = self.products[-1]
-        room = NUMBERS_AT_ONCE // (X.size + self.n_products * self.n_top**2)
+        numbers = X.size + self.n_products * self.n_top**2
+        room = max(
+            NUMBERS_AT_ONCE // numbers, min(-(-SIDE_BY_SIDE // self.n_products), NUMBERS_BEYOND_CACHE // numbers)
+        )
         count = max(1, min(last - self.lag, self.at_once, room))
         # Overflow and inf − inf are found in the traces below and reported as statuses.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -191,11 +194,14 @@ class RunningProduct:
 
     def _take_gram(self) -> None:
         """XXᵀ of the top rows; the small rows below them add their squares to the trace alone."""
-        self.gram = gram(self.products[..., : self.n_top, :])
-        self.trace = np.einsum("sbii->sb", self.gram)
-        if self.n_top < self.n_rows:
-            small = self.products[..., self.n_top : self.n_rows, :]
-            self.small_squares = np.einsum("sbij,sbij->sb", small, small)
+        s, B, t = len(self.products), self.n_products, self.n_top
+        beside = self.corner is not None and self.corner.n_rows(t) == t
+        self.grams = np.empty((s, 2 * B if beside else B, t, t))
+        own = gram(self.products[..., :t, :], out=self.grams[:, :B])
+        self.trace = np.einsum("sbii->sb", own)
+        self.small_squares = np.zeros((s, B))
+        if t < self.n_rows:
+            self.small_squares = frobenius_squares(self.products[..., t : self.n_rows, :])
             self.trace = self.trace + self.small_squares
 
     def _rescale(self) -> None:
@@ -220,22 +226,18 @@ class RunningProduct:
         With ``doubted`` never False: products of too large a doubt are marked there and emptied.
         """
         lags = slice(self.first, self.lag + 1)
-        theta, top = largest_eigenvalues(self.gram, self.top)
-        if self.n_top < self.n_rows and (self.small_squares > SMALL_SQUARES * theta).any():
-            top = np.concatenate([self.top, np.zeros((self.n_products, self.n_rows - self.n_top))], axis=1)
-            self.n_top = self.n_rows
-            self._take_gram()
-            theta, top = largest_eigenvalues(self.gram, top)
-        self.top = top
-        history.squared_norm[lags] = smallest = theta
+        theta, theta_h, extra = self._largest_eigenvalues()
+        smallest = np.ldexp(theta_h, 2 * extra)
+        if (self.small_squares > SMALL_SQUARES * smallest).any():
+            self._look_at_all_rows()
+            theta, theta_h, extra = self._largest_eigenvalues()
+            smallest = np.ldexp(theta_h, 2 * extra)
+        history.squared_norm[lags] = theta
         history.squared_frobenius[lags] = self.trace
         history.exponent[lags] = self.exponent
         history.nonfinite[lags] = self.nonfinite
-        if self.h is not None:
-            theta_h, extra = self._corner(self.h)
-            history.squared_norm_h[lags] = theta_h
-            history.exponent_h[lags] = self.exponent + extra
-            smallest = np.ldexp(theta_h, 2 * extra)
+        history.squared_norm_h[lags] = theta_h
+        history.exponent_h[lags] = self.exponent + extra
         believable = self._believable(smallest)
         if believable.all():
             return True
@@ -247,26 +249,38 @@ class RunningProduct:
         self.lag = self.first + int(np.argmin(believable.all(axis=1)))
         return False
 
+    def _largest_eigenvalues(self) -> tuple[Array, Array, Array]:
+        """‖X‖₂², (‖corner‖₂/2^extra)² and extra, (s, B) each; without a corner the whole stands for it."""
+        B = self.n_products
+        if self.corner is None:
+            theta, self.guess = largest_eigenvalues(self.grams, self.guess)
+            return theta, theta, np.zeros(theta.shape, dtype=np.int64)
+        if self.grams.shape[1] == B:
+            theta, self.guess = largest_eigenvalues(self.grams, self.guess)
+            squares, extra = self.corner.gram(self.products, self.n_rows, self.n_top)
+            theta_h, self.corner.guess = largest_eigenvalues(squares, self.corner.guess)
+            return theta, theta_h, extra
+        _, extra = self.corner.gram(self.products, self.n_rows, self.n_top, out=self.grams[:, B:])
+        both, guess = largest_eigenvalues(self.grams, self.guess.beside(self.corner.guess))
+        self.guess, self.corner.guess = guess.apart(B)
+        return both[:, :B], both[:, B:], extra
+
+    def _look_at_all_rows(self) -> None:
+        """What was small beside the norms no longer is."""
+        self.n_top = self.n_rows
+        self.guess = self.guess.padded(self.n_top)
+        if self.corner is not None:
+            self.corner.guess = self.corner.guess.padded(self.corner.n_rows(self.n_top))
+        self._take_gram()
+
     def _believable(self, smallest: Array) -> Array:
         """Where, shape (s, B), the doubt leaves 1e-10 of the smallest norm asked for (squared, the same shape)."""
         doubt = self.products[..., self.n_rows :, :]
         if not doubt.shape[-2]:
             return np.ones(doubt.shape[:2], dtype=bool)
-        # Overflowing doubt is infinite doubt; einsum does not warn of it.
-        size = np.einsum("sbij,sbij->sb", doubt, doubt)
-        return np.asarray(size <= DOUBT_ROWS * DOUBT_LIMIT**2 * smallest)
-
-    def _corner(self, h: slice | Array) -> tuple[Array, Array]:
-        """(‖P[h, h]‖₂/2^extra)² and extra, each (s, B)."""
-        Z = self.products[:, :, h][..., h] if self.K is None else self.K @ self.products[:, :, : self.n_rows, h]
-        squares = gram(Z)
-        trace = np.einsum("sbii->sb", squares)
-        extra = np.zeros(trace.shape, dtype=np.int64)
-        if not ((trace > LOW) & (trace < HIGH)).all():
-            extra = exponent_of(Z)
-            squares = gram(scale_by_power_of_two(Z, -extra))
-        theta, self.top_h = largest_eigenvalues(squares, self.top_h)
-        return theta, extra
+        # Overflowing doubt is infinite doubt.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(frobenius_squares(doubt) <= DOUBT_ROWS * DOUBT_LIMIT**2 * smallest)
 
     def has_dead_rows(self) -> bool:
         """Whether rows or columns are exactly zero in every product (dead relu units): compression pays at once."""
@@ -296,8 +310,9 @@ class RunningProduct:
             self.next_compression = 4 * self.lag
             return
         norm = np.sqrt(history.squared_norm[self.lag])
-        self.cut = self._cut(history, norm)
-        small = self.ranks and self.n_rows <= FULL_UP_TO
+        corner = np.ldexp(np.sqrt(history.squared_norm_h[self.lag]), (history.exponent_h - history.exponent)[self.lag])
+        self.cut = self._cut(norm, corner)
+        small = self.ranks and self.n_rows <= FEW_ROWS
         if small:
             # A rotation costs small matrices as much as their singular values, which tell whether any row will go.
             self.note_spectrum(history)
@@ -305,10 +320,10 @@ class RunningProduct:
             if (smallest > self.cut).any():
                 self.next_compression = self._when_next(False, norm, smallest)
                 return
-        packed = compress(rows, norm, self.cut, self.rng)
+        packed = compress(rows, np.minimum(norm, corner), self.cut, self.rng)
         if self.ranks and not small:
             # What is dropped lies below the rank's threshold; its lengths tell the size of its singular values.
-            kept, gone = finite_singular_values(packed.rows)[0], np.sort(packed.lengths[:, packed.rows.shape[1] :])
+            kept, gone = l_values(packed.rows), np.sort(packed.lengths[:, packed.rows.shape[1] :])
             history.add_spectrum(self.lag, np.concatenate([kept, gone[:, ::-1]], axis=1), self.n)
         before, after = self.n_rows, packed.rows.shape[1]
         self.next_compression = self._when_next(after < 0.97 * before, norm, packed.lengths[:, -1])
@@ -321,24 +336,26 @@ class RunningProduct:
             doubt += X[:, before:]
         self.products = np.concatenate([packed.rows, doubt], axis=1)[None]
         self.n_rows = after
-        self.top = np.einsum("brs,br->bs", packed.Q[:, : self.n_top, : packed.n_top], self.top)
+        top = np.einsum("brs,br->bs", packed.Q[:, : self.n_top, : packed.n_top], self.guess.vectors)
+        self.guess = self.guess._replace(vectors=top)
         self.n_top = packed.n_top
-        if self.h is not None:
-            self._rotate_corner(packed.Q, self.h)
+        if self.corner is not None:
+            self.corner.rotate(packed.Q, rows, packed.rows, self.n_top)
 
     def _when_next(self, declined: bool, norm: Array, smallest: Array) -> int:
-        """The lag of the next compression: half as far again, or when the smallest rows should reach the cut.
+        """The lag of the next compression, or when the smallest rows should reach the cut.
 
-        Rows fall exponentially with the lag beside the largest; where they hardly fall (orthogonal factors), wait.
+        The rows that carry digits become fewer like 1/lag. Rotating r rows pays when they have become fewer by about
+        12/lag: at first twice as far on, later a quarter. Where rows hardly fall (orthogonal factors), wait.
         """
-        factor = 1.5
+        factor = min(2.0, 1.25 + 12.0 / (self.age + self.lag))
         if not declined:
             ratio = np.where((smallest > 0) & (norm > 0), smallest / np.where(norm > 0, norm, 1.0), 0.0)
             to_go = np.log(self.cut / np.where(norm > 0, norm, 1.0) + 1e-300) / np.log(np.clip(ratio, 1e-30, 0.999))
-            factor = float(np.clip(1.1 * to_go.min(), 1.5, 4.0))
+            factor = float(np.clip(1.1 * to_go.min(), factor, 4.0))
         return max(self.lag + 1, int(factor * (self.age + self.lag)) - self.age)
 
-    def _cut(self, history: ProductHistory, norm: Array) -> Array:
+    def _cut(self, norm: Array, corner: Array) -> Array:
         """How large the dropped rows may be together: a norm alone feels them squared, a rank ends at n·eps·‖P‖."""
         if self.dropped_count_squared:
             return 1e-8 * norm
@@ -346,19 +363,4 @@ class RunningProduct:
         if self.h is None:
             return cut
         # A corner feels them linearly, and may be small beside the whole.
-        extra = history.exponent_h[self.lag] - history.exponent[self.lag]
-        corner = np.ldexp(np.sqrt(history.squared_norm_h[self.lag]), extra)
         return np.asarray(np.maximum(np.minimum(cut, 0.02 * DOUBT_LIMIT * corner), EPS * norm))
-
-    def _rotate_corner(self, Q: Array, h: slice | Array) -> None:
-        top_h = self.top_h if self.Q_h is None else np.einsum("bij,bj->bi", self.Q_h, self.top_h)
-        self.L_h = Q[:, h] if self.L_h is None else self.L_h @ Q
-        self.Q_h, self.K = np.linalg.qr(self.L_h)
-        self.top_h = np.einsum("bij,bi->bj", self.Q_h, top_h)
-
-
-def _as_slice(h: Array | None) -> slice | Array | None:
-    """Consecutive indices as a slice, which copies nothing."""
-    if h is None or not np.array_equal(h, np.arange(h[0], h[0] + len(h))):
-        return h
-    return slice(int(h[0]), int(h[0]) + len(h))

@@ -146,9 +146,9 @@ def test_nilpotent_products_are_exactly_zero_at_the_same_lag(anchor, name):
 
 
 def revived():
-    """The large directions die at step 31; what then counts had been below rounding for thirty lags."""
+    """The large directions die at step 41; what then counts had been below rounding for twenty lags."""
     fade, kill = np.diag(np.r_[np.ones(30), np.full(30, 0.1)]), np.diag(np.r_[np.zeros(30), np.ones(30)])
-    return np.array([fade] * 30 + [kill] * 5)
+    return np.array([fade] * 40 + [kill] * 5)
 
 
 @ANCHORS
