@@ -20,7 +20,7 @@ import numpy as np
 
 from gradscope.jacobians.base import Array
 from gradscope.linalg.binary_scale import exponent_of, scale_by_power_of_two
-from gradscope.linalg.compression import DOUBT_ROWS, compress, l_values
+from gradscope.linalg.compression import DOUBT_ROWS, compress, l_values, l_values_of_unsorted
 from gradscope.linalg.corner import HIGH, LOW, Corner
 from gradscope.linalg.gram import frobenius_squares, gram
 from gradscope.linalg.largest_eigenvalue import Guess, largest_eigenvalues
@@ -45,7 +45,7 @@ SIDE_BY_SIDE, NUMBERS_BEYOND_CACHE = 16, 2**20
 #: Rotating fewer rows than these costs as much as their singular values, which tell whether any row will go.
 FEW_ROWS = 64
 #: Saturated units take rank away within the first few lags, long before dropping rows pays.
-FIRST_RANK = 4
+FIRST_RANKS = (4, 8)
 
 
 def run_product(
@@ -94,7 +94,7 @@ def run_product(
         lag = product.lag
         if lag >= product.next_compression or (lag == n_lags and ranks) or (lag == 1 and product.has_dead_rows()):
             product.compress(history)
-        elif ranks and lag == FIRST_RANK:
+        elif ranks and lag in FIRST_RANKS:
             product.note_spectrum(history)
         if progress is not None:
             progress(lag, n_lags)
@@ -158,7 +158,7 @@ class RunningProduct:
     @property
     def next_stop(self) -> int:
         """The lag up to which the rows stay as they are, and nothing but norms is asked for."""
-        stops = [lag for lag in (1, FIRST_RANK) if lag > self.lag]
+        stops = [lag for lag in (1, *FIRST_RANKS) if lag > self.lag]
         return min([max(self.next_compression, self.lag + 1), *stops])
 
     def multiply(self, last: int) -> None:
@@ -297,8 +297,11 @@ class RunningProduct:
             self.multiply(self.lag + 1)
 
     def note_spectrum(self, history: ProductHistory) -> None:
-        """All singular values at this lag, for the rank."""
-        history.add_spectrum(self.lag, finite_singular_values(self.products[-1][:, : self.n_rows])[0], self.n)
+        """All singular values at this lag, for the rank; of many rows roughly."""
+        rows = self.products[-1][:, : self.n_rows]
+        roughly = self.n_rows > FEW_ROWS and not self.exactly
+        sigma = l_values_of_unsorted(rows, self.rng) if roughly else finite_singular_values(rows)[0]
+        history.add_spectrum(self.lag, sigma, self.n)
 
     def compress(self, history: ProductHistory) -> None:
         """Drop the rows that no longer carry digits."""
