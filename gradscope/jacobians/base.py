@@ -72,6 +72,13 @@ class StepJacobian(ABC):
             out[i] = R = self[T - 1 - i].pull(R)
         return out
 
+    def push_through(self, Q: Array) -> Array:
+        """J_1·Q, J_2·J_1·Q, …, every product on the way from the first step to the last: shape (T, ..., n, r)."""
+        out = np.empty((self.shape[0], *Q.shape))
+        for t in range(len(out)):
+            out[t] = Q = self[t].push(Q)
+        return out
+
     def square(self, R: Array) -> Array:
         """R·J·Jᵀ, a new array: rows carried back one step and forward again; R has shape (..., r, n)."""
         return np.swapaxes(self.push(np.swapaxes(self.pull(R), -1, -2)), -1, -2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
@@ -32,6 +31,8 @@ class RowScaledSum:
     coefficients: Array
     weights: Array
     norm: NormJacobian | None = field(default=None)
+    # What was made of the weights, shared by all stretches of time that share them.
+    _made: dict[str, Array] = field(default_factory=dict, repr=False, compare=False)
 
     def __getitem__(self, steps: Steps) -> RowScaledSum:
         """Index time."""
@@ -41,11 +42,8 @@ class RowScaledSum:
                 weights = weights[steps]
             elif isinstance(steps, int):
                 weights = weights[0]
-        chosen = RowScaledSum(self.coefficients[steps], weights, None if self.norm is None else self.norm[steps])
-        if weights is self.weights and "weights_squared" in self.__dict__:
-            # The same weights: their square need not be taken again.
-            chosen.__dict__["weights_squared"] = self.weights_squared
-        return chosen
+        made = self._made if weights is self.weights else {}
+        return RowScaledSum(self.coefficients[steps], weights, None if self.norm is None else self.norm[steps], made)
 
     def gates(self, first: int, last: int) -> RowScaledSum:
         """The terms first … last − 1."""
@@ -63,11 +61,20 @@ class RowScaledSum:
         W = self.weights
         return W.reshape(*W.shape[:-3], self.n_gates * W.shape[-2], W.shape[-1])
 
-    @cached_property
+    @property
     def weights_squared(self) -> Array:
         """W·Wᵀ of a single block. Entrywise right to n·eps·|w_i||w_j|, so that c_i c_j of it is right to n·eps·‖J‖²."""
-        W = self.weights[..., 0, :, :]
-        return np.asarray(W @ np.swapaxes(W, -1, -2))
+        if "squared" not in self._made:
+            W = self.weights[..., 0, :, :]
+            self._made["squared"] = W @ np.swapaxes(W, -1, -2)
+        return self._made["squared"]
+
+    @property
+    def weights_transposed(self) -> Array:
+        """Wᵀ of a single block."""
+        if "transposed" not in self._made:
+            self._made["transposed"] = np.ascontiguousarray(np.swapaxes(self.weights[..., 0, :, :], -1, -2))
+        return self._made["transposed"]
 
     def form(self) -> Array:
         """The dense (..., H, H) block."""
@@ -177,6 +184,21 @@ class DiagonalPlusRowScaled(StepJacobian):
             np.matmul(R.reshape(flat), W, out=rows[i])
             R = out[i]
         return out
+
+    def push_through(self, Q: Array) -> Array:
+        """J_1·Q, J_2·J_1·Q, …, by columns in memory; without a direct path a product and a scaling each, in place."""
+        recurrent = self.recurrent
+        if not self._is_scaled_block or not (recurrent.weights.ndim == 3 or recurrent.weights.shape[0] == 1):
+            return super().push_through(Q)
+        W, c = recurrent.weights_transposed, recurrent.coefficients
+        W = W if recurrent.weights.ndim == 3 else W[0]
+        rows = np.swapaxes(Q, -1, -2)
+        out = np.empty((self.shape[0], *rows.shape))
+        for t in range(len(out)):
+            np.matmul(rows, W, out=out[t])
+            rows = out[t]
+            rows *= c[t, ..., 0, None, :]
+        return np.swapaxes(out, -1, -2)
 
     @property
     def _is_scaled_block(self) -> bool:

@@ -20,6 +20,8 @@ SPREAD_LIMIT = 16.5
 LONGEST_INTERVAL = 32
 # A block whose largest gain per step is below e^−25 may be rounding noise of an exact zero: looked at closely.
 FAINT = -25.0
+# Numbers in the products of the steps of one block that are made in one call.
+TOGETHER = 2**20
 # Blocks outside are scaled between steps; within, products of steps and squares stay far from over- and underflow.
 WINDOW = (2.0**-64, 2.0**64)
 
@@ -48,8 +50,13 @@ class _Factored(NamedTuple):
     @classmethod
     def of(cls, A: Array, exponents: Array, Q: Array, R: Array, alive: Array) -> _Factored:
         """The same with gains and spread; at least one column is alive."""
+        diagonal = np.diagonal(R, axis1=-2, axis2=-1)
+        if alive.all() and diagonal.all():
+            logs = np.log(diagonal)
+            spread = logs.max(axis=-1) - logs.min(axis=-1)
+            return cls(A, exponents, Q, R, logs + LN2 * exponents, float(spread.max()))
         with np.errstate(divide="ignore", invalid="ignore"):
-            logs = np.log(np.diagonal(R, axis1=-2, axis2=-1))
+            logs = np.log(diagonal)
             largest = np.where(alive, logs, -np.inf).max(axis=-1)
             smallest = np.where(alive, logs, np.inf).min(axis=-1)
             spread = np.where(np.isneginf(smallest), np.inf, largest - smallest)
@@ -229,12 +236,29 @@ def _multiplied_up(chunk: StepJacobian, start: int, offset: int, m: int, product
     """
     done = max(steps for steps in products if steps <= m)
     A, exponents = products[done]
+    half = _fewer(m)
+    if 0 < (m - done) * A.size <= TOGETHER:
+        # Infinities are looked at below, step by step.
+        with np.errstate(over="ignore", invalid="ignore"):
+            steps = chunk[offset + done : offset + m].push_through(A)
+            inside = _is_within_window(steps)
+        if inside:
+            if half > done:
+                products[half] = steps[half - done - 1], exponents
+            return steps[-1], exponents
     for i in range(done, m):
         A = chunk[offset + i].push(A)
         A, exponents = _within_window(A, exponents, start + offset + i)
-        if i + 1 == _fewer(m):
+        if i + 1 == half:
             products[i + 1] = A, exponents
     return A, exponents
+
+
+def _is_within_window(steps: Array) -> bool:
+    """Whether no block of a series (m, ..., n, k) needs scaling; columns should be contiguous."""
+    rows = np.swapaxes(steps, -1, -2).reshape(len(steps), 1, -1)
+    squares = (rows @ np.swapaxes(rows, -1, -2)).ravel()
+    return bool((squares > WINDOW[0] ** 2).all() and (squares < WINDOW[1] ** 2).all())
 
 
 def _within_window(A: Array, exponents: Array, step: int) -> tuple[Array, Array]:

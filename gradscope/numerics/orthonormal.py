@@ -30,7 +30,7 @@ SECOND_PASS = 1e-2
 # Rows whose largest entries differ by less lose no more than two digits when left in place.
 LEVEL_ROWS = 1e-2
 # Columns factored together in one pass: LAPACK and dtrsm are quick on so few, and products do the rest.
-PANEL = 32
+PANEL = 64
 # Rows copied at a time into column order: a whole column, at a stride of 2^k bytes, falls into one set of the cache.
 BAND = 32
 # Smallest R_jj / largest (just below e^−16.5), and estimated ‖QᵀQ − I‖, beyond which panels are not enough.
@@ -157,7 +157,9 @@ def _extremes(R: Array) -> tuple[float, float]:
 
 
 def _in_column_order(A: Array) -> Array:
-    """Copy a matrix into Fortran order, band by band."""
+    """Copy a matrix into Fortran order, band by band if it is not there already."""
+    if A.flags.f_contiguous:
+        return A.copy(order="F")
     out = np.empty(A.shape, order="F")
     for i in range(0, A.shape[0], BAND):
         out[i : i + BAND] = A[i : i + BAND]

@@ -86,11 +86,9 @@ def measure_norms(
         return steps.pull_through(X.reshape(*batch, -1, n)).reshape(count, n_products, -1, n)
 
     def push(X: Array, lag: int, count: int) -> Array:
-        out = np.empty((count, *X.shape))
-        for i in range(count):
-            columns = np.swapaxes(X, -1, -2).reshape(*batch, n, -1)
-            out[i] = X = np.swapaxes(tape.push(lag + i, columns).reshape(n_products, n, -1), -1, -2)
-        return out
+        columns = np.swapaxes(X, -1, -2).reshape(*batch, n, -1)
+        products = tape.jacobians(lag, lag + count - 1).push_through(columns)
+        return np.ascontiguousarray(np.swapaxes(products.reshape(count, n_products, n, -1), -1, -2))
 
     advance = pull if anchor == "end" else push
     marked = None if doubted is None else doubted.reshape(-1)

@@ -14,7 +14,6 @@ products; J. Demmel and K. Veselić, SIAM J. Matrix Anal. Appl. 13 (1992) 1204, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -190,14 +189,25 @@ class _GradedProduct:
 
 
 @dataclass(frozen=True)
-class _MirroredStep:
-    """J_tᵀ of one step."""
+class _MirroredSteps:
+    """J_Tᵀ, …, J_1ᵀ of steps J_1 … J_T, or J_tᵀ of one. Only what a frame asks for."""
 
-    step: StepJacobian
+    steps: StepJacobian
+
+    def __getitem__(self, index: int | slice) -> _MirroredSteps:
+        T = self.steps.shape[0]
+        if isinstance(index, int):
+            return _MirroredSteps(self.steps[T - 1 - index])
+        first, last, _ = index.indices(T)
+        return _MirroredSteps(self.steps[T - last : T - first])
 
     def push(self, Q: Array) -> Array:
         """J_tᵀ·Q."""
-        return np.swapaxes(self.step.pull(np.swapaxes(Q, -1, -2)), -1, -2)
+        return np.swapaxes(self.steps.pull(np.swapaxes(Q, -1, -2)), -1, -2)
+
+    def push_through(self, Q: Array) -> Array:
+        """J_Tᵀ·Q, J_{T−1}ᵀ·J_Tᵀ·Q, …, shape (T, ..., n, k)."""
+        return np.swapaxes(self.steps.pull_through(np.swapaxes(Q, -1, -2)), -1, -2)
 
 
 @dataclass(frozen=True)
@@ -216,9 +226,8 @@ class _Mirrored:
     def batch_shape(self) -> tuple[int, ...]:
         return self.tape.batch_shape
 
-    def jacobians(self, first: int, last: int) -> Sequence[_MirroredStep]:
-        steps = self.tape.jacobians(self.last + 1 - last, self.last + 1 - first)
-        return [_MirroredStep(steps[i]) for i in range(last - first, -1, -1)]
+    def jacobians(self, first: int, last: int) -> _MirroredSteps:
+        return _MirroredSteps(self.tape.jacobians(self.last + 1 - last, self.last + 1 - first))
 
 
 def _continued(frame: Frame, tape: Tape, rng: np.random.Generator) -> Frame:

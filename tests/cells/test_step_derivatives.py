@@ -89,6 +89,10 @@ def test_pull_push_and_dense_are_one_operator(variant, hidden, wide, seed, steps
     for one_more, step in zip(jacobian.pull_through(P), J[::-1], strict=True):
         P = P @ step
         close(one_more, P, 1e-12)
+    P = Q[0]
+    for one_more, step in zip(jacobian.push_through(P), J, strict=True):
+        P = step @ P
+        close(one_more, P, 1e-12)
     u, v = Q[..., :1], R[..., :1, :]
     close(jacobian.square(v), v @ J @ np.swapaxes(J, -1, -2), 1e-12)
     adjoint = v @ jacobian.push(u) - jacobian.pull(v) @ u
@@ -162,3 +166,13 @@ def test_questions_that_are_wrong(build_cell):
         build_cell("gru").drive(np.zeros((1, 5)))
     with pytest.raises(UsageError, match="Did you mean 'tanh'"):
         find_activation("tahn")
+
+
+def test_what_is_made_of_shared_weights_is_made_once(build_cell):
+    """Stretches of one trajectory share the transpose and the square of W."""
+    cell, rng = build_cell("rnn", hidden=5), np.random.default_rng(7)
+    recurrent = cell.linearise(rng.normal(size=(9, 5)), rng.normal(size=(9, 5))).jacobian.recurrent
+    early, late = recurrent[:4], recurrent[4:]
+    assert early[1:].weights_transposed is late.weights_transposed
+    assert early.weights_squared is late[2].weights_squared
+    np.testing.assert_array_equal(late.weights_transposed, recurrent.weights[0].T)

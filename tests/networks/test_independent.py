@@ -61,6 +61,10 @@ def test_pull_push_and_dense_are_one_operator(H, wide, seed, networks, T, build_
     for one_more, step in zip(jacobian.pull_through(P), J[::-1], strict=True):
         P = P @ step
         close(one_more, P, 1e-12)
+    P = Q[0]
+    for one_more, step in zip(jacobian.push_through(P), J, strict=True):
+        P = step @ P
+        close(one_more, P, 1e-12)
     for t in range(T):
         close(jacobian[t].pull(R[t]), (R @ J)[t])
         close(jacobian[t : t + 1].push(Q[t : t + 1]), (J @ Q)[t : t + 1])

@@ -133,6 +133,10 @@ def test_pull_push_and_dense_are_one_operator(name, hidden, embedded, wide, seed
     for one_more, step in zip(jacobian.pull_through(P), J[::-1], strict=True):
         P = P @ step
         close(one_more, P, 1e-12)
+    P = Q[0]
+    for one_more, step in zip(jacobian.push_through(P), J, strict=True):
+        P = step @ P
+        close(one_more, P, 1e-12)
     for k in range(4):
         close(tape.dense(2 + k), J[k], 1e-13)
         close(jacobian[k].pull(R[k]), (R @ J)[k])

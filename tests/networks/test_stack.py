@@ -82,6 +82,10 @@ def test_pull_push_and_dense_are_one_operator(name, sizes, wide, seed, rate, net
     for one_more, step in zip(jacobian.pull_through(P), J[::-1], strict=True):
         P = P @ step
         close(one_more, P, 1e-12)
+    P = Q[0]
+    for one_more, step in zip(jacobian.push_through(P), J, strict=True):
+        P = step @ P
+        close(one_more, P, 1e-12)
     close(R @ jacobian.push_drive(D), jacobian.pull_drive(R) @ D)
     close(jacobian[1:3].pull(R[1:3]), (R @ J)[1:3])
     close(jacobian[2].push(Q[2]), (J @ Q)[2])

@@ -61,14 +61,14 @@ def doubly_dependent(rng, n, condition):
     return A / np.abs(A).max()
 
 
-@pytest.mark.parametrize("n", [50, 110])
+@pytest.mark.parametrize("n", [80, 150])
 @pytest.mark.parametrize("condition", np.logspace(1, 9, 17))
 def test_loss_of_orthogonality_carried_from_panel_to_panel_is_foreseen(n, condition):
     """It is about ε κ³, 1 at κ = 1e5: where the pass says yes, Q is near orthonormal."""
     for seed in range(5):
         A = doubly_dependent(np.random.default_rng(seed), n, condition)
         pair = try_one_pass(A)
-        if condition <= 1e3:
+        if condition <= 3e2:
             assert pair is not None
         if pair is not None:
             Q, R = pair
