@@ -17,8 +17,6 @@ from gradscope.cli import run
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "GRADSCOPE_CONFIG", "GITHUB_STEP_SUMMARY"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def one_line_of_stderr(capsys: pytest.CaptureFixture[str]) -> str:

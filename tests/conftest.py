@@ -1,0 +1,14 @@
+"""What holds for every test: the environment of whoever runs them does not reach the tool."""
+
+import os
+
+import pytest
+
+#: A CI sets the first, and progress then writes plain lines to stderr; the others steer width, colour and summaries.
+STEERING = ("CI", "COLUMNS", "NO_COLOR", "FORCE_COLOR", "GITHUB_STEP_SUMMARY")
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*STEERING, *(name for name in os.environ if name.startswith("GRADSCOPE_"))]:
+        monkeypatch.delenv(name, raising=False)
