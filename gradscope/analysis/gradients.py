@@ -9,7 +9,6 @@ import numpy as np
 
 from gradscope.analysis.cases import Case, cases_of, layer_cases
 from gradscope.analysis.figure_details import figure_details
-from gradscope.analysis.input_sensitivity import measure_input_sensitivity
 from gradscope.analysis.losses import loss_side
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import gather_slopes
@@ -36,6 +35,8 @@ def measure_gradients(source: Source, request: GradientsRequest) -> list[Result]
     if request.per_layer:
         cases += [part for case in cases for part in layer_cases(case, request)]
     if request.wrt == "inputs":
+        from gradscope.analysis.input_sensitivity import measure_input_sensitivity
+
         return [measure_input_sensitivity(case, request) for case in cases]
     return [_result(case, request) for case in cases]
 

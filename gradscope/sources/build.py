@@ -6,7 +6,6 @@ import numpy as np
 
 from gradscope.errors import InputError
 from gradscope.sources.built_network import built_source
-from gradscope.sources.file_network import source_of_matrices, source_of_weights
 from gradscope.sources.source import Source
 from gradscope.sources.spec import FILE_FORMATS, SourceSpec
 
@@ -31,6 +30,9 @@ def build_source(spec: SourceSpec, *, seed: int, dtype: str = "float64", memory:
         raise InputError(f"{spec.name} is a directory: wanted a file, {' '.join(FILE_FORMATS)}.")
     if suffix not in FILE_FORMATS:
         raise InputError(f"{spec.name}: '{suffix}' is no format gradscope reads. Wanted: {', '.join(FILE_FORMATS)}.")
+    # Nine readers that a network built here can do without.
+    from gradscope.sources.file_network import source_of_matrices, source_of_weights
+
     if suffix == ".npy":
         return source_of_matrices(spec, np.dtype(dtype))
     return source_of_weights(spec, np.dtype(dtype))

@@ -11,7 +11,6 @@ from gradscope.cells.rnn import Rnn
 from gradscope.errors import UsageError
 from gradscope.networks.dropout import SeededDropout
 from gradscope.networks.independent import Independent
-from gradscope.sources.build_seq2seq import draw_seq2seq
 from gradscope.sources.drawing import draw_cell
 from gradscope.sources.ensembles import ENSEMBLES
 from gradscope.sources.seeding import generator
@@ -22,6 +21,8 @@ from gradscope.sources.spec import SourceSpec, known_keys
 def built_source(spec: SourceSpec, seed: int, dtype: Any, memory: int) -> Source:
     """Draw what a CELL with keys names."""
     if spec.name == "seq2seq":
+        from gradscope.sources.build_seq2seq import draw_seq2seq
+
         _check_size(spec, 2 * len(CELLS[spec["cell"]].gates), memory)
         return source_of_seq2seq(spec, draw_seq2seq(spec, seed, dtype), None)
     if spec.name == "dnn":

@@ -9,24 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from gradscope.errors import InputError
 from gradscope.jacobians.base import Array
 from gradscope.sources.file_bytes import FORMATS, HDF5_MAGIC, check_start, looks_like, opened, plain_messages, sha256_of
 from gradscope.sources.file_keys import FileKeys
-from gradscope.sources.hdf5 import Hdf5File
-from gradscope.sources.keras_file import KerasWeights, keras_weights, keras_zip_stream
 from gradscope.sources.layer_weights import WeightFile
 from gradscope.sources.matrices import Matrices, read_matrices
 from gradscope.sources.module_selection import select_layers
 from gradscope.sources.naming import group_recurrent
-from gradscope.sources.npz import npz_tensors
-from gradscope.sources.onnx_file import onnx_weights
-from gradscope.sources.safetensors import safetensors_tensors
 from gradscope.sources.stored_tensor import FLOAT_DTYPES, StoredTensor, check_total
-from gradscope.sources.torch_file import legacy_torch_tensors, zip_torch_tensors
 from gradscope.sources.zip_members import ZipMembers
+
+if TYPE_CHECKING:
+    from gradscope.sources.keras_file import KerasWeights
 
 __all__ = ["Matrices", "read_matrices", "read_weights", "select_layers"]
 
@@ -122,18 +119,27 @@ def keep_small(tensors: list[StoredTensor]) -> dict[str, Array]:
     }
 
 
+# Every reader imports its own parser: nobody waits for nine formats to read one.
+
+
 def _read_npz(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
+    from gradscope.sources.npz import npz_tensors
+
     check_start(stream, (b"PK",), "a .npz (a zip container of arrays)", file=file)
     with ZipMembers(stream, n_bytes, file=file) as members:
         return weights_from_named(npz_tensors(members, file=file), n_bytes, file=file, container="npz", keys=keys)
 
 
 def _read_safetensors(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
+    from gradscope.sources.safetensors import safetensors_tensors
+
     tensors = safetensors_tensors(stream, n_bytes, file=file)
     return weights_from_named(tensors, n_bytes, file=file, container="safetensors", keys=keys)
 
 
 def _read_torch(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
+    from gradscope.sources.torch_file import legacy_torch_tensors, zip_torch_tensors
+
     start = check_start(stream, (b"PK", b"\x80"), "a PyTorch checkpoint (.pt)", file=file)
     if start.startswith(b"PK"):
         with ZipMembers(stream, n_bytes, file=file) as members:
@@ -146,6 +152,9 @@ def _read_torch(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> W
 
 
 def _read_hdf5(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
+    from gradscope.sources.hdf5 import Hdf5File
+    from gradscope.sources.keras_file import keras_weights
+
     check_start(stream, (HDF5_MAGIC,), "an HDF5 file", file=file)
     with Hdf5File(stream, n_bytes, file=file) as h5:
         found = keras_weights(h5, config=None, version=None, file=file, keys=keys)
@@ -155,6 +164,9 @@ def _read_hdf5(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> We
 
 
 def _read_keras(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
+    from gradscope.sources.hdf5 import Hdf5File
+    from gradscope.sources.keras_file import keras_weights, keras_zip_stream
+
     start = check_start(stream, (b"PK", HDF5_MAGIC), "a .keras file (a zip container)", file=file)
     if start.startswith(HDF5_MAGIC):  # what .keras meant before Keras 2.12
         return _read_hdf5(stream, n_bytes, file, keys)
@@ -182,6 +194,8 @@ def _weights_from_keras(found: KerasWeights, *, file: str) -> WeightFile:
 
 
 def _read_onnx(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
+    from gradscope.sources.onnx_file import onnx_weights
+
     start = stream.read(64)
     stream.seek(0)
     if looks_like(start):  # ONNX has no magic of its own
