@@ -16,8 +16,9 @@ from gradscope.linalg.gram import FULL_UP_TO
 from gradscope.linalg.lanczos import largest_by_lanczos
 from gradscope.linalg.squaring import COLD_POWERS, DECOMPOSE_UP_TO, HANDFUL, POWERS, largest_by_squaring
 
-#: A few matrices of at most this size are cheaper to decompose than to iterate on.
+#: A few matrices of at most this size are cheaper to decompose than to iterate on; without a guess, any number.
 FEW, DECOMPOSE_FEW_UP_TO = 4, 64
+DECOMPOSE_COLD_UP_TO = 128
 #: Stacks of matrices of at most this size are squared, larger ones are worth Lanczos.
 SQUARE_UP_TO = 32
 #: Matrices are worked on together, no more numbers at once than fit into cache.
@@ -62,7 +63,7 @@ def largest_eigenvalues(G: Array, guess: Guess | None = None) -> tuple[Array, Gu
         B sequences of s neighbouring matrices as :func:`gradscope.linalg.gram.gram` makes them, scaled so that no trace
         overflows or underflows; an exactly zero matrix gives 0.
     guess : Guess, optional
-        From the problems before; without one no step is wasted on looking.
+        From the problems before.
 
     Returns
     -------
@@ -72,11 +73,13 @@ def largest_eigenvalues(G: Array, guess: Guess | None = None) -> tuple[Array, Gu
         For the next, neighbouring problems.
     """
     s, B, r, _ = G.shape
-    powers = POWERS if guess is not None else COLD_POWERS
-    guess = guess if guess is not None else Guess(np.ones((B, r)))
     if r == 1:
         return G[..., 0, 0].copy(), Guess(np.ones((B, 1)))
-    if (s * B <= FEW and r <= DECOMPOSE_FEW_UP_TO) or (s * B <= HANDFUL and r <= DECOMPOSE_UP_TO):
+    few = (s * B <= FEW and r <= DECOMPOSE_FEW_UP_TO) or (s * B <= HANDFUL and r <= DECOMPOSE_UP_TO)
+    cold = guess is None
+    powers = COLD_POWERS if guess is None else POWERS
+    guess = guess if guess is not None else Guess(np.ones((B, r)))
+    if few or (cold and SQUARE_UP_TO < r <= DECOMPOSE_COLD_UP_TO):
         return np.maximum(np.linalg.eigvalsh(G)[..., -1], 0.0), guess
     if r > SQUARE_UP_TO:
         return _iterate(G, guess)
