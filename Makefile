@@ -13,6 +13,8 @@ help:            ## list the targets
 $(VENV)/.run-ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable .
+	@# pip does not compile what it installs editable; where PYTHONDONTWRITEBYTECODE is set, every start would.
+	@$(BIN)/python -m compileall -q gradscope
 	@touch $@
 
 $(VENV)/.dev-ready: $(VENV)/.run-ready pyproject.toml tests/model-requirements.txt
