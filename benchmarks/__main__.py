@@ -49,8 +49,8 @@ def main() -> int:
 
 
 def _line(timing: Timing) -> str:
-    target = f"≤ {timing.target:g}" if timing.target is not None else ""
-    spread = f"{timing.ratio_low:.2f}–{timing.ratio_high:.2f}"
+    target = f"≤ {timing.target:.3g}" if timing.target is not None else ""
+    spread = f"{timing.ratio_low:.3f}–{timing.ratio_high:.3f}"
     return (
         f"{timing.name:<52} {timing.project_seconds:8.3f} s {timing.reference_seconds:8.3f} s"
         f"   ratio {timing.ratio:6.3f}  ({spread})  {target:<7} {timing.reference_name}"
