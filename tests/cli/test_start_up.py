@@ -30,13 +30,17 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
     assert done.stdout.strip() == "0 []", done.stderr
 
 
-def test_a_gradients_table_imports_no_optional_library() -> None:
+def test_a_gradients_table_imports_no_optional_library_and_no_file_reader() -> None:
     code = (
         "import sys, io, contextlib\n"
         "from gradscope.cli import run\n"
         "with contextlib.redirect_stdout(io.StringIO()):\n"
         "    code = run(['gradients', 'rnn:hidden=4,gain=2', '-T', '5'])\n"
-        "absent = ('scipy.stats', 'scipy.optimize', 'h5py', 'onnx', 'matplotlib', 'torch', 'distributed')\n"
+        "absent = ('scipy.stats', 'scipy.optimize', 'h5py', 'onnx', 'matplotlib', 'torch', 'distributed',\n"
+        "          'importlib.metadata', *('gradscope.' + own for own in (\n"
+        "              'sources.files', 'sources.hdf5', 'sources.keras_file', 'sources.npz', 'sources.onnx_file',\n"
+        "              'sources.safetensors', 'sources.torch_file', 'sources.build_seq2seq',\n"
+        "              'analysis.input_sensitivity')))\n"
         "print(code, [m for m in absent if m in sys.modules])\n"
     )
     done = python(code)

@@ -9,35 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import digamma, polygamma
+from matrix_tapes import gaussians, newman, qr_road, repeated
 
-from gradscope.errors import UntrustedNumbersError, UsageError
+from gradscope.errors import UntrustedNumbersError
 from gradscope.numerics.frame import Frame, mean_log_det
 from gradscope.numerics.lyapunov import entropy_rate, kaplan_yorke_dimension, measure_lyapunov
 from gradscope.numerics.tape import tape_of_matrices
-
-
-def gaussians(seed, n_steps, batch, n, gain=1.0):
-    return gain * np.random.default_rng(seed).standard_normal((n_steps, batch, n, n)) / math.sqrt(n)
-
-
-def newman(n, gain=1.0):
-    """Theory C06.2: exponents of products of independent Gaussian matrices, and the variance of one step."""
-    half = (n - np.arange(1, n + 1) + 1) / 2.0
-    return math.log(gain) + 0.5 * (math.log(2.0 / n) + digamma(half)), polygamma(1, half) / 4.0
-
-
-def repeated(W, n_steps):
-    return tape_of_matrices(np.broadcast_to(W, (n_steps, *W.shape)))
-
-
-def qr_road(W, n_steps, **options):
-    """The time averages themselves: factors 2 and 1/2 in turn keep the eigenvalue road for constant Jacobians shut."""
-    factors = np.array([2.0, 0.5] * (n_steps // 2))
-    spectrum = measure_lyapunov(tape_of_matrices(factors[:, None, None] * W), **options)
-    assert spectrum.method == "qr"
-    return spectrum
-
 
 # --- the exact law of Gaussian products -------------------------------------------------------------------------
 
@@ -200,99 +177,6 @@ def test_a_defective_matrix_has_the_exponents_of_its_eigenvalue(similar):
     np.testing.assert_allclose(spectrum.exponents[0], math.log(0.9), rtol=0, atol=1e-9)
 
 
-# --- lost rank ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n", [2, 5, 7])
-@pytest.mark.parametrize("similar", [False, True])
-def test_nilpotent_has_only_minus_infinity(n, similar):
-    """Eigenvalues of a dense nilpotent matrix come out as ε^(1/n); the rank decides instead (theory N07)."""
-    W = np.diag(np.ones(n - 1), 1)
-    if similar:
-        # Orthogonal, since rounding W = P N P⁻¹ makes it invertible by ε κ(P)², which is no longer noise.
-        P = np.linalg.qr(np.random.default_rng(n).standard_normal((n, n)))[0]
-        W = P @ W @ P.T
-    constant = measure_lyapunov(repeated(W, 100))
-    assert constant.method == "schur"
-    for spectrum in (constant, qr_road(W, 100)):
-        assert np.all(np.isneginf(spectrum.exponents)), spectrum.method
-        assert np.all(spectrum.status == "minus_infinity")
-        assert np.all(np.isnan(spectrum.low))
-
-
-def test_eigenvalues_that_cannot_be_trusted_leave_the_time_average():
-    """Nilpotent but for a corner of 2e-14: above the rank's floor, yet rounding moves ln|λ| by per cents."""
-    W = np.diag(np.ones(6), 1)
-    W[6, 0] = 2e-14
-    P = np.linalg.qr(np.random.default_rng(7).standard_normal((7, 7)))[0]
-    assert measure_lyapunov(repeated(P @ W @ P.T, 100)).method == "qr"
-
-
-def test_alternating_nilpotent_factors_grow_by_ln_2():
-    """C01: [[0, 2], [0, 0]] and its transpose: one direction gains ln 2 per step, the other is annihilated."""
-    A = np.array([[0.0, 2.0], [0.0, 0.0]])
-    spectrum = measure_lyapunov(tape_of_matrices(np.array([A, A.T] * 60)))
-    assert spectrum.exponents[0, 0] == pytest.approx(
-        math.log(2.0), abs=1e-2
-    )  # one step of 120 may be lost at the start
-    aligned = measure_lyapunov(tape_of_matrices(np.array([A, A.T] * 60)), align=20)
-    assert aligned.exponents[0, 0] == pytest.approx(math.log(2.0), abs=1e-14)
-    assert aligned.exponents[0, 1] == -np.inf
-
-
-def test_dead_relu_units_leave_the_others_as_they_are():
-    """Three units dead at every step: their exponents are −inf, the rest are those of the live corner."""
-    matrices = gaussians(2, 200, 2, 8)
-    matrices[:, :, [1, 4, 6], :] = 0.0
-    live = [0, 2, 3, 5, 7]
-    spectrum = measure_lyapunov(tape_of_matrices(matrices), align=50)
-    assert np.all(spectrum.status[:, 5:] == "minus_infinity")
-    assert np.all(np.isneginf(spectrum.sum))
-    assert np.all(np.isneginf(spectrum.mean_log_det))
-    corner = measure_lyapunov(tape_of_matrices(matrices[:, :, live][:, :, :, live]), align=50)
-    # Different first frames, both aligned: what is left after 50 steps of mean gap 0.2 moves the average by < 1e-2.
-    np.testing.assert_allclose(spectrum.exponents[:, :5], corner.exponents, rtol=0, atol=2e-2)
-    assert spectrum.exponents[:, :5].sum(axis=-1) == pytest.approx(corner.mean_log_det, abs=1e-2)
-
-
-@pytest.mark.parametrize("n", [10, 16, 24, 64])
-@pytest.mark.parametrize("seed", range(6))
-def test_rank_lost_once_within_a_long_block_is_seen(n, seed):
-    """A unit dead at one step of 200, where the others are so calm that blocks take several steps."""
-    rng = np.random.default_rng(seed)
-    matrices = np.linalg.qr(rng.standard_normal((200, n, n)))[0] * rng.uniform(0.7, 1.3, (200, n, 1))
-    matrices[101, n // 2] = 0.0
-    spectrum = measure_lyapunov(tape_of_matrices(matrices))
-    assert spectrum.gain_steps.max() > 2
-    assert list(np.isneginf(spectrum.exponents[0])) == [False] * (n - 1) + [True]
-
-
-def test_rank_lost_by_one_batch_entry_alone():
-    matrices = gaussians(2, 100, 2, 4)
-    matrices[30, 1, 2] = 0.0
-    spectrum = measure_lyapunov(tape_of_matrices(matrices))
-    assert np.all(spectrum.status[0] == "ok")
-    assert list(spectrum.status[1]) == ["ok", "ok", "ok", "minus_infinity"]
-    alone = measure_lyapunov(tape_of_matrices(matrices[:, :1]))
-    truth = alone.sum[0]
-    assert spectrum.sum[0] == pytest.approx(truth, abs=1e-9)
-
-
-def test_a_unit_dead_in_one_entry_does_not_shorten_the_blocks_of_all():
-    rng = np.random.default_rng(0)
-    matrices = np.linalg.qr(rng.standard_normal((300, 2, 20, 20)))[0] * rng.uniform(0.8, 1.0, (300, 2, 20, 1))
-    matrices[50:, 1, 3] = 0.0
-    spectrum = measure_lyapunov(tape_of_matrices(matrices), align=100)
-    alone = measure_lyapunov(tape_of_matrices(matrices[:, :1]), align=100)
-    assert np.median(spectrum.gain_steps) == np.median(alone.gain_steps) > 3
-    assert list(np.isneginf(spectrum.exponents).sum(axis=-1)) == [0, 1]
-
-
-def test_zero_jacobians():
-    spectrum = measure_lyapunov(tape_of_matrices(np.zeros((60, 3, 3))))
-    assert np.all(np.isneginf(spectrum.exponents))
-
-
 # --- size ---------------------------------------------------------------------------------------------------------
 
 
@@ -377,79 +261,3 @@ def test_dimension_and_entropy(exponents, complete, dimension, entropy):
     exponents = np.array(exponents)
     assert float(kaplan_yorke_dimension(exponents, complete=complete)) == pytest.approx(dimension, nan_ok=True)
     assert float(entropy_rate(exponents, complete=complete)) == pytest.approx(entropy, nan_ok=True)
-
-
-# --- verdicts -----------------------------------------------------------------------------------------------------
-
-
-def test_too_few_steps_are_said_plainly():
-    spectrum = measure_lyapunov(tape_of_matrices(gaussians(0, 10, 1, 3)))
-    assert not spectrum.converged
-    assert "too few" in spectrum.verdict
-    single = measure_lyapunov(tape_of_matrices(gaussians(0, 1, 1, 3)))
-    assert np.all(np.isnan(single.low))
-
-
-def test_a_drifting_trajectory_has_not_converged():
-    matrices = gaussians(0, 400, 1, 3)
-    matrices[200:] *= 3.0
-    spectrum = measure_lyapunov(tape_of_matrices(matrices))
-    assert not spectrum.converged
-    assert "halves" in spectrum.verdict
-
-
-def test_a_wide_interval_has_not_converged_and_says_how_many_steps_would_do():
-    factors = np.exp(3.0 * np.random.default_rng(0).standard_normal((100, 1, 1)))
-    spectrum = measure_lyapunov(tape_of_matrices(factors))
-    assert not spectrum.converged
-    assert "steps would do" in spectrum.verdict
-
-
-def test_a_long_stationary_run_has_converged():
-    assert measure_lyapunov(tape_of_matrices(gaussians(0, 4000, 1, 4))).converged
-
-
-def test_long_runs_keep_a_bounded_series_of_gains():
-    spectrum = measure_lyapunov(tape_of_matrices(gaussians(0, 9000, 1, 2)))
-    assert len(spectrum.gain_steps) <= 2048
-    assert spectrum.gain_steps.sum() == spectrum.steps == 9000
-
-
-def test_pooling_averages_the_batch_and_narrows_the_interval():
-    spectrum = measure_lyapunov(tape_of_matrices(gaussians(9, 500, 16, 3)), align=0)
-    pooled = spectrum.pooled()
-    _, variance = newman(3)
-    np.testing.assert_allclose(pooled.exponents, spectrum.exponents.mean(axis=0), rtol=0, atol=1e-13)
-    # 24 batches know a standard error to 15 %; 2.07 is their t quantile.
-    np.testing.assert_allclose(pooled.high - pooled.exponents, 2.07 * np.sqrt(variance / 8000), rtol=0.5)
-    assert pooled.sum == pytest.approx(float(pooled.mean_log_det), abs=1e-10)
-
-
-def test_pooling_one_entry_only_drops_the_axis():
-    spectrum = measure_lyapunov(repeated(np.diag([2.0, 0.5]), 60))
-    assert spectrum.pooled().exponents.tolist() == spectrum.exponents[0].tolist()
-    assert spectrum.pooled().method == "schur"
-
-
-def test_exponents_that_do_not_add_up_are_not_called_converged(monkeypatch):
-    monkeypatch.setattr("gradscope.numerics.lyapunov.mean_log_det", lambda *_: np.array([0.123]))
-    spectrum = measure_lyapunov(tape_of_matrices(gaussians(0, 4000, 1, 4)))
-    assert not spectrum.converged
-    assert "rounding" in spectrum.verdict
-
-
-def test_progress_reaches_the_end():
-    seen = []
-    measure_lyapunov(tape_of_matrices(gaussians(0, 150, 1, 2)), progress=lambda done, of: seen.append((done, of)))
-    assert seen[-1] == (150, 150)
-
-
-@pytest.mark.parametrize("k", [0, 4])
-def test_k_outside_the_state_is_a_usage_error(k):
-    with pytest.raises(UsageError, match=r"1 … 3"):
-        measure_lyapunov(tape_of_matrices(gaussians(0, 10, 1, 3)), k=k)
-
-
-def test_no_steps_is_a_usage_error():
-    with pytest.raises(UsageError, match="need steps"):
-        measure_lyapunov(tape_of_matrices(gaussians(0, 10, 1, 3)), align=10)
