@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
+from gradscope.cells import CELLS, keys_of_cells
+from gradscope.cells.keys import Key
 from gradscope.cli.group import VERBS, cli, load_verb
-from gradscope.sources.spec import CELL_KEYS, FILE_KEYS, SEQ2SEQ_KEYS, Key
+from gradscope.sources.spec import FILE_KEYS, LAYER_KEYS, READOUT_KEYS, SEQ2SEQ_FILE_KEYS, SEQ2SEQ_KEYS, WEIGHT_KEYS
 
 TARGET = Path(__file__).with_name("commands.md")
 #: Help is wrapped at this width, whatever terminal generates it.
@@ -31,12 +33,22 @@ def shown_default(value: object) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def key_table(keys: dict[str, Key]) -> str:
-    """A Markdown table of source keys."""
-    lines = ["| key | default | wanted | meaning |", "|---|---|---|---|"]
+def key_table(keys: dict[str, Key], *, with_cells: bool = False) -> str:
+    """A Markdown table of source keys, with the cells that declare each if asked for."""
+    lines = [
+        f"| key |{' cells |' * with_cells} default | wanted | meaning |",
+        "|---|---|---|---|" + "---|" * with_cells,
+    ]
     for name, key in keys.items():
-        default = shown_default(key.default)
-        lines.append(f"| `{name}` | {default} | {key.parse.__doc__} | {key.meaning} |")
+        cells = ", ".join(cell for cell, kind in CELLS.items() if name in kind.declared_keys())
+        row = [
+            f"`{name}`",
+            *([cells] if with_cells else []),
+            shown_default(key.default),
+            key.parse.__doc__,
+            key.meaning,
+        ]
+        lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
 
 
@@ -48,9 +60,11 @@ def reference() -> str:
     ]
     parts += [f"## gradscope {name}\n\n```\n{help_text(load_verb(name), name)}\n```\n" for name in VERBS]
     parts.append("## Source keys\n\n`SOURCE := CELL[:key=value,...] | PATH[:key=value,...]`\n")
-    parts.append(f"### Built networks\n\n{key_table(CELL_KEYS)}\n")
+    parts.append(f"### Built networks\n\n{key_table({**WEIGHT_KEYS, **LAYER_KEYS, **READOUT_KEYS})}\n")
+    parts.append(f"### What cells add\n\n{key_table(keys_of_cells(), with_cells=True)}\n")
     parts.append(f"### seq2seq, in addition\n\n{key_table(SEQ2SEQ_KEYS)}\n")
     parts.append(f"### Files\n\n{key_table(FILE_KEYS)}\n")
+    parts.append(f"### Files with cell=seq2seq, in addition\n\n{key_table(SEQ2SEQ_FILE_KEYS)}\n")
     return "\n".join(parts)
 
 

@@ -67,10 +67,13 @@ def conclude(
         return said if len(source.blocks) == 1 else f"within this layer alone, {said}"
     if cell.norm != "none":
         return f"the pre-activations are normalised, so {sizes} of W alone do not decide the gradient; measure it."
-    linear = float(np.max(np.abs(1.0 + eigen.eigenvalues)))
+    kept, new = cell.path_weights or (0.0, 1.0)
+    identity, weight = ("I" if kept == 1 else f"{kept:.4g} I"), ("D W" if new == 1 else f"{new:.4g} D W")
+    mode = f"|{kept:.4g} + {'' if new == 1 else f'{new:.4g} '}λ|"
+    linear = float(np.max(np.abs(kept + new * eigen.eigenvalues)))
     return (
-        f"the step Jacobian is I + D W, not W ({sizes}): without saturation the gradient goes like "
-        f"max |1 + λ|ᵏ = {linear:.4g}ᵏ, with it the slopes decide; measure it."
+        f"the step Jacobian is {identity} + {weight}, not W ({sizes}): without saturation the gradient goes like "
+        f"max {mode}ᵏ = {linear:.4g}ᵏ, with it the slopes decide; measure it."
     )
 
 

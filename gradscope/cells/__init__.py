@@ -6,9 +6,16 @@ from gradscope.cells.base import Cell
 from gradscope.cells.forget_gate import ForgetGate
 from gradscope.cells.gru import Gru
 from gradscope.cells.input_gate import InputGate
+from gradscope.cells.keys import Key
+from gradscope.cells.leaky import Leaky
 from gradscope.cells.lstm import Lstm
 from gradscope.cells.rnn import Rnn
 from gradscope.cells.skip import Skip
 
 #: The article's ladder first.
-CELLS: dict[str, type[Cell]] = {cell.name: cell for cell in (Rnn, Skip, ForgetGate, InputGate, Lstm, Gru)}
+CELLS: dict[str, type[Cell]] = {cell.name: cell for cell in (Rnn, Skip, ForgetGate, InputGate, Lstm, Gru, Leaky)}
+
+
+def keys_of_cells() -> dict[str, Key]:
+    """Every key that some cell declares."""
+    return {name: key for cell in CELLS.values() for name, key in cell.declared_keys().items()}

@@ -9,12 +9,14 @@ U x_t + b. Weights may carry leading axes (networks…) to run many networks of 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from gradscope.cells.activations import ACTIVATIONS, GATE_ACTIVATIONS, Activation
+from gradscope.cells.keys import MEMORY_KEYS, NORM, Key
 from gradscope.cells.layer_norm import EPSILON, norm_jacobian, normalise_blocks
 from gradscope.errors import ShapeError, UsageError
 from gradscope.jacobians.base import Array, StepJacobian
@@ -66,7 +68,7 @@ class Cell(ABC):
     activation, gate_activation : Activation
         φ of the candidate (and of the lstm's output), σ of the gates.
     norm : {"none", "layer"}
-        Layer normalisation of the pre-activations (:mod:`gradscope.cells.layer_norm`), where ``supports_norm``.
+        Layer normalisation of the pre-activations (:mod:`gradscope.cells.layer_norm`).
     """
 
     weight_ih: Array
@@ -88,15 +90,19 @@ class Cell(ABC):
     #: The gate that ``forget_bias`` lengthens memory by, if there is one; likewise the one chrono closes.
     memory_gate: ClassVar[str | None] = None
     write_gate: ClassVar[str | None] = None
-    #: Whether the pre-activations can be normalised.
-    supports_norm: ClassVar[bool] = False
+    #: Keys of the source grammar that only this cell has; one that is called like a field is passed to it.
+    own_keys: ClassVar[Mapping[str, Key]] = {}
 
     def __post_init__(self) -> None:
-        """Refuse a normalisation that this cell has no place for."""
+        """Refuse a normalisation that is none."""
         if self.norm not in ("none", "layer"):
             raise UsageError(f"norm is 'none' or 'layer', not '{self.norm}'")
-        if self.norm == "layer" and not self.supports_norm:
-            raise UsageError(f"norm=layer is not defined for '{self.name}': it works in rnn, lstm and gru")
+
+    @classmethod
+    def declared_keys(cls) -> dict[str, Key]:
+        """What the source grammar knows of this cell beyond what every network has."""
+        memory = {} if cls.memory_gate is None else MEMORY_KEYS
+        return {**memory, "norm": NORM, **cls.own_keys}
 
     @classmethod
     def from_layer(
@@ -137,6 +143,11 @@ class Cell(ABC):
     def is_slope_times_weight(self) -> bool:
         """Whether J_t = diag(φ′) W exactly, so that bounds on products of the one matrix W apply."""
         return False
+
+    @property
+    def path_weights(self) -> tuple[float, float] | None:
+        """(d, c) where J_t = d I + c diag(φ′) W of one W, as without gates and norm; None for a gated cell."""
+        return None
 
     def recurrent_blocks(self) -> dict[str, Array]:
         """W_hh by gate, each (..., H, H)."""

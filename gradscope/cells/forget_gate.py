@@ -26,14 +26,15 @@ class ForgetGate(Cell):
 
     def step(self, s_prev: Array, drive: Array) -> Array:
         """h_t."""
-        a_f, a_u = self.split(drive + self.recurrent_products(s_prev))
+        a_f, a_u = self.split(self.normalised(drive + self.recurrent_products(s_prev)))
         f = self.gate_activation.value(a_f)
         # σ(−a) = 1 − σ(a) for every gate here, and keeps its digits when the gate is open.
         return np.asarray(f * s_prev + self.gate_activation.value(-a_f) * self.activation.value(a_u))
 
     def linearise(self, s_prev: Array, drive: Array) -> Linearisation:
-        """diag(f) + diag((h−u) σ′) W_f + diag((1−f) φ′) W_u."""
-        a_f, a_u = self.split(drive + self.recurrent_products(s_prev))
+        """diag(f) + diag((h−u) σ′) N_f W_f + diag((1−f) φ′) N_u W_u."""
+        p = drive + self.recurrent_products(s_prev)
+        a_f, a_u = self.split(self.normalised(p))
         f, u = self.gate_activation.value(a_f), self.activation.value(a_u)
         log_gate_slope = self.gate_activation.log_slope(a_f)
         log_slope = self.activation.log_slope(a_u)
@@ -43,6 +44,7 @@ class ForgetGate(Cell):
             self.row_scaled(
                 (s_prev - u) * np.exp(log_gate_slope),
                 np.asarray(self.gate_activation.value(-a_f), dtype=np.float64) * np.exp(log_slope),
+                norm=self.norm_jacobian(p),
             ),
             s_prev,
         )
@@ -53,16 +55,17 @@ class ForgetGate(Cell):
         """√(1 + γ²σ₁(W_u)²) + (sup|h| + sup|φ|) sup σ′ σ₁(W_f).
 
         A row of [diag(f), diag(1−f)] has norm ≤ 1, so ‖diag(f) + diag(1−f) X‖ ≤ ‖[I; X]‖; with one unit open and
-        another closed this is attained (max(1, ‖X‖) would be too small).
+        another closed this is attained (max(1, ‖X‖) would be too small). A layer norm divides each W by √ε at most.
         """
+        block_norms = self.normalised_norms(block_norms)
         sup_difference = state_bound + self.activation.max_value
         through_gate = product_bound(sup_difference, self.gate_activation.max_slope, block_norms["f"])
         return float(np.hypot(1.0, self.activation.max_slope * block_norms["u"])) + through_gate
 
     def drive_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
-        """‖[(sup|h| + sup|φ|) sup σ′, γ]‖: one row per unit, one entry per gate."""
+        """‖[(sup|h| + sup|φ|) sup σ′, γ]‖: one row per unit, one entry per gate; over √ε under a layer norm."""
         through_gate = (state_bound + self.activation.max_value) * self.gate_activation.max_slope
-        return float(np.hypot(through_gate, self.activation.max_slope))
+        return float(np.hypot(through_gate, self.activation.max_slope)) * self.norm_gain
 
     def next_state_bound(self, state_bound: float) -> float:
         """A convex combination never leaves [−M, M], M = max(|h_0|, sup|φ|)."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from gradscope.cells.base import Cell, Linearisation, Traces, product_bound, underflows
+from gradscope.cells.keys import Key, one_of
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array, StepJacobian
 from gradscope.jacobians.gru import GruJacobian
@@ -32,9 +34,11 @@ class Gru(Cell):
 
     name: ClassVar[str] = "gru"
     gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
-    supports_norm: ClassVar[bool] = True
     closed_form: ClassVar[str] = "the direct path Π z, its largest unit"
     memory_gate: ClassVar[str | None] = "z"
+    own_keys: ClassVar[Mapping[str, Key]] = {
+        "reset": Key(one_of("after", "before"), "after", "where a gru's reset gate acts", in_files=True)
+    }
 
     def __post_init__(self) -> None:
         """Refuse a reset that is neither."""

@@ -27,13 +27,14 @@ class InputGate(Cell):
 
     def step(self, s_prev: Array, drive: Array) -> Array:
         """h_t."""
-        a_i, a_f, a_u = self.split(drive + self.recurrent_products(s_prev))
+        a_i, a_f, a_u = self.split(self.normalised(drive + self.recurrent_products(s_prev)))
         sigma = self.gate_activation.value
         return np.asarray(sigma(a_f) * s_prev + sigma(a_i) * self.activation.value(a_u))
 
     def linearise(self, s_prev: Array, drive: Array) -> Linearisation:
-        """diag(f) + diag(u σ′) W_i + diag(h σ′) W_f + diag(i φ′) W_u."""
-        a_i, a_f, a_u = self.split(drive + self.recurrent_products(s_prev))
+        """diag(f) + diag(u σ′) N_i W_i + diag(h σ′) N_f W_f + diag(i φ′) N_u W_u."""
+        p = drive + self.recurrent_products(s_prev)
+        a_i, a_f, a_u = self.split(self.normalised(p))
         sigma = self.gate_activation
         i, f, u = (
             np.asarray(v, dtype=np.float64) for v in (sigma.value(a_i), sigma.value(a_f), self.activation.value(a_u))
@@ -42,7 +43,12 @@ class InputGate(Cell):
         log_slope = self.activation.log_slope(a_u)
         jacobian = DiagonalPlusRowScaled(
             f,
-            self.row_scaled(u * np.exp(log_i_slope), s_prev * np.exp(log_f_slope), i * np.exp(log_slope)),
+            self.row_scaled(
+                u * np.exp(log_i_slope),
+                s_prev * np.exp(log_f_slope),
+                i * np.exp(log_slope),
+                norm=self.norm_jacobian(p),
+            ),
             s_prev,
         )
         log_f = sigma.log_value(a_f)
@@ -50,16 +56,20 @@ class InputGate(Cell):
         return Linearisation(jacobian, Traces(log_slope, log_f, {"i": i, "f": f}, underflow))
 
     def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
-        """1 + sup σ′ (sup|φ| σ₁(W_i) + sup|h| σ₁(W_f)) + γ σ₁(W_u); sup|h| grows with t (theory C13)."""
+        """1 + sup σ′ (sup|φ| σ₁(W_i) + sup|h| σ₁(W_f)) + γ σ₁(W_u); sup|h| grows with t (theory C13).
+
+        A layer norm divides each W by √ε at most.
+        """
+        block_norms = self.normalised_norms(block_norms)
         s, gamma = self.gate_activation.max_slope, self.activation.max_slope
         through_i = product_bound(self.activation.max_value, s, block_norms["i"])
         through_f = product_bound(state_bound, s, block_norms["f"])
         return 1.0 + through_i + through_f + gamma * block_norms["u"]
 
     def drive_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
-        """‖[sup|φ| sup σ′, sup|h| sup σ′, γ]‖: one row per unit, one entry per gate."""
+        """‖[sup|φ| sup σ′, sup|h| sup σ′, γ]‖: one row per unit, one entry per gate; over √ε under a layer norm."""
         s, gamma = self.gate_activation.max_slope, self.activation.max_slope
-        return float(np.linalg.norm([self.activation.max_value * s, state_bound * s, gamma]))
+        return float(np.linalg.norm([self.activation.max_value * s, state_bound * s, gamma])) * self.norm_gain
 
     def next_state_bound(self, state_bound: float) -> float:
         """|h_t| ≤ |h_{t−1}| + sup|φ|."""

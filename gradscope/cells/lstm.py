@@ -20,7 +20,6 @@ class Lstm(Cell):
     name: ClassVar[str] = "lstm"
     gates: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
     state_parts: ClassVar[tuple[str, ...]] = ("h", "c")
-    supports_norm: ClassVar[bool] = True
     closed_form: ClassVar[str] = "the direct path ∂c/∂c = Π f, its largest unit"
     memory_gate: ClassVar[str | None] = "f"
     write_gate: ClassVar[str | None] = "i"

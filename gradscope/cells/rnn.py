@@ -18,13 +18,17 @@ class Rnn(Cell):
 
     name: ClassVar[str] = "rnn"
     gates: ClassVar[tuple[str, ...]] = ("u",)
-    supports_norm: ClassVar[bool] = True
     closed_form: ClassVar[str] = "(φ′)^k W^k: the product of mean slopes times ‖W^k‖₂ (the article's formula)"
 
     @property
     def is_slope_times_weight(self) -> bool:
         """True unless the pre-activations are normalised."""
         return self.norm == "none"
+
+    @property
+    def path_weights(self) -> tuple[float, float]:
+        """J_t = diag(φ′) W."""
+        return 0.0, 1.0
 
     def step(self, s_prev: Array, drive: Array) -> Array:
         """h_t."""

@@ -20,25 +20,30 @@ class Skip(Cell):
     gates: ClassVar[tuple[str, ...]] = ("u",)
     closed_form: ClassVar[str] = "the identity path: 1 at every lag"
 
+    @property
+    def path_weights(self) -> tuple[float, float]:
+        """J_t = I + diag(φ′) W."""
+        return 1.0, 1.0
+
     def step(self, s_prev: Array, drive: Array) -> Array:
         """h_t."""
-        return s_prev + self.activation.value(drive + self.recurrent_products(s_prev))
+        return s_prev + self.activation.value(self.normalised(drive + self.recurrent_products(s_prev)))
 
     def linearise(self, s_prev: Array, drive: Array) -> Linearisation:
-        """I + diag(φ′(a)) W_hh."""
-        a = drive + self.recurrent_products(s_prev)
-        log_slope = self.activation.log_slope(a)
+        """I + diag(φ′(a)) N W_hh."""
+        p = drive + self.recurrent_products(s_prev)
+        log_slope, norm = self.activation.log_slope(self.normalised(p)), self.norm_jacobian(p)
         identity = np.ones_like(log_slope)
-        jacobian = DiagonalPlusRowScaled(identity, self.row_scaled(np.exp(log_slope)), s_prev)
+        jacobian = DiagonalPlusRowScaled(identity, self.row_scaled(np.exp(log_slope), norm=norm), s_prev)
         return Linearisation(jacobian, Traces(log_slope, np.zeros_like(log_slope), {}, underflows(log_slope)))
 
     def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
-        """1 + γ σ₁(W)."""
-        return 1.0 + self.activation.max_slope * block_norms["u"]
+        """1 + γ σ₁(W), W over √ε under a layer norm."""
+        return 1.0 + self.activation.max_slope * self.normalised_norms(block_norms)["u"]
 
     def drive_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
-        """γ."""
-        return self.activation.max_slope
+        """γ, over √ε under a layer norm."""
+        return self.activation.max_slope * self.norm_gain
 
     def next_state_bound(self, state_bound: float) -> float:
         """|h_t| ≤ |h_{t−1}| + sup |φ|: nothing keeps h bounded as t grows (theory C09)."""

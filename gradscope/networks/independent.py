@@ -40,7 +40,7 @@ class Independent(OneCell):
     def __post_init__(self) -> None:
         """Refuse a layer norm: the control is for the plain recurrence."""
         if self.cell.norm != "none":
-            raise UsageError("norm=layer is not defined for 'dnn': it works in rnn, lstm and gru")
+            raise UsageError("norm=layer is not defined for 'dnn', the control of the plain recurrence")
 
     @classmethod
     def from_draws(cls, cell: Rnn, weights: StepWeights) -> Independent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,8 @@ def draw_cell(spec: SourceSpec, cell: str, width: int, rng: np.random.Generator,
                 bias[cell_type.write_gate] = bias[cell_type.write_gate] - times
         bias[cell_type.memory_gate] = bias[cell_type.memory_gate] + spec["forget_bias"]
     settings: dict[str, Any] = {"activation": find_activation(spec["activation"])}
-    if cell_type.supports_norm and "norm" in known_keys(spec.kind, spec.name, spec.given):
-        settings["norm"] = spec["norm"]
+    known, of_cell = known_keys(spec.kind, spec.name, spec.given), {field.name for field in fields(cell_type)}
+    settings |= {name: spec[name] for name in cell_type.declared_keys() if name in known and name in of_cell}
     return cell_type.from_layer(
         weight_ih.astype(dtype),
         weight_hh.astype(dtype),

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gradscope.cells.activations import ACTIVATIONS, GATE_ACTIVATIONS
 from gradscope.errors import InputError, UsageError, did_you_mean
 from gradscope.sources.layer_weights import GATE_ORDER
 
-ACTIVATIONS = ("tanh", "sigmoid", "relu", "identity")
-#: ``hard_sigmoid`` is Keras 2's clip(0.2x + 0.5, 0, 1); ``hard_sigmoid_keras3`` is relu6(x + 3)/6.
-GATE_ACTIVATIONS = ("sigmoid", "hard_sigmoid", "hard_sigmoid_keras3")
 RESETS = ("after", "before")
 #: Cells without gates: nothing for ``gate_activation`` to act on.
-UNGATED = ("rnn", "skip")
+UNGATED = tuple(name for name, gates in GATE_ORDER.items() if len(gates) == 1)
 
 
 @dataclass(frozen=True)
@@ -27,8 +25,8 @@ class FileKeys:
     def __post_init__(self) -> None:
         """Check every value against what is known, and the keys against one another."""
         _check("cell", self.cell, tuple(GATE_ORDER))
-        _check("activation", self.activation, ACTIVATIONS)
-        _check("gate_activation", self.gate_activation, GATE_ACTIVATIONS)
+        _check("activation", self.activation, tuple(ACTIVATIONS))
+        _check("gate_activation", self.gate_activation, tuple(GATE_ACTIVATIONS))
         _check("reset", self.reset, RESETS)
         if self.cell is not None:
             self.check_applies(self.cell)

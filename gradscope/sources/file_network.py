@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from gradscope.cells import CELLS
+from gradscope.cells import CELLS, keys_of_cells
 from gradscope.cells.activations import find_activation
 from gradscope.cells.base import Cell
+from gradscope.cells.keys import Key
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.networks.layer import Layer
@@ -92,11 +94,11 @@ def _seq2seq_from_weights(spec: SourceSpec, dtype: Any) -> Source:
     given = {key: spec[key] for key in ("activation", "gate_activation", "reset")}
     weights = read_weights(spec.path, **given)
     parts = {part: one_layer(spec, select_layers(weights, param=spec[part]), part) for part in ("encoder", "decoder")}
-    cells = [cell_of_layer(layer, dtype) for layer in parts.values()]
+    cells = [cell_of_layer(layer, dtype, spec.given) for layer in parts.values()]
     model, warnings = read_seq2seq(spec, weights, cells[0], cells[1], dtype)
     names = [recurrent_parameter(layer) for layer in parts.values()]
     source = source_of_seq2seq(spec, model, weights.sha256, (names[0], names[1]))
-    assumed = dict.fromkeys(sentence for layer in parts.values() for sentence in layer.assumptions)
+    assumed = assumptions_of(spec, tuple(parts.values()))
     return replace(source, warnings=(*assumed, *warnings), arrays=weights.other_arrays)
 
 
@@ -104,7 +106,7 @@ def source_of_layers(
     spec: SourceSpec, layers: tuple[LayerWeights, ...], sha256: str, dtype: Any, *, arrays: Mapping[str, Array]
 ) -> Source:
     """A network from one module's layers: a single layer, a stack, or a bidirectional pair of each."""
-    cells = [cell_of_layer(layer, dtype) for layer in layers]
+    cells = [cell_of_layer(layer, dtype, spec.given) for layer in layers]
     first = layers[0]
     n_layers = len({layer.layer for layer in layers})
     state_size = sum(cell.state_size for cell in cells) // (2 if len(cells) > n_layers else 1)
@@ -114,7 +116,7 @@ def source_of_layers(
     for layer, cell in zip(layers, cells, strict=True):
         if spec["direction"] in (None, layer.direction):
             blocks += blocks_of(cell, recurrent_parameter(layer))
-    warnings = tuple(dict.fromkeys(sentence for layer in layers for sentence in layer.assumptions))
+    warnings = assumptions_of(spec, layers)
     shared: dict[str, Any] = {"blocks": tuple(blocks), "warnings": warnings, "arrays": arrays}
     directions = {layer.direction for layer in layers}
     if spec["layer"] is not None:
@@ -136,14 +138,43 @@ def source_of_layers(
     return Source(spec, record, stack_of(tuple(cells)), **shared)
 
 
-def cell_of_layer(layer: LayerWeights, dtype: Any) -> Cell:
-    """A cell from a layer as a file holds it."""
+def assumptions_of(spec: SourceSpec, layers: tuple[LayerWeights, ...]) -> tuple[str, ...]:
+    """Each convention that was assumed once, with the key that settles it."""
+    said = [sentence for layer in layers for sentence in layer.assumptions]
+    for layer in layers:
+        for name, key in _said_by_the_user(layer).items():
+            if name not in spec.given:
+                said.append(f"{name}={key.default} was assumed, as no file says it: {name}= settles it")
+    return tuple(dict.fromkeys(said))
+
+
+def _said_by_the_user(layer: LayerWeights) -> dict[str, Key]:
+    """The cell's own keys that the file's reader has not settled."""
+    keys = CELLS[layer.cell].own_keys.items()
+    return {name: key for name, key in keys if key.in_files and getattr(layer, name, None) is None}
+
+
+def cell_of_layer(layer: LayerWeights, dtype: Any, given: Mapping[str, Any] = MappingProxyType({})) -> Cell:
+    """A cell from a layer as a file holds it, and what the user says of it (``given`` keys).
+
+    Raises
+    ------
+    UsageError
+        A key of another cell.
+    """
+    of_cell = CELLS[layer.cell].own_keys
+    for name in given:
+        if name not in of_cell and name in keys_of_cells():
+            owners = " or ".join(cell for cell, kind in CELLS.items() if name in kind.own_keys)
+            raise UsageError(f"{name}= is a key of {owners}, but the cell is {layer.cell}: leave {name}= out.")
     settings: dict[str, Any] = {
         "activation": find_activation(layer.activation),
         "gate_activation": find_activation(layer.gate_activation, gate=True),
     }
     if layer.reset is not None:
         settings["reset"] = layer.reset
+    for name, key in _said_by_the_user(layer).items():
+        settings[name] = given.get(name, key.default)
     biases = [None if b is None else b.astype(dtype) for b in (layer.bias_ih, layer.bias_hh)]
     return CELLS[layer.cell].from_layer(
         layer.weight_ih.astype(dtype), layer.weight_hh.astype(dtype), biases[0], biases[1], **settings

@@ -2,135 +2,71 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from gradscope.cells import CELLS
+from gradscope.cells import CELLS, keys_of_cells
+from gradscope.cells.activations import ACTIVATIONS, GATE_ACTIVATIONS
+from gradscope.cells.keys import Key, boolean, integer, number, one_of, positive, probability, word
 from gradscope.errors import UsageError, did_you_mean
+from gradscope.sources.ensembles import ENSEMBLES
 
 #: What can be built: the registered cells (the article's ladder first), the control, and the encoder–decoder.
 BUILT_CELLS = (*CELLS, "dnn", "seq2seq")
-INITS = ("gaussian", "orthogonal", "identity", "uniform", "nonnormal", "chrono")
-ACTIVATION_NAMES = ("tanh", "sigmoid", "relu", "identity")
 FILE_FORMATS = (".npy", ".npz", ".safetensors", ".pt", ".pth", ".h5", ".hdf5", ".keras", ".onnx")
 
 # A suffix counts as keys only if it reads ':key=', so that C:\w.npz and dir:1/w.npz stay paths.
 _KEYS = re.compile(r":(?=[A-Za-z_]+=)")
 
 
-def _integer(low: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        value = int(text)
-        if value < low:
-            raise ValueError
-        return value
-
-    parse.__doc__ = f"a whole number ≥ {low}"
-    return parse
-
-
-def _number(text: str) -> float:
-    """a finite number (at most 1e150, so that squares are finite too)"""
-    value = float(text)
-    if not math.isfinite(value) or abs(value) > 1e150:
-        raise ValueError
-    return value
-
-
-def _positive(text: str) -> float:
-    """a number above 0"""
-    value = _number(text)
-    if value <= 0:
-        raise ValueError
-    return value
-
-
-def _probability(text: str) -> float:
-    """a number from 0 up to, not including, 1"""
-    value = _number(text)
-    if not 0 <= value < 1:
-        raise ValueError
-    return value
-
-
-def _boolean(text: str) -> bool:
-    """true or false"""
-    return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in words:
-            raise ValueError
-        return text
-
-    parse.__doc__ = "one of " + ", ".join(words)
-    return parse
-
-
-def _text(text: str) -> str:
-    """a text"""
-    if not text:
-        raise ValueError
-    return text
-
-
-@dataclass(frozen=True)
-class Key:
-    """A key of the grammar: how it is read, its default, what it means."""
-
-    parse: Callable[[str], Any]
-    default: Any
-    meaning: str
-
-
-CELL_KEYS: dict[str, Key] = {
-    "hidden": Key(_integer(1), 64, "hidden units of each layer"),
-    "inputs": Key(_integer(1), 16, "width of the input"),
-    "layers": Key(_integer(1), 1, "layers, each fed by the one below"),
-    "bidirectional": Key(_boolean, False, "one forward and one backward network per layer"),
-    "activation": Key(_one_of(*ACTIVATION_NAMES), "tanh", "candidate activation (gates stay sigmoid)"),
-    "init": Key(_one_of(*INITS), "gaussian", "ensemble of W_hh"),
-    "gain": Key(_number, 1.0, "scale of W_hh"),
-    "input_gain": Key(_number, 1.0, "W_xh ~ N(0, input_gain²/inputs)"),
-    "bias": Key(_number, 0.0, "constant added to every pre-activation"),
-    "forget_bias": Key(_number, 0.0, "added to the gate that keeps the old state"),
-    "chrono_max": Key(_integer(3), 100, "longest time of init=chrono, in steps"),
-    "norm": Key(_one_of("none", "layer"), "none", "normalise pre-activations per sample and step"),
-    "dropout": Key(_probability, 0.0, "dropout between layers, seeded mask"),
-    "classes": Key(_integer(2), 10, "classes of the softmax head"),
+#: Of every network built here; its cell adds what it declares (:meth:`gradscope.cells.base.Cell.declared_keys`).
+WEIGHT_KEYS: dict[str, Key] = {
+    "hidden": Key(integer(1), 64, "hidden units of each layer"),
+    "inputs": Key(integer(1), 16, "width of the input"),
+    "activation": Key(one_of(*ACTIVATIONS), "tanh", "candidate activation (gates stay sigmoid)"),
+    "init": Key(one_of(*ENSEMBLES), "gaussian", "ensemble of the weights"),
+    "gain": Key(number, 1.0, "scale of W_hh"),
+    "input_gain": Key(number, 1.0, "W_xh ~ N(0, input_gain²/inputs)"),
+    "bias": Key(number, 0.0, "constant added to every pre-activation"),
 }
+LAYER_KEYS: dict[str, Key] = {
+    "layers": Key(integer(1), 1, "layers, each fed by the one below"),
+    "bidirectional": Key(boolean, False, "one forward and one backward network per layer"),
+    "dropout": Key(probability, 0.0, "dropout between layers, seeded mask"),
+}
+READOUT_KEYS: dict[str, Key] = {"classes": Key(integer(2), 10, "classes of the softmax head")}
 SEQ2SEQ_KEYS: dict[str, Key] = {
-    "cell": Key(_one_of("rnn", "lstm", "gru"), "lstm", "recurrence of encoder and decoder"),
-    "vocab": Key(_integer(2), 32, "symbols the decoder writes"),
-    "feedback": Key(_one_of("teacher", "soft", "greedy"), "greedy", "what the decoder reads back"),
-    "max_steps": Key(_integer(1), 32, "longest output"),
-    "temperature": Key(_positive, 1.0, "of the softmax"),
+    "cell": Key(one_of(*CELLS), "lstm", "recurrence of encoder and decoder"),
+    "vocab": Key(integer(2), 32, "symbols the decoder writes"),
+    "feedback": Key(one_of("teacher", "soft", "greedy"), "greedy", "what the decoder reads back"),
+    "max_steps": Key(integer(1), 32, "longest output"),
+    "temperature": Key(positive, 1.0, "of the softmax"),
+}
+MATRIX_KEYS: dict[str, Key] = {
+    "activation": Key(one_of(*ACTIVATIONS), None, "candidate activation"),
+    "bias": Key(number, 0.0, "constant added to every pre-activation"),
 }
 FILE_KEYS: dict[str, Key] = {
-    "param": Key(_text, None, "the module, as `inspect` lists it (a glob)"),
-    "layer": Key(_integer(0), None, "that layer alone, 0 = bottom"),
-    "direction": Key(_one_of("forward", "backward"), None, "one direction of a bidirectional network"),
-    "cell": Key(_one_of(*BUILT_CELLS), None, "what the file cannot tell"),
-    "activation": Key(_one_of(*ACTIVATION_NAMES), None, "candidate activation"),
-    "gate_activation": Key(_one_of("sigmoid", "hard_sigmoid", "hard_sigmoid_keras3"), None, "gate activation"),
-    "reset": Key(_one_of("after", "before"), None, "where a gru's reset gate acts"),
-    "bias": Key(_number, 0.0, "constant added to every pre-activation"),
-    "encoder": Key(_text, "encoder", "module of the encoder"),
-    "decoder": Key(_text, "decoder", "module of the decoder"),
-    "head": Key(_text, "head", "module of the softmax head"),
-    "embedding": Key(_text, "embedding", "module of the decoder's embedding"),
-    "start": Key(_integer(0), 0, "symbol the decoder starts from"),
-    "end": Key(_integer(-1), -1, "symbol that ends decoding (-1: the last)"),
-    "feedback": SEQ2SEQ_KEYS["feedback"],
-    "max_steps": SEQ2SEQ_KEYS["max_steps"],
-    "temperature": SEQ2SEQ_KEYS["temperature"],
+    "param": Key(word, None, "the module, as `inspect` lists it (a glob)"),
+    "layer": Key(integer(0), None, "that layer alone, 0 = bottom"),
+    "direction": Key(one_of("forward", "backward"), None, "one direction of a bidirectional network"),
+    "cell": Key(one_of(*BUILT_CELLS), None, "what the file cannot tell"),
+    "activation": Key(one_of(*ACTIVATIONS), None, "candidate activation"),
+    "gate_activation": Key(one_of(*GATE_ACTIVATIONS), None, "gate activation"),
+    **{name: replace(key, default=None) for name, key in keys_of_cells().items() if key.in_files},
 }
-_SEQ2SEQ_FILE_KEYS = ("encoder", "decoder", "head", "embedding", "start", "end", "feedback", "max_steps", "temperature")
+SEQ2SEQ_FILE_KEYS: dict[str, Key] = {
+    "encoder": Key(word, "encoder", "module of the encoder"),
+    "decoder": Key(word, "decoder", "module of the decoder"),
+    "head": Key(word, "head", "module of the softmax head"),
+    "embedding": Key(word, "embedding", "module of the decoder's embedding"),
+    "start": Key(integer(0), 0, "symbol the decoder starts from"),
+    "end": Key(integer(-1), -1, "symbol that ends decoding (-1: the last)"),
+    **{name: SEQ2SEQ_KEYS[name] for name in ("feedback", "max_steps", "temperature")},
+}
 
 
 @dataclass(frozen=True)
@@ -166,29 +102,17 @@ class SourceSpec:
 
 
 def known_keys(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Key]:
-    """Which keys a source of this kind knows."""
+    """Which keys a source of this kind knows: those of its parts, put together."""
+    if kind == "cell" and name == "dnn":
+        return {**WEIGHT_KEYS, **READOUT_KEYS}
+    if kind == "cell" and name == "seq2seq":
+        cell = CELLS.get(given.get("cell", "lstm"), CELLS["lstm"])
+        return {**WEIGHT_KEYS, **cell.declared_keys(), **SEQ2SEQ_KEYS}
     if kind == "cell":
-        keys = dict(CELL_KEYS)
-        cell = given.get("cell", "lstm") if name == "seq2seq" else name
-        if cell not in CELLS or CELLS[cell].memory_gate is None:
-            del keys["forget_bias"]
-        if cell not in CELLS or not CELLS[cell].supports_norm:
-            del keys["norm"]
-        if name == "dnn":
-            for key in ("layers", "bidirectional", "dropout"):
-                del keys[key]
-        if name == "seq2seq":
-            for key in ("bidirectional", "classes", "dropout", "layers", "norm"):
-                keys.pop(key, None)
-            keys |= SEQ2SEQ_KEYS
-        return keys
-    suffix = Path(name).suffix.lower()
-    if suffix == ".npy":
-        return {key: FILE_KEYS[key] for key in ("activation", "bias")}
-    keys = {key: value for key, value in FILE_KEYS.items() if key != "bias"}
-    if given.get("cell") != "seq2seq":
-        keys = {key: value for key, value in keys.items() if key not in _SEQ2SEQ_FILE_KEYS}
-    return keys
+        return {**WEIGHT_KEYS, **LAYER_KEYS, **CELLS[name].declared_keys(), **READOUT_KEYS}
+    if Path(name).suffix.lower() == ".npy":
+        return MATRIX_KEYS
+    return {**FILE_KEYS, **(SEQ2SEQ_FILE_KEYS if given.get("cell") == "seq2seq" else {})}
 
 
 def parse_source(text: str) -> SourceSpec:
@@ -226,7 +150,7 @@ def parse_source(text: str) -> SourceSpec:
             raise UsageError(f"{key}={value} in '{text}': wanted {parse.__doc__}.") from None
     if given.get("init") != "chrono" and "chrono_max" in given:
         raise UsageError(f"chrono_max in '{text}' has no effect without init=chrono.")
-    if given.get("init") == "chrono" and "forget_bias" not in known_now:
+    if given.get("init") == "chrono" and "chrono_max" not in known_now:
         raise UsageError(f"init=chrono in '{text}' draws gate biases, and {name} has no gates: use gaussian.")
     return SourceSpec(text, kind, name, given)
 
@@ -262,8 +186,9 @@ def _split_keys(text: str, keys: str) -> dict[str, str]:
 
 def _unknown_key(kind: str, name: str, key: str, known: Mapping[str, Key]) -> str:
     subject = name if kind == "cell" else f"a {Path(name).suffix.lower() or 'file'} source"
-    if kind == "cell" and (key in CELL_KEYS or key in SEQ2SEQ_KEYS):
+    of_others = {**LAYER_KEYS, **READOUT_KEYS, **keys_of_cells(), **SEQ2SEQ_KEYS}
+    if kind == "cell" and key in of_others:
         return f"{subject} has no {key}: its keys are {', '.join(known)}."
-    if kind == "file" and key in _SEQ2SEQ_FILE_KEYS:
+    if kind == "file" and key in SEQ2SEQ_FILE_KEYS:
         return f"'{key}' is a key of cell=seq2seq; {subject} knows {', '.join(known)}."
     return f"{subject} knows no key '{key}'.{did_you_mean(key, known)}\nKnown: {', '.join(known)}."

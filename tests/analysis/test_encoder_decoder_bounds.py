@@ -9,7 +9,7 @@ import gradscope
 
 
 @pytest.mark.parametrize("feedback", ["teacher", "soft", "greedy"])
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru,reset=before", "leaky,leak=0.3", "skip,norm=layer"])
 @pytest.mark.parametrize("anchor", ["end", "start"])
 def test_the_bound_holds(cell: str, feedback: str, anchor: str) -> None:
     for seed in range(4):

@@ -10,7 +10,9 @@ from gradscope.cells.activations import find_activation
 VARIANTS = [
     *((name, {}) for name in CELLS),
     ("gru", {"reset": "before"}),
-    *((name, {"norm": "layer"}) for name, cell in CELLS.items() if cell.supports_norm),
+    ("leaky", {"leak": 0.2}),
+    ("leaky", {"leak": 1.0}),
+    *((name, {"norm": "layer"}) for name in CELLS),
     ("gru", {"reset": "before", "norm": "layer"}),
 ]
 

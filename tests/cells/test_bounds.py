@@ -86,7 +86,7 @@ def norm_at_rest(cell):
 def test_attained_by_the_plain_and_the_skip_recurrence(build_cell):
     """At a = 0 the slope of tanh is γ = 1; I + W is as large as 1 + σ₁(W) for symmetric W ≥ 0."""
     W = np.array([[2.0, 1.0], [1.0, 2.0]])
-    for name, truth in (("rnn", 3.0), ("skip", 4.0)):
+    for name, truth in (("rnn", 3.0), ("skip", 4.0), ("leaky", 2.0)):
         cell = plain(build_cell, name, W)
         assert norm_at_rest(cell) == pytest.approx(truth, rel=1e-14)
         assert cell.step_norm_bound(block_norms(cell), 0.0) == pytest.approx(truth, rel=1e-14)

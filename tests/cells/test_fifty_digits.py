@@ -46,6 +46,9 @@ def step(cell, s, x):
         return [mp.tanh(a) for a in gates(cell, h, x)[0]]
     if cell.name == "skip":
         return [v + mp.tanh(a) for v, a in zip(h, gates(cell, h, x)[0], strict=True)]
+    if cell.name == "leaky":
+        leak = mp.mpf(cell.leak)
+        return [(1 - leak) * v + leak * mp.tanh(a) for v, a in zip(h, gates(cell, h, x)[0], strict=True)]
     if cell.name == "forget-gate":
         a_f, a_u = gates(cell, h, x)
         return [sigma(f) * v + (1 - sigma(f)) * mp.tanh(u) for v, f, u in zip(h, a_f, a_u, strict=True)]

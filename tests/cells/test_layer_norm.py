@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gradscope.cells import CELLS
 from gradscope.cells.layer_norm import EPSILON, layer_normalise, norm_jacobian
 
-NAMES = ["rnn", "lstm", "gru"]
+NAMES = list(CELLS)
 
 
 def test_normalised_blocks_have_mean_zero_and_variance_one():

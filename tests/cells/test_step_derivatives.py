@@ -157,9 +157,9 @@ def test_hard_gates_have_their_slopes_on_both_sides_of_the_kinks(build_cell):
 def test_questions_that_are_wrong(build_cell):
     with pytest.raises(UsageError, match="reset is 'after' or 'before', not 'never'"):
         build_cell("gru", reset="never")
-    for name in ("skip", "forget-gate", "input-gate"):
-        with pytest.raises(UsageError, match=f"norm=layer is not defined for '{name}': it works in rnn, lstm and gru"):
-            build_cell(name, norm="layer")
+    for leak in (-0.1, 1.5, float("nan")):
+        with pytest.raises(UsageError, match="leak is a share from 0 to 1"):
+            build_cell("leaky", leak=leak)
     with pytest.raises(UsageError, match="norm is 'none' or 'layer', not 'batch'"):
         build_cell("rnn", norm="batch")
     with pytest.raises(ShapeError, match="the gru reads inputs of width 2, these have 5"):

@@ -178,7 +178,7 @@ USAGE = [
     (["gradients", "rnn:gain=nan"], "finite number"),
     (["gradients", "rnn:hidden=10000000"], "GiB"),
     (["gradients", "rnn:forget_bias=1"], "has no forget_bias"),
-    (["gradients", "skip:norm=layer"], "has no norm"),
+    (["gradients", "skip:forget_bias=1"], "has no forget_bias"),
     (["gradients", "lstm:layers=2,dropout=1"], "not including, 1"),
     (["gradients", "rnn", "-T", "-1"], "≥ 0"),
     (["gradients", "rnn", "--batch", "0"], "≥ 1"),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradscope.cells import CELLS
 from gradscope.errors import ShapeError, UsageError
 from gradscope.jacobians.spans import SpanJacobian
 from gradscope.networks.run import run_network
@@ -66,7 +67,7 @@ def run_by_hand(model, x, s, target, symbols=None, moved=None):
     return states, loss
 
 
-@pytest.mark.parametrize("name", ["rnn", "forget-gate", "lstm", "gru"])
+@pytest.mark.parametrize("name", sorted(CELLS))
 @pytest.mark.parametrize("feedback", ["teacher", "soft", "greedy"])
 @pytest.mark.parametrize("embedded", [True, False])
 def test_states_jacobians_and_loss_gradients(name, feedback, embedded, build_cell, derivative, close, given_inputs):
@@ -107,7 +108,7 @@ def test_states_jacobians_and_loss_gradients(name, feedback, embedded, build_cel
 
 
 @given(
-    name=st.sampled_from(["rnn", "skip", "lstm", "gru"]),
+    name=st.sampled_from(sorted(CELLS)),
     hidden=st.integers(1, 5),
     embedded=st.booleans(),
     wide=st.integers(1, 30),
