@@ -13,13 +13,14 @@ from typing import IO, TYPE_CHECKING
 
 from gradscope.errors import InputError
 from gradscope.jacobians.base import Array
+from gradscope.sources.budget import Budget
 from gradscope.sources.file_bytes import FORMATS, HDF5_MAGIC, check_start, looks_like, opened, plain_messages, sha256_of
 from gradscope.sources.file_keys import FileKeys
 from gradscope.sources.layer_weights import WeightFile
 from gradscope.sources.matrices import Matrices, read_matrices
 from gradscope.sources.module_selection import select_layers
 from gradscope.sources.naming import group_recurrent
-from gradscope.sources.stored_tensor import FLOAT_DTYPES, StoredTensor, check_total
+from gradscope.sources.stored_tensor import FLOAT_DTYPES, StoredTensor
 from gradscope.sources.zip_members import ZipMembers
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ __all__ = ["Matrices", "read_matrices", "read_weights", "select_layers"]
 MAX_OTHER_BYTES = 64 << 20
 _READABLE = (*FLOAT_DTYPES, "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool")
 
-Reader = Callable[[IO[bytes], int, str, FileKeys], WeightFile]
+Reader = Callable[[IO[bytes], Budget, FileKeys], WeightFile]
 
 
 def read_weights(
@@ -73,7 +74,7 @@ def read_weights(
         raise InputError(f"{path}: '{path.suffix}' is no weights format; known formats: {FORMATS}{more}")
     with plain_messages(), opened(path) as (stream, n_bytes):
         digest = sha256_of(stream)
-        weights = reader(stream, n_bytes, path.name, keys)
+        weights = reader(stream, Budget(n_bytes, file=path.name), keys)
         weights = replace(weights, sha256=digest)
         if not weights.layers and weights.questions:
             raise next(iter(weights.questions.values()))
@@ -82,15 +83,14 @@ def read_weights(
 
 def weights_from_named(
     tensors: Mapping[str, StoredTensor],
-    n_bytes: int,
+    budget: Budget,
     *,
-    file: str,
     container: str,
     keys: FileKeys,
     skipped: tuple[str, ...] = (),
 ) -> WeightFile:
     """Group PyTorch-named tensors into layers and keep the small rest."""
-    check_total(tensors.values(), n_bytes, file=file)
+    file = budget.file
     found = group_recurrent(tensors, file=file, keys=keys)
     others = [tensor for name, tensor in tensors.items() if name not in found.used]
     if not found.layers and not found.questions:
@@ -122,58 +122,60 @@ def keep_small(tensors: list[StoredTensor]) -> dict[str, Array]:
 # Every reader imports its own parser: nobody waits for nine formats to read one.
 
 
-def _read_npz(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
+def _read_npz(stream: IO[bytes], budget: Budget, keys: FileKeys) -> WeightFile:
     from gradscope.sources.npz import npz_tensors
 
+    file = budget.file
     check_start(stream, (b"PK",), "a .npz (a zip container of arrays)", file=file)
-    with ZipMembers(stream, n_bytes, file=file) as members:
-        return weights_from_named(npz_tensors(members, file=file), n_bytes, file=file, container="npz", keys=keys)
+    with ZipMembers(stream, budget) as members:
+        return weights_from_named(npz_tensors(members), budget, container="npz", keys=keys)
 
 
-def _read_safetensors(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
+def _read_safetensors(stream: IO[bytes], budget: Budget, keys: FileKeys) -> WeightFile:
     from gradscope.sources.safetensors import safetensors_tensors
 
-    tensors = safetensors_tensors(stream, n_bytes, file=file)
-    return weights_from_named(tensors, n_bytes, file=file, container="safetensors", keys=keys)
+    tensors = safetensors_tensors(stream, budget)
+    return weights_from_named(tensors, budget, container="safetensors", keys=keys)
 
 
-def _read_torch(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
+def _read_torch(stream: IO[bytes], budget: Budget, keys: FileKeys) -> WeightFile:
     from gradscope.sources.torch_file import legacy_torch_tensors, zip_torch_tensors
 
+    file = budget.file
     start = check_start(stream, (b"PK", b"\x80"), "a PyTorch checkpoint (.pt)", file=file)
     if start.startswith(b"PK"):
-        with ZipMembers(stream, n_bytes, file=file) as members:
-            found = zip_torch_tensors(members, file=file)
-            return weights_from_named(
-                found.tensors, n_bytes, file=file, container="torch", keys=keys, skipped=found.skipped
-            )
-    found = legacy_torch_tensors(stream, n_bytes, file=file)
-    return weights_from_named(found.tensors, n_bytes, file=file, container="torch", keys=keys, skipped=found.skipped)
+        with ZipMembers(stream, budget) as members:
+            found = zip_torch_tensors(members)
+            return weights_from_named(found.tensors, budget, container="torch", keys=keys, skipped=found.skipped)
+    found = legacy_torch_tensors(stream, budget)
+    return weights_from_named(found.tensors, budget, container="torch", keys=keys, skipped=found.skipped)
 
 
-def _read_hdf5(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
+def _read_hdf5(stream: IO[bytes], budget: Budget, keys: FileKeys) -> WeightFile:
     from gradscope.sources.hdf5 import Hdf5File
     from gradscope.sources.keras_file import keras_weights
 
+    file = budget.file
     check_start(stream, (HDF5_MAGIC,), "an HDF5 file", file=file)
-    with Hdf5File(stream, n_bytes, file=file) as h5:
+    with Hdf5File(stream, budget.n_bytes, budget=budget) as h5:
         found = keras_weights(h5, config=None, version=None, file=file, keys=keys)
         if found.layers or found.questions:
             return _weights_from_keras(found, file=file)
-        return weights_from_named(h5.tensors, n_bytes, file=file, container="hdf5", keys=keys)
+        return weights_from_named(h5.tensors, budget, container="hdf5", keys=keys)
 
 
-def _read_keras(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
+def _read_keras(stream: IO[bytes], budget: Budget, keys: FileKeys) -> WeightFile:
     from gradscope.sources.hdf5 import Hdf5File
     from gradscope.sources.keras_file import keras_weights, keras_zip_stream
 
+    file = budget.file
     start = check_start(stream, (b"PK", HDF5_MAGIC), "a .keras file (a zip container)", file=file)
     if start.startswith(HDF5_MAGIC):  # what .keras meant before Keras 2.12
-        return _read_hdf5(stream, n_bytes, file, keys)
-    with ZipMembers(stream, n_bytes, file=file) as members:
+        return _read_hdf5(stream, budget, keys)
+    with ZipMembers(stream, budget) as members:
         inner, size, config, version = keras_zip_stream(members, file=file)
     check_start(inner, (HDF5_MAGIC,), "a .keras file with HDF5 weights inside", file=file)
-    with Hdf5File(inner, size, file=file) as h5:
+    with Hdf5File(inner, size, budget=budget) as h5:
         found = keras_weights(h5, config=config, version=version, file=file, keys=keys)
         if not found.layers and not found.questions:
             raise InputError(f"{file}: has no recurrent layer (SimpleRNN, GRU, LSTM); there is nothing to analyse")
@@ -193,14 +195,15 @@ def _weights_from_keras(found: KerasWeights, *, file: str) -> WeightFile:
     )
 
 
-def _read_onnx(stream: IO[bytes], n_bytes: int, file: str, keys: FileKeys) -> WeightFile:
+def _read_onnx(stream: IO[bytes], budget: Budget, keys: FileKeys) -> WeightFile:
     from gradscope.sources.onnx_file import onnx_weights
 
+    file = budget.file
     start = stream.read(64)
     stream.seek(0)
     if looks_like(start):  # ONNX has no magic of its own
         raise InputError(f"{file}: should be an ONNX model, but it is not{looks_like(start)}; check the suffix")
-    found = onnx_weights(stream.read(n_bytes), file=file, keys=keys)
+    found = onnx_weights(stream.read(budget.n_bytes), budget=budget, keys=keys)
     return WeightFile(
         name=file,
         format="onnx",

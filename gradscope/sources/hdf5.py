@@ -10,15 +10,9 @@ import numpy as np
 
 from gradscope.errors import GradscopeError, InputError, MissingExtraError
 from gradscope.jacobians.base import Array
+from gradscope.sources.budget import FLOOR_BYTES, MAX_RATIO, Budget
 from gradscope.sources.hdf5_heaps import check_global_heaps
-from gradscope.sources.stored_tensor import (
-    FLOOR_BYTES,
-    MAX_RATIO,
-    StoredTensor,
-    bfloat16_to_float32,
-    check_total,
-    shown,
-)
+from gradscope.sources.stored_tensor import StoredTensor, bfloat16_to_float32, check_total, shown
 
 if TYPE_CHECKING:
     import h5py
@@ -51,8 +45,8 @@ class Hdf5File:
     stream : seekable binary file
     n_bytes : int
         Its size; no dataset that declares more than ``max(FLOOR_BYTES, MAX_RATIO · n_bytes)`` is read.
-    file : str
-        For messages.
+    budget : Budget
+        Of the file that was opened (which this one may lie inside of).
 
     Raises
     ------
@@ -60,7 +54,8 @@ class Hdf5File:
         If h5py is not installed.
     """
 
-    def __init__(self, stream: IO[bytes], n_bytes: int, *, file: str) -> None:
+    def __init__(self, stream: IO[bytes], n_bytes: int, *, budget: Budget) -> None:
+        file = budget.file
         try:
             import h5py
         except ImportError as error:
@@ -68,12 +63,12 @@ class Hdf5File:
                 f"{file}: reading HDF5 and Keras files needs h5py: pip install 'gradscope-rnn[keras]'"
             ) from error
         self._h5py = h5py
-        self._file, self._limit = file, max(FLOOR_BYTES, MAX_RATIO * n_bytes)
+        self._file, self._budget, self._limit = file, budget, max(FLOOR_BYTES, MAX_RATIO * n_bytes)
         check_global_heaps(stream, n_bytes, file=file)
         with damage_of(file):
             self._h5 = h5py.File(stream, "r")
             self.tensors = self._walk()
-        check_total(self.tensors.values(), n_bytes, file=file)
+        check_total(self.tensors.values(), budget)
 
     def __enter__(self) -> Hdf5File:
         return self

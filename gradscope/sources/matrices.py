@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gradscope.errors import InputError
 from gradscope.jacobians.base import Array
+from gradscope.sources.budget import Budget
 from gradscope.sources.file_bytes import check_start, opened, plain_messages, sha256_of
 from gradscope.sources.npy_header import MAGIC, MAX_HEADER, NpyHeader
 from gradscope.sources.npz import npz_tensors
@@ -56,8 +57,8 @@ def read_matrices(path: Path) -> Matrices:
         digest = sha256_of(stream)
         if path.suffix.lower() == ".npz":
             check_start(stream, (b"PK",), "a .npz (a zip container of arrays)", file=path.name)
-            with ZipMembers(stream, n_bytes, file=path.name) as members:
-                tensor = _only_jacobians(npz_tensors(members, file=path.name), file=path.name)
+            with ZipMembers(stream, Budget(n_bytes, file=path.name)) as members:
+                tensor = _only_jacobians(npz_tensors(members), file=path.name)
                 values = load_weights(tensor, file=path.name)
         else:
             check_start(stream, (MAGIC,), "a .npy array", file=path.name)

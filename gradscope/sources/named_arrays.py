@@ -8,6 +8,7 @@ import numpy as np
 
 from gradscope.errors import InputError
 from gradscope.jacobians.base import Array
+from gradscope.sources.budget import Budget
 from gradscope.sources.file_bytes import check_start, opened
 from gradscope.sources.npz import npz_tensors
 from gradscope.sources.safetensors import safetensors_tensors
@@ -27,11 +28,12 @@ def read_arrays(path: Path, *, purpose: str) -> dict[str, Array]:
     if suffix not in (".npz", ".safetensors"):
         raise InputError(f"{purpose}: '{path.name}' ends in '{suffix}'; wanted .npz or .safetensors.")
     with opened(path) as (stream, n_bytes):
+        budget = Budget(n_bytes, file=path.name)
         if suffix == ".safetensors":
-            return _loaded(safetensors_tensors(stream, n_bytes, file=path.name), path, purpose)
+            return _loaded(safetensors_tensors(stream, budget), path, purpose)
         check_start(stream, (b"PK",), "a .npz (a zip container of arrays)", file=path.name)
-        with ZipMembers(stream, n_bytes, file=path.name) as members:
-            return _loaded(npz_tensors(members, file=path.name), path, purpose)
+        with ZipMembers(stream, budget) as members:
+            return _loaded(npz_tensors(members), path, purpose)
 
 
 def _loaded(tensors: dict[str, StoredTensor], path: Path, purpose: str) -> dict[str, Array]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from gradscope.jacobians.base import Array
 from gradscope.sources.npy_header import MAX_HEADER, NpyHeader
-from gradscope.sources.stored_tensor import StoredTensor
+from gradscope.sources.stored_tensor import StoredTensor, check_total
 from gradscope.sources.zip_members import ZipMembers
 
 
-def npz_tensors(members: ZipMembers, *, file: str) -> dict[str, StoredTensor]:
+def npz_tensors(members: ZipMembers) -> dict[str, StoredTensor]:
     """List the arrays of an open ``.npz`` by name, in the file's order; values are read when they are asked for.
 
     Raises
@@ -20,10 +20,11 @@ def npz_tensors(members: ZipMembers, *, file: str) -> dict[str, StoredTensor]:
     for member in members.names:
         name = member.removesuffix(".npy")
         start = members.read(member, first=MAX_HEADER + 12)
-        header = NpyHeader(start, members.size(member), name=name, file=file)
+        header = NpyHeader(start, members.size(member), name=name, file=members.budget.file)
 
         def load(header: NpyHeader = header, member: str = member) -> Array:
             return header.values(members.read(member))
 
         tensors[name] = StoredTensor(name, header.shape, header.dtype, load)
+    check_total(tensors.values(), members.budget)
     return tensors

@@ -18,6 +18,7 @@ import numpy as np
 
 from gradscope.errors import InputError, MissingExtraError, UsageError
 from gradscope.jacobians.base import Array
+from gradscope.sources.budget import Budget
 from gradscope.sources.file_keys import FileKeys, settle
 from gradscope.sources.layer_weights import Direction, LayerWeights
 from gradscope.sources.onnx_activations import candidate_and_gate
@@ -65,7 +66,7 @@ class OnnxWeights:
     others: list[StoredTensor] = field(default_factory=list)
 
 
-def onnx_weights(content: bytes, *, file: str, keys: FileKeys) -> OnnxWeights:
+def onnx_weights(content: bytes, *, budget: Budget, keys: FileKeys) -> OnnxWeights:
     """Read every recurrent node of a serialised model; external data is never opened.
 
     Raises
@@ -75,6 +76,7 @@ def onnx_weights(content: bytes, *, file: str, keys: FileKeys) -> OnnxWeights:
     MissingExtraError
         If onnx is not installed.
     """
+    file = budget.file
     try:
         import onnx
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]

@@ -19,7 +19,8 @@ import numpy as np
 
 from gradscope.errors import InputError
 from gradscope.jacobians.base import Array
-from gradscope.sources.stored_tensor import StoredTensor, bfloat16_to_float32
+from gradscope.sources.budget import Budget
+from gradscope.sources.stored_tensor import StoredTensor, bfloat16_to_float32, check_total
 
 #: The format's own limit on its header.
 MAX_HEADER = 100_000_000
@@ -42,14 +43,15 @@ _DTYPES: dict[str, tuple[str, str]] = {
 _MAX_AXES = 16
 
 
-def safetensors_tensors(stream: IO[bytes], n_bytes: int, *, file: str) -> dict[str, StoredTensor]:
-    """List the tensors of an open ``.safetensors`` file of ``n_bytes`` bytes, in the order of their offsets.
+def safetensors_tensors(stream: IO[bytes], budget: Budget) -> dict[str, StoredTensor]:
+    """List the tensors of an open ``.safetensors`` file, in the order of their offsets.
 
     Raises
     ------
     InputError
         If the header is longer than the file, is not such a header, or offsets overlap or leave the file.
     """
+    n_bytes, file = budget.n_bytes, budget.file
     start = stream.read(8)
     length = struct.unpack("<Q", start)[0] if len(start) == 8 else -1
     if not 2 <= length <= min(n_bytes - 8, MAX_HEADER):
@@ -85,6 +87,7 @@ def safetensors_tensors(stream: IO[bytes], n_bytes: int, *, file: str) -> dict[s
             return (bfloat16_to_float32(raw) if known == "bfloat16" else raw).reshape(shape)
 
         tensors[name] = StoredTensor(name, shape, known, load)
+    check_total(tensors.values(), budget)
     return tensors
 
 

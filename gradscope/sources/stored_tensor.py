@@ -10,11 +10,8 @@ import numpy as np
 
 from gradscope.errors import InputError
 from gradscope.jacobians.base import Array
+from gradscope.sources.budget import Budget
 
-#: Trained weights hardly compress; what unpacks to more than this many times the file is a bomb, not a model.
-MAX_RATIO = 100
-#: Unpacked size that is always allowed, so that a small file of zeros or identities still reads.
-FLOOR_BYTES = 64 << 20
 #: The dtypes that can carry weights, as they are named in ``LayerWeights.dtype``.
 FLOAT_DTYPES = ("float64", "float32", "float16", "bfloat16")
 
@@ -78,7 +75,7 @@ def load_weights(tensor: StoredTensor, *, file: str) -> Array:
     return values
 
 
-def check_total(tensors: Iterable[StoredTensor], n_bytes: int, *, file: str) -> None:
+def check_total(tensors: Iterable[StoredTensor], budget: Budget) -> None:
     """Refuse a file whose tensors together claim far more values than it has bytes for, before any is read.
 
     Several names may look into the same bytes (tied weights); thousands of them are an attack on memory.
@@ -86,14 +83,9 @@ def check_total(tensors: Iterable[StoredTensor], n_bytes: int, *, file: str) -> 
     Raises
     ------
     InputError
-        If they come to more than ``max(FLOOR_BYTES, MAX_RATIO · n_bytes)`` bytes as float64.
+        If they come to more, as float64, than the file may take.
     """
-    n_elements = sum(tensor.size for tensor in tensors)
-    if 8 * n_elements > max(FLOOR_BYTES, MAX_RATIO * n_bytes):
-        raise InputError(
-            f"{file}: its tensors declare {n_elements} values, more than a file of {n_bytes} bytes can hold; it is "
-            "damaged or hostile"
-        )
+    budget.values(8 * sum(tensor.size for tensor in tensors), "the values that its tensors declare")
 
 
 def bfloat16_to_float32(raw: Array) -> Array:

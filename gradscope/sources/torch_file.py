@@ -16,9 +16,10 @@ import numpy as np
 
 from gradscope.errors import InputError
 from gradscope.jacobians.base import Array
+from gradscope.sources.budget import Budget
 from gradscope.sources.naming import names_a_recurrent_weight, strip_wrappers
 from gradscope.sources.pickle_machine import StorageRef, TensorRef
-from gradscope.sources.stored_tensor import StoredTensor, bfloat16_to_float32
+from gradscope.sources.stored_tensor import StoredTensor, bfloat16_to_float32, check_total
 from gradscope.sources.torch_pickle import run_pickle
 from gradscope.sources.zip_members import ZipMembers
 
@@ -53,7 +54,7 @@ class TorchTensors:
     skipped: tuple[str, ...]
 
 
-def zip_torch_tensors(members: ZipMembers, *, file: str) -> TorchTensors:
+def zip_torch_tensors(members: ZipMembers) -> TorchTensors:
     """List the tensors of an open zip checkpoint.
 
     Raises
@@ -61,6 +62,8 @@ def zip_torch_tensors(members: ZipMembers, *, file: str) -> TorchTensors:
     InputError
         If it is no PyTorch checkpoint, is damaged, or its pickle names anything but tensors and plain containers.
     """
+    budget = members.budget
+    file = budget.file
     names = set(members.names)
     structure = next((name for name in members.names if name.rpartition("/")[2] == "data.pkl"), None)
     if structure is None:
@@ -80,11 +83,12 @@ def zip_torch_tensors(members: ZipMembers, *, file: str) -> TorchTensors:
             raise InputError(f"{file}: its storage '{storage.key}' is missing; the file is damaged")
         return members.read(member), order
 
-    return _tensors(value, read, file=file)
+    return _tensors(value, read, budget)
 
 
-def legacy_torch_tensors(stream: IO[bytes], n_bytes: int, *, file: str) -> TorchTensors:
+def legacy_torch_tensors(stream: IO[bytes], budget: Budget) -> TorchTensors:
     """List the tensors of an open checkpoint in the container before PyTorch 1.6."""
+    n_bytes, file = budget.n_bytes, budget.file
     stream.seek(0)
     content = stream.read(n_bytes)
     magic, at = run_pickle(content, file=file)
@@ -115,7 +119,7 @@ def legacy_torch_tensors(stream: IO[bytes], n_bytes: int, *, file: str) -> Torch
         begin, end = places[storage.key]
         return content[begin:end], order
 
-    return _tensors(value, read, file=file)
+    return _tensors(value, read, budget)
 
 
 def _walk(value: Any, *, file: str) -> list[tuple[Path, TensorRef]]:
@@ -144,8 +148,9 @@ def _entries(path: Path, container: dict[Any, Any] | list[Any] | tuple[Any, ...]
             yield (*path, key), item
 
 
-def _tensors(value: Any, read: ReadStorage, *, file: str) -> TorchTensors:
+def _tensors(value: Any, read: ReadStorage, budget: Budget) -> TorchTensors:
     """Name the tensors: a state dict's own keys, without the envelope it stands in if it is the only one."""
+    file = budget.file
     groups: dict[Path, dict[str, TensorRef]] = {}
     skipped: list[str] = []
     for path, tensor in _walk(value, file=file):
@@ -164,6 +169,7 @@ def _tensors(value: Any, read: ReadStorage, *, file: str) -> TorchTensors:
             if full in tensors:
                 full = ".".join((*map(str, place), original))
             tensors[full] = _stored(full, group[original], read, file=file)
+    check_total(tensors.values(), budget)
     return TorchTensors(tensors, tuple(skipped))
 
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import IO
 
 from gradscope.errors import InputError
-from gradscope.sources.stored_tensor import FLOOR_BYTES, MAX_RATIO
+from gradscope.sources.budget import Budget
 
 #: What zipfile raises on damaged or hostile containers.
 DAMAGE = (
@@ -32,34 +32,28 @@ class ZipMembers:
     Parameters
     ----------
     source : seekable binary file
-    n_bytes : int
-        Its size.
-    file : str
-        For messages.
+    budget : Budget
+        Charged for every byte that is unpacked.
 
     Raises
     ------
     InputError
-        If it is no zip file, or its members declare more than ``max(FLOOR_BYTES, MAX_RATIO · compressed size)``
-        bytes in total.
+        If it is no zip file, a member's name is too long, or the members declare more than the budget has.
     """
 
-    def __init__(self, source: IO[bytes], n_bytes: int, *, file: str) -> None:
-        self._file = file
+    def __init__(self, source: IO[bytes], budget: Budget) -> None:
+        self.budget = budget
+        self._file = file = budget.file
         try:
             self._zip = zipfile.ZipFile(source)
             members = self._zip.infolist()
         except DAMAGE as error:
             raise InputError(f"{file}: should be a zip container, but it cannot be opened as one ({error})") from error
         self._members = {member.filename: member for member in members if not member.filename.endswith("/")}
-        # Members may overlap on disk, so their packed sizes can add up to more than there is.
-        packed = min(n_bytes, sum(member.compress_size for member in members))
-        unpacked = sum(member.file_size for member in members)
-        if unpacked > max(FLOOR_BYTES, MAX_RATIO * packed):
-            raise InputError(
-                f"{file}: its members would unpack to {unpacked} bytes from {packed}, more than {MAX_RATIO} times; "
-                "weights do not compress so well, so it is refused (save it uncompressed if it is genuine)"
-            )
+        for name in self._members:
+            budget.name(name, "a member's name")
+        budget.values(sum(member.file_size for member in members), "unpacking its members")
+        self._read: set[str] = set()
 
     def __enter__(self) -> ZipMembers:
         return self
@@ -79,7 +73,7 @@ class ZipMembers:
         return self._members[name].file_size
 
     def read(self, name: str, *, first: int | None = None) -> bytes:
-        """Read a member, or its first bytes; never more than it declares.
+        """Read a member, or its first bytes; never more than it declares. A second reading is charged again.
 
         Raises
         ------
@@ -88,6 +82,10 @@ class ZipMembers:
         """
         declared = self._members[name].file_size
         wanted = declared if first is None else min(first, declared)
+        if name in self._read:
+            self.budget.values(wanted, f"reading its member '{name}' over and over")
+        if first is None:
+            self._read.add(name)
         try:
             with self._zip.open(self._members[name]) as stream:
                 content = stream.read(wanted)

@@ -236,7 +236,7 @@ def bomb(path, member, n_bytes):
 def test_zip_bombs_are_weighed_before_they_are_unpacked(tmp_path, suffix, member):
     path = bomb(tmp_path / f"w{suffix}", member, 65 << 20)
     tracemalloc.start()
-    refused(path, match="would unpack to 68157440 bytes")
+    refused(path, match="unpacking its members would take 68157440 bytes")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 << 20
@@ -291,7 +291,7 @@ def test_names_as_long_as_the_file_do_not_stall(tmp_path):
         buffer = io.BytesIO()
         np.save(buffer, np.ones((2, 2)))
         members.writestr(f"{name}.npy", buffer.getvalue())
-    refused(tmp_path / "w.npz", match="should hold a recurrent layer")
+    refused(tmp_path / "w.npz", match="a member's name of 60012 characters")
     escape = "\x1b[2J\nrnn.weight_hh"
     assert "\x1b" not in refused(npz(tmp_path / "w.npz", **{escape: np.ones((2, 3))}), match="weight_hh")
 
@@ -310,7 +310,7 @@ def test_many_names_for_the_same_bytes_do_not_fill_the_memory(tmp_path):
     end = struct.pack("<4H2LH", 0, 0, 3000, 3000, len(directory), len(local) + len(stored), 0)
     (tmp_path / "w.npz").write_bytes(local + stored + directory + b"PK\x05\x06" + end)
     tracemalloc.start()
-    refused(tmp_path / "w.npz", match="would unpack to 196992000 bytes from")
+    refused(tmp_path / "w.npz", match="unpacking its members would take 196992000 bytes")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 << 20
