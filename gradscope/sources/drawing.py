@@ -10,20 +10,18 @@ import numpy as np
 from gradscope.cells import CELLS
 from gradscope.cells.activations import find_activation
 from gradscope.cells.base import Cell
-from gradscope.sources.ensembles import ENSEMBLES, chrono_bias
+from gradscope.sources.ensembles import UNIT_FORGET_BIAS, chrono_bias, draw_layer
 from gradscope.sources.spec import SourceSpec, known_keys
 
 
 def draw_cell(spec: SourceSpec, cell: str, width: int, rng: np.random.Generator, dtype: Any) -> Cell:
-    """Draw one layer of a built network.
-
-    Draws come in a fixed order (W_hh gate by gate, W_xh, chrono biases), so a network keeps its W_hh when only
-    its input gain or bias changes.
-    """
+    """Draw one layer of a built network: its weights (:func:`draw_layer`), then chrono biases, then its settings."""
     H, cell_type = spec["hidden"], CELLS[cell]
-    weight_hh = np.concatenate([ENSEMBLES[spec["init"]](rng, H, spec["gain"]) for _ in cell_type.gates])
-    weight_ih = rng.standard_normal((H * len(cell_type.gates), width)) * (spec["input_gain"] / np.sqrt(width))
-    bias = {gate: np.full(H, spec["bias"]) for gate in cell_type.gates}
+    sizes = {"gates": len(cell_type.gates), "hidden": H, "width": width}
+    drawn = draw_layer(spec["init"], rng, **sizes, gain=spec["gain"], input_gain=spec["input_gain"])
+    bias = dict(zip(cell_type.gates, (drawn.bias_ih + spec["bias"]).reshape(-1, H), strict=True))
+    if spec["init"] == "keras" and cell in UNIT_FORGET_BIAS:
+        bias["f"] = bias["f"] + 1.0
     if cell_type.memory_gate is not None:
         if spec["init"] == "chrono":
             times = chrono_bias(rng, H, spec["chrono_max"])
@@ -35,9 +33,9 @@ def draw_cell(spec: SourceSpec, cell: str, width: int, rng: np.random.Generator,
     known, of_cell = known_keys(spec.kind, spec.name, spec.given), {field.name for field in fields(cell_type)}
     settings |= {name: spec[name] for name in cell_type.declared_keys() if name in known and name in of_cell}
     return cell_type.from_layer(
-        weight_ih.astype(dtype),
-        weight_hh.astype(dtype),
+        drawn.weight_ih.astype(dtype),
+        drawn.weight_hh.astype(dtype),
         np.concatenate([bias[gate] for gate in cell_type.gates]).astype(dtype),
-        None,
+        None if drawn.bias_hh is None else drawn.bias_hh.astype(dtype),
         **settings,
     )

@@ -1,12 +1,14 @@
-"""Random weights: the ensembles a built network is drawn from."""
+"""Random weights: what a built network is drawn from, one recurrent block or one whole layer at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from gradscope.jacobians.base import Array
+from gradscope.sources.haar import haar
 
 Ensemble = Callable[[np.random.Generator, int, float], Array]
 
@@ -17,9 +19,8 @@ def gaussian(rng: np.random.Generator, n: int, gain: float) -> Array:
 
 
 def orthogonal(rng: np.random.Generator, n: int, gain: float) -> Array:
-    """gain times a Haar-distributed orthogonal matrix (QR with the signs of R's diagonal; Mezzadri 2007)."""
-    Q, R = np.linalg.qr(rng.standard_normal((n, n)))
-    return np.asarray(gain * (Q * np.where(np.diagonal(R) < 0, -1.0, 1.0)))
+    """gain times a Haar-distributed orthogonal matrix."""
+    return gain * haar(rng, n)
 
 
 def identity(rng: np.random.Generator, n: int, gain: float) -> Array:
@@ -28,7 +29,7 @@ def identity(rng: np.random.Generator, n: int, gain: float) -> Array:
 
 
 def uniform(rng: np.random.Generator, n: int, gain: float) -> Array:
-    """gain·U(−1/√n, 1/√n): PyTorch's default, whose spectral radius is about gain/√3."""
+    """gain·U(−1/√n, 1/√n), whose spectral radius is about gain/√3: the W_hh of a fresh PyTorch layer."""
     return np.asarray(rng.uniform(-1.0, 1.0, (n, n)) * (gain / np.sqrt(n)))
 
 
@@ -37,7 +38,7 @@ def nonnormal(rng: np.random.Generator, n: int, gain: float) -> Array:
     return gain * np.eye(n, k=-1)
 
 
-#: ``chrono`` draws gaussian matrices; what makes it chrono are the gate biases.
+#: The ensemble of one recurrent block, by the word of ``init=``. What makes ``chrono`` chrono are the gate biases.
 ENSEMBLES: dict[str, Ensemble] = {
     "gaussian": gaussian,
     "orthogonal": orthogonal,
@@ -45,7 +46,68 @@ ENSEMBLES: dict[str, Ensemble] = {
     "uniform": uniform,
     "nonnormal": nonnormal,
     "chrono": gaussian,
+    "pytorch": uniform,
+    "keras": orthogonal,
 }
+
+
+@dataclass(frozen=True)
+class LayerDraw:
+    """One layer as it is drawn, gates in the cell's order.
+
+    Attributes
+    ----------
+    weight_ih : ndarray, shape (G·H, I)
+    weight_hh : ndarray, shape (G·H, H)
+    bias_ih : ndarray, shape (G·H,)
+    bias_hh : ndarray, shape (G·H,), or None
+    """
+
+    weight_ih: Array
+    weight_hh: Array
+    bias_ih: Array
+    bias_hh: Array | None
+
+
+def draw_layer(
+    init: str, rng: np.random.Generator, *, gates: int, hidden: int, width: int, gain: float, input_gain: float
+) -> LayerDraw:
+    """Draw a layer's weights.
+
+    W_hh gate by gate from the ensemble and W_xh ~ N(0, input_gain²/inputs), without biases; ``pytorch`` and ``keras``
+    draw all of it as those frameworks do. Draws come in a fixed order, and gains scale what was drawn, so that a
+    network keeps its W_hh when only its input gain or bias changes.
+    """
+    if init == "pytorch":
+        return _pytorch(rng, gates * hidden, hidden, width, gain, input_gain)
+    if init == "keras":
+        return _keras(rng, gates * hidden, hidden, width, gain, input_gain)
+    weight_hh = np.concatenate([ENSEMBLES[init](rng, hidden, gain) for _ in range(gates)])
+    weight_ih = rng.standard_normal((gates * hidden, width)) * (input_gain / np.sqrt(width))
+    return LayerDraw(weight_ih, weight_hh, np.zeros(gates * hidden), None)
+
+
+def _pytorch(rng: np.random.Generator, rows: int, hidden: int, width: int, gain: float, input_gain: float) -> LayerDraw:
+    """Every weight and both biases U(−1/√H, 1/√H): ``reset_parameters`` of PyTorch's RNNBase."""
+    bound = 1.0 / np.sqrt(hidden)
+    weight_ih = rng.uniform(-bound, bound, (rows, width)) * input_gain
+    weight_hh = rng.uniform(-bound, bound, (rows, hidden)) * gain
+    return LayerDraw(weight_ih, weight_hh, rng.uniform(-bound, bound, rows), rng.uniform(-bound, bound, rows))
+
+
+def _keras(rng: np.random.Generator, rows: int, hidden: int, width: int, gain: float, input_gain: float) -> LayerDraw:
+    """Kernel (I, G·H) Glorot-uniform, recurrent kernel (H, G·H) with orthonormal rows over all gates, no biases.
+
+    ``glorot_uniform``: U(−b, b), b = √(6/(fan_in + fan_out)) (Glorot and Bengio 2010, eq. 16). W_hh here is the
+    kernel's transpose, so its columns are orthonormal: W_hhᵀ W_hh = gain² I, each gate's own block is not orthogonal.
+    """
+    bound = np.sqrt(6.0 / (width + rows))
+    weight_ih = rng.uniform(-bound, bound, (rows, width)) * input_gain
+    return LayerDraw(weight_ih, gain * haar(rng, rows, hidden), np.zeros(rows), None)
+
+
+#: Cells whose forget gate Keras starts at a bias of 1 (``unit_forget_bias`` of its LSTM).
+UNIT_FORGET_BIAS = ("lstm",)
 
 
 def chrono_bias(rng: np.random.Generator, n: int, longest: int) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,8 @@ def hash_of_weights(groups: Any) -> str:
     digest = hashlib.sha256()
     for cells in groups:
         for cell in cells:
-            for array in (cell.weight_ih, cell.weight_hh, cell.bias):
+            arrays = (getattr(cell, entry.name) for entry in fields(cell))
+            for array in (array for array in arrays if isinstance(array, np.ndarray)):
                 digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 

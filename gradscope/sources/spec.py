@@ -29,7 +29,7 @@ WEIGHT_KEYS: dict[str, Key] = {
     "activation": Key(one_of(*ACTIVATIONS), "tanh", "candidate activation (gates stay sigmoid)"),
     "init": Key(one_of(*ENSEMBLES), "gaussian", "ensemble of the weights"),
     "gain": Key(number, 1.0, "scale of W_hh"),
-    "input_gain": Key(number, 1.0, "W_xh ~ N(0, input_gain²/inputs)"),
+    "input_gain": Key(number, 1.0, "scale of W_xh, N(0, input_gain²/inputs) unless init says otherwise"),
     "bias": Key(number, 0.0, "constant added to every pre-activation"),
 }
 LAYER_KEYS: dict[str, Key] = {
