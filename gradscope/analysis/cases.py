@@ -132,7 +132,13 @@ def run_case(
             state = network.advance(state, warmup.read(first, last), first=first)[-1]
         measured = InputsAfter(inputs, request.transient)
     trajectory = run_network(network, measured, state, memory=request.memory, progress=request.track(f"{name}: run"))
-    settings = {**request.settings(), "steps": trajectory.n_steps, "batch": inputs.batch, "inputs": inputs.description}
+    settings = {
+        **request.settings(),
+        **source.settings,
+        "steps": trajectory.n_steps,
+        "batch": inputs.batch,
+        "inputs": inputs.description,
+    }
     if network.input_size == 0:
         settings["inputs"] = "none"
     bound = float(np.max(np.abs(state))) if state.size else 0.0
@@ -195,7 +201,7 @@ def _ready_case(source: Source, request: RunRequest) -> Case:
         if value != default:
             raise UsageError(f"{name} has no meaning for ready Jacobians: '{source.spec.text}' is already linearised.")
     tape: StoredTape = tape_of_matrices(matrices)
-    settings = {**request.settings(), "steps": tape.n_steps, "batch": 1, "inputs": "none"}
+    settings = {**request.settings(), **source.settings, "steps": tape.n_steps, "batch": 1, "inputs": "none"}
     return Case(source, source.record, settings, tape, None, 0.0, source.warnings)
 
 
@@ -237,7 +243,13 @@ def _seq2seq_case(source: Source, request: RunRequest, model: Seq2Seq) -> Case:
     state = initial_state(request, Layer(model.encoder), inputs.batch)
     target = _decoder_target(request, model, inputs.n_steps)
     tape = run_seq2seq(model, inputs, state, target, memory=request.memory)
-    settings = {**request.settings(), "steps": tape.n_steps, "batch": inputs.batch, "inputs": inputs.description}
+    settings = {
+        **request.settings(),
+        **source.settings,
+        "steps": tape.n_steps,
+        "batch": inputs.batch,
+        "inputs": inputs.description,
+    }
     settings |= {"encoder_steps": tape.encoder_steps, "decoder_steps": tape.decoder_steps, "feedback": model.feedback}
     warnings = (*source.warnings, *_noise_warning(source, request, model.encoder.input_size))
     if tape.decoded is not None and tape.decoder_steps == model.max_steps:

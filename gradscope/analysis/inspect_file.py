@@ -7,7 +7,9 @@ from typing import Any
 from gradscope.errors import InputError, UsageError
 from gradscope.records import Result
 from gradscope.sources.build import build_source
-from gradscope.sources.layer_weights import LayerWeights, WeightFile
+from gradscope.sources.edits import Edits
+from gradscope.sources.layer_weights import LayerWeights, WeightFile, module_title
+from gradscope.sources.module_selection import select_layers
 from gradscope.sources.source import Source, source_name
 from gradscope.sources.spec import SourceSpec
 
@@ -64,13 +66,16 @@ def _of_file(spec: SourceSpec, weights: WeightFile) -> Result:
     warnings = list(dict.fromkeys(sentence for layer in weights.layers for sentence in layer.assumptions))
     warnings += [f"{module or '(top level)'}: {question}" for module, question in weights.questions.items()]
     first = weights.layers[0] if weights.layers else None
+    edits = Edits.of(spec.given)
+    if edits.record:
+        warnings.insert(0, _edited(spec, weights, edits))
     record = {
         "name": source_name(spec),
         "cell": first.cell if first else None,
         "hidden": first.hidden_size if first else None,
         "layers": len(rows),
         "state_size": None,
-        "sha256": weights.sha256,
+        "sha256": edits.sha256(weights.sha256),
         "format": weights.format,
     }
     summary = {
@@ -79,7 +84,20 @@ def _of_file(spec: SourceSpec, weights: WeightFile) -> Result:
         "skipped": list(weights.skipped),
         "recurrent_layers": len(rows),
     }
-    return Result(record, {}, columns, summary, tuple(warnings))
+    settings = {"edits": edits.record} if edits.record else {}
+    return Result(record, settings, columns, summary, tuple(warnings))
+
+
+def _edited(spec: SourceSpec, weights: WeightFile, edits: Edits) -> str:
+    """What is edited where; with several modules to choose from, what would be."""
+    try:
+        layers = select_layers(weights, param=spec["param"], layer=spec["layer"], direction=spec["direction"])
+        title = module_title(layers[0].module)
+    except InputError:
+        layers, title = weights.layers, "the module that param= picks"
+    cells = [layer.cell for layer in layers]
+    edits.check(cells, file=spec.name)
+    return f"{title}: {edits.words(cells)}"
 
 
 def _row(layer: LayerWeights) -> dict[str, Any]:
@@ -142,4 +160,7 @@ def _of_source(source: Source) -> Result:
     summary["recurrent_layers"] = len(rows)
     if source.jacobians is not None:
         summary["jacobians"] = list(source.jacobians.shape)
-    return Result(source.record, {}, columns, summary, source.warnings)
+    warnings = source.warnings
+    if source.edits:
+        warnings = (Edits.of(source.edits).words([row["cell"] for row in rows]), *warnings)
+    return Result(source.record, source.settings, columns, summary, warnings)

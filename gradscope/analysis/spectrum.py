@@ -71,7 +71,7 @@ def measure_spectrum(source: Source, request: RunRequest) -> list[Result]:
         boundary = numerical_range_boundary(W, 128)
         ranges[_label(block)] = [[float(z.real), float(z.imag)] for z in boundary]
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
-    settings: dict[str, Any] = {"dtype": request.dtype}
+    settings: dict[str, Any] = {"dtype": request.dtype, **source.settings}
     if share is not None:
         settings["pseudospectrum"] = share
     warnings = [*source.warnings, *(_doubt(row) for row in rows if row["ill_conditioned"])]

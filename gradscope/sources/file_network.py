@@ -18,6 +18,7 @@ from gradscope.errors import InputError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.networks.layer import Layer
 from gradscope.sources.build_seq2seq import one_layer, read_seq2seq
+from gradscope.sources.edits import Edits
 from gradscope.sources.files import read_matrices, read_weights, select_layers
 from gradscope.sources.layer_weights import LayerWeights
 from gradscope.sources.source import RecurrentBlock, Source, blocks_of, record_of, source_of_seq2seq, stack_of
@@ -29,7 +30,8 @@ def source_of_matrices(spec: SourceSpec, dtype: Any) -> Source:
     matrices = read_matrices(spec.path)
     if matrices.are_jacobians:
         return _from_jacobians(spec, matrices.values, matrices.sha256)
-    W = matrices.values.astype(dtype)
+    edits = Edits.of(spec.given)
+    W = (matrices.values * edits.gain).astype(dtype)
     n = W.shape[0]
     cell = CELLS["rnn"].from_layer(
         np.zeros((n, 0), dtype=dtype),
@@ -38,12 +40,12 @@ def source_of_matrices(spec: SourceSpec, dtype: Any) -> Source:
         None,
         activation=find_activation(spec["activation"] or "tanh"),
     )
-    record = record_of(spec, "rnn", n, 1, n, (), matrices.sha256)
+    record = record_of(spec, "rnn", n, 1, n, (), edits.sha256(matrices.sha256))
     blocks = (RecurrentBlock("W_hh", None, W),)
     warnings: tuple[str, ...] = ()
     if "activation" not in spec.given:
         warnings = ("a matrix alone does not name its activation: tanh was assumed; say :activation=identity for W^k",)
-    return Source(spec, record, Layer(cell), blocks=blocks, warnings=warnings)
+    return Source(spec, record, Layer(cell), blocks=blocks, warnings=warnings, edits=edits.record)
 
 
 def _from_jacobians(spec: SourceSpec, matrices: Array, sha256: str) -> Source:
@@ -94,30 +96,34 @@ def _seq2seq_from_weights(spec: SourceSpec, dtype: Any) -> Source:
     given = {key: spec[key] for key in ("activation", "gate_activation", "reset")}
     weights = read_weights(spec.path, **given)
     parts = {part: one_layer(spec, select_layers(weights, param=spec[part]), part) for part in ("encoder", "decoder")}
-    cells = [cell_of_layer(layer, dtype, spec.given) for layer in parts.values()]
+    edits = Edits.of(spec.given)
+    encoder, decoder = edits.apply(tuple(parts.values()), direction=None, file=spec.name)
+    cells = [cell_of_layer(layer, dtype, spec.given) for layer in (encoder, decoder)]
     model, warnings = read_seq2seq(spec, weights, cells[0], cells[1], dtype)
     names = [recurrent_parameter(layer) for layer in parts.values()]
-    source = source_of_seq2seq(spec, model, weights.sha256, (names[0], names[1]))
+    source = source_of_seq2seq(spec, model, edits.sha256(weights.sha256), (names[0], names[1]))
     assumed = assumptions_of(spec, tuple(parts.values()))
-    return replace(source, warnings=(*assumed, *warnings), arrays=weights.other_arrays)
+    return replace(source, warnings=(*assumed, *warnings), arrays=weights.other_arrays, edits=edits.record)
 
 
 def source_of_layers(
     spec: SourceSpec, layers: tuple[LayerWeights, ...], sha256: str, dtype: Any, *, arrays: Mapping[str, Array]
 ) -> Source:
     """A network from one module's layers: a single layer, a stack, or a bidirectional pair of each."""
+    edits = Edits.of(spec.given)
+    layers = edits.apply(layers, direction=spec["direction"], file=spec.name)
     cells = [cell_of_layer(layer, dtype, spec.given) for layer in layers]
     first = layers[0]
     n_layers = len({layer.layer for layer in layers})
     state_size = sum(cell.state_size for cell in cells) // (2 if len(cells) > n_layers else 1)
-    record = record_of(spec, first.cell, first.hidden_size, n_layers, state_size, (), sha256)
+    record = record_of(spec, first.cell, first.hidden_size, n_layers, state_size, (), edits.sha256(sha256))
     record["module"] = first.module
     blocks: list[RecurrentBlock] = []
     for layer, cell in zip(layers, cells, strict=True):
         if spec["direction"] in (None, layer.direction):
             blocks += blocks_of(cell, recurrent_parameter(layer))
     warnings = assumptions_of(spec, layers)
-    shared: dict[str, Any] = {"blocks": tuple(blocks), "warnings": warnings, "arrays": arrays}
+    shared: dict[str, Any] = {"blocks": tuple(blocks), "warnings": warnings, "arrays": arrays, "edits": edits.record}
     directions = {layer.direction for layer in layers}
     if spec["layer"] is not None:
         record["layer"] = spec["layer"]
@@ -163,8 +169,9 @@ def cell_of_layer(layer: LayerWeights, dtype: Any, given: Mapping[str, Any] = Ma
         A key of another cell.
     """
     of_cell = CELLS[layer.cell].own_keys
+    others = {name for name, key in keys_of_cells().items() if key.in_files}
     for name in given:
-        if name not in of_cell and name in keys_of_cells():
+        if name not in of_cell and name in others:
             owners = " or ".join(cell for cell, kind in CELLS.items() if name in kind.own_keys)
             raise UsageError(f"{name}= is a key of {owners}, but the cell is {layer.cell}: leave {name}= out.")
     settings: dict[str, Any] = {

@@ -45,6 +45,8 @@ class Source:
     directions : tuple of (forward, backward) cells, bottom layer first, or ()
     blocks : tuple of RecurrentBlock
     warnings : tuple of str
+    edits : dict of str to float
+        What the user changed of a file's weights, by key; empty for the file as it is.
     """
 
     spec: SourceSpec
@@ -59,6 +61,12 @@ class Source:
     warnings: tuple[str, ...] = ()
     classes: int = 10
     arrays: Mapping[str, Array] = field(default_factory=dict)
+    edits: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a result's ``settings`` say of the source: edits of what was read, if there are any."""
+        return {"edits": dict(self.edits)} if self.edits else {}
 
 
 def stack_of(cells: tuple[Cell, ...], *, dropout: SeededDropout | None = None) -> Network:

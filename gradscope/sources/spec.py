@@ -48,6 +48,7 @@ SEQ2SEQ_KEYS: dict[str, Key] = {
 MATRIX_KEYS: dict[str, Key] = {
     "activation": Key(one_of(*ACTIVATIONS), None, "candidate activation"),
     "bias": Key(number, 0.0, "constant added to every pre-activation"),
+    "gain": Key(number, 1.0, "what if W_hh were multiplied by this"),
 }
 FILE_KEYS: dict[str, Key] = {
     "param": Key(word, None, "the module, as `inspect` lists it (a glob)"),
@@ -57,6 +58,8 @@ FILE_KEYS: dict[str, Key] = {
     "activation": Key(one_of(*ACTIVATIONS), None, "candidate activation"),
     "gate_activation": Key(one_of(*GATE_ACTIVATIONS), None, "gate activation"),
     **{name: replace(key, default=None) for name, key in keys_of_cells().items() if key.in_files},
+    "forget_bias": Key(number, 0.0, "what if this were added to the gate that keeps the old state"),
+    "gain": MATRIX_KEYS["gain"],
 }
 SEQ2SEQ_FILE_KEYS: dict[str, Key] = {
     "encoder": Key(word, "encoder", "module of the encoder"),

@@ -270,6 +270,8 @@ def _look_at(plan: Plan, result: int) -> PlannedSource:
         varied = {axis.name for axis in planned.axes}
         record = {k: v for k, v in source.record.items() if k not in varied}
         record["name"] = source_name(planned.spec)
+        if planned.spec.kind == "file" and varied & {"forget_bias", "gain"}:
+            record["sha256"] = None  # an edited network is another one at each point
         if planned.spec.kind == "cell":
             # Weights, and what depends on varied keys, differ from point to point.
             record["sha256"] = None
