@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gradscope.errors import InputError
+from gradscope.sources.keras_graph import PASS_THROUGH, LayerCall, call_of, mask_after
 from gradscope.sources.layer_weights import Direction
 
 #: Keras classes of recurrent layers and cells → the cell they are.
@@ -22,8 +23,10 @@ CELL_OF_CLASS = {
     "GRUCell": "gru",
     "LSTMCell": "lstm",
 }
-#: Layers that pass sequences on unchanged at inference: what stands between two layers of one stack.
-_PASS_THROUGH = {"Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "ActivityRegularization"}
+_RECURRENT_WORDS = ("LSTM", "GRU", "RNN")
+#: More recurrent layers, or longer names, than any model has: refused while they are read.
+MAX_LAYERS = 1000
+MAX_NAME = 1000
 _MAX_DEPTH = 12
 
 
@@ -43,6 +46,14 @@ class RecurrentConfig:
     direction : {'forward', 'backward'}
     config : dict
         The innermost layer's.
+    wrapped : str or None
+        Its name inside a wrapper (``forward_layer``, ``backward_layer``, ``layer``).
+    layer : int
+        0, or its place among the cells of StackedRNNCells, bottom first.
+    merge_mode : str or None
+        How a Bidirectional wrapper puts its directions together.
+    remarks : tuple of str
+        What else reaches the layer and does not come with its weights: a mask, a start state.
     """
 
     module: str
@@ -52,12 +63,16 @@ class RecurrentConfig:
     direction: Direction
     config: dict[str, Any]
     wrapped: str | None = None
+    layer: int = 0
+    merge_mode: str | None = "concat"
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass
 class KerasConfig:
     """Every recurrent layer of a model, and which of them directly feed one another."""
 
+    file: str
     layers: list[RecurrentConfig] = field(default_factory=list)
     chains: list[tuple[str, ...]] = field(default_factory=list)
 
@@ -74,7 +89,7 @@ def parse_keras_config(text: str, *, file: str) -> KerasConfig:
         raw = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: its model configuration is not JSON; the file is damaged") from error
-    found = KerasConfig()
+    found = KerasConfig(file)
     _model(raw, "layers", (), found, depth=0)
     return found
 
@@ -107,58 +122,125 @@ def _layers_of(raw: Any) -> list[dict[str, Any]] | None:
     return [layer for layer in layers if isinstance(layer, dict)]
 
 
-def _model(raw: Any, storage: str, names: tuple[str, ...], found: KerasConfig, *, depth: int) -> None:
-    """Visit a model's layers in order; Keras 3 counts storage names per class within one container."""
+def _model(
+    raw: Any, storage: str, names: tuple[str, ...], found: KerasConfig, *, depth: int, mask: str | None = None
+) -> str | None:
+    """Visit a model's layers in order, and return the mask of its last one.
+
+    Keras 3 counts storage names per class within one container.
+    """
     used: Counter[str] = Counter()
-    chain: list[str] = []
     sequential = _text(_dict(raw).get("class_name")) == "Sequential"
+    calls: dict[str, LayerCall] = {}
+    classes: dict[str, str] = {}
+    masks: dict[str, str | None] = {}
+    entries_of: dict[str, list[RecurrentConfig]] = {}
+    previous: str | None = None
     for layer in _layers_of(raw) or []:
-        class_name, config = _text(layer.get("class_name")), _dict(layer.get("config"))
-        name = _text(config.get("name")) or _text(layer.get("name")) or snake_case(class_name)
+        class_name, config = _named(layer, "class_name", found), _dict(layer.get("config"))
         group = snake_case(class_name)
+        name = _named(config, "name", found) or _named(layer, "name", found) or group
         used[group] += 1
         if used[group] > 1:
             group = f"{group}_{used[group] - 1}"
         path, here = f"{storage}/{group}", (*names, name)
-        if _layers_of(layer) is not None and depth < _MAX_DEPTH:
-            _close(chain, found)
-            _model(layer, f"{path}/layers", here, found, depth=depth + 1)
-            continue
-        entries = _recurrent(class_name, config, path, here)
-        found.layers += entries
-        if not sequential or (not entries and class_name not in _PASS_THROUGH):
-            _close(chain, found)
-        elif entries:
-            if chain and not _may_follow(found, chain[-1], entries):
-                _close(chain, found)
-            if _stackable(class_name, config, entries):
-                chain.append(entries[0].module)
-                if not entries[0].config.get("return_sequences"):
-                    _close(chain, found)
-            else:
-                _close(chain, found)
-    _close(chain, found)
+        _check_length("/".join(here), found)
+        entries = [] if _layers_of(layer) is not None else _recurrent(class_name, config, path, here)
+        call = call_of(layer, previous, sequential=sequential, recurrent=bool(entries))
+        arriving = next((masks[below] for below in call.reads if masks.get(below)), None)
+        if not call.reads:
+            arriving = mask
+        if _layers_of(layer) is not None:
+            if depth < _MAX_DEPTH:
+                masks[name] = _model(layer, f"{path}/layers", here, found, depth=depth + 1, mask=arriving)
+        else:
+            if call.mask_from is not None:
+                arriving = f"'{call.mask_from}' (given as mask=)"
+            masks[name] = mask_after(class_name, name, config, arriving, recurrent=bool(entries))
+            remarks = _remarks("/".join(here), config, arriving, call)
+            entries_of[name] = [replace(entry, remarks=remarks) for entry in entries]
+            found.layers += entries_of[name]
+            if len(found.layers) > MAX_LAYERS:
+                raise InputError(f"{found.file}: has more than {MAX_LAYERS} recurrent layers; no model does")
+        calls[name], classes[name], previous = call, class_name, name
+    _chain(calls, classes, entries_of, found)
+    return masks.get(previous) if previous is not None else mask
 
 
-def _close(chain: list[str], found: KerasConfig) -> None:
-    if len(chain) > 1:
-        found.chains.append(tuple(chain))
-    chain.clear()
+def _remarks(module: str, config: dict[str, Any], mask: str | None, call: LayerCall) -> tuple[str, ...]:
+    """What a reader of gradients has to know of this layer beside its weights."""
+    out: list[str] = []
+    if mask is not None:
+        out.append(
+            f"{module}: a mask from {mask} reaches it; at such a step the trained model copies the state (its Jacobian "
+            "is the identity), here every step is run: leave masked steps out of --inputs, and lags count steps that "
+            "are not masked"
+        )
+    if call.starts_from:
+        out.append(
+            f"{module}: the model starts it from what '{call.starts_from[0]}' gives; here it starts from zeros: "
+            "--state FILE.npy starts it elsewhere"
+        )
+    inner = _dict(_dict(config.get("layer")).get("config")) or config
+    if inner.get("stateful") is True:
+        out.append(
+            f"{module}: stateful, so the model goes on from the batch before; here it starts from zeros: --state "
+            "FILE.npy starts it elsewhere"
+        )
+    return tuple(out)
 
 
-def _stackable(class_name: str, config: dict[str, Any], entries: list[RecurrentConfig]) -> bool:
-    """A forward layer, or both directions put side by side: what a stack is made of."""
-    if len(entries) == 2:
-        return class_name == "Bidirectional" and config.get("merge_mode", "concat") == "concat"
-    return entries[0].direction == "forward" and class_name in CELL_OF_CLASS
+def _chain(
+    calls: dict[str, LayerCall],
+    classes: dict[str, str],
+    entries_of: dict[str, list[RecurrentConfig]],
+    found: KerasConfig,
+) -> None:
+    """Find the recurrent layers of one model that feed the next with nothing in between, each used once."""
+    below: dict[str, str] = {}
+    for name, entries in entries_of.items():
+        under = _feeding(name, calls, classes, entries_of) if entries else None
+        if under is not None and _may_follow(entries_of[under], entries, classes[under], classes[name]):
+            below[name] = under
+    feeds = Counter(below.values())
+    for top in entries_of:
+        if top in below and feeds[top] != 1:
+            chain = [top]
+            while chain[-1] in below and feeds[below[chain[-1]]] == 1 and below[chain[-1]] not in chain:
+                chain.append(below[chain[-1]])
+            if len(chain) > 1:
+                found.chains.append(tuple(entries_of[name][0].module for name in reversed(chain)))
 
 
-def _may_follow(found: KerasConfig, below: str, entries: list[RecurrentConfig]) -> bool:
-    """One cell and one number of directions throughout a stack."""
-    under = [layer for layer in found.layers if layer.module == below]
-    return len(under) == len(entries) and CELL_OF_CLASS.get(under[0].class_name) == CELL_OF_CLASS.get(
-        entries[0].class_name
-    )
+def _feeding(
+    name: str, calls: dict[str, LayerCall], classes: dict[str, str], entries_of: dict[str, list[RecurrentConfig]]
+) -> str | None:
+    """The recurrent layer whose sequence a layer reads unchanged, or None."""
+    for _ in range(len(calls)):
+        call = calls.get(name)
+        if call is None or call.n_calls > 1 or len(call.reads) != 1:
+            return None
+        name = call.reads[0]
+        if entries_of.get(name):
+            lower = entries_of[name][0].config
+            return name if lower.get("return_sequences") and calls[name].n_calls <= 1 else None
+        if classes.get(name) not in (*PASS_THROUGH, "Masking"):
+            return None
+    return None
+
+
+def _may_follow(
+    below: list[RecurrentConfig], entries: list[RecurrentConfig], class_below: str, class_above: str
+) -> bool:
+    """One cell and the same directions throughout a stack, both put side by side if there are two."""
+    for part, class_name in ((below, class_below), (entries, class_above)):
+        directions = [entry.direction for entry in part]
+        if "backward" in directions and (class_name != "Bidirectional" or len(set(directions)) != 2):
+            return False
+        if class_name not in ("Bidirectional", *CELL_OF_CLASS, "RNN") or part[0].merge_mode != "concat":
+            return False
+    cells = {CELL_OF_CLASS.get(entry.class_name) for entry in (*below, *entries)}
+    return len(cells) == 1 and None not in cells and {e.direction for e in below} == {e.direction for e in entries}
 
 
 def _recurrent(class_name: str, config: dict[str, Any], path: str, names: tuple[str, ...]) -> list[RecurrentConfig]:
@@ -171,33 +253,62 @@ def _recurrent(class_name: str, config: dict[str, Any], path: str, names: tuple[
             **forward,
             "config": {**inside, "go_backwards": not inside.get("go_backwards", False)},
         }
+        # A missing merge_mode is concat, null keeps the directions apart.
+        merge = config.get("merge_mode", "concat")
         return [
-            entry
+            replace(entry, merge_mode=merge if isinstance(merge, str) else None)
             for side, layer in (("forward_layer", forward), ("backward_layer", backward))
             for entry in _wrapped(layer, f"{path}/{side}", module, names, side)
         ]
     if class_name == "TimeDistributed":
         return _wrapped(_dict(config.get("layer")), f"{path}/layer", module, names, "layer")
-    if class_name in ("RNN", "StackedRNNCells") or "LSTM" in class_name or "GRU" in class_name or "RNN" in class_name:
-        return [_entry(class_name, config, path, module, names, None)]
+    if class_name == "StackedRNNCells" or any(word in class_name for word in _RECURRENT_WORDS):
+        return _entries(class_name, config, path, module, names, None)
     return []
 
 
 def _wrapped(layer: dict[str, Any], path: str, module: str, names: tuple[str, ...], side: str) -> list[RecurrentConfig]:
-    class_name, config = _text(layer.get("class_name")), _dict(layer.get("config"))
-    if not any(word in class_name for word in ("LSTM", "GRU", "RNN")):
+    class_name, config = _text(layer.get("class_name"))[:MAX_NAME], _dict(layer.get("config"))
+    if not any(word in class_name for word in _RECURRENT_WORDS):
         return []
-    return [_entry(class_name, config, path, module, names, side)]
+    return _entries(class_name, config, path, module, names, side)
 
 
-def _entry(
+def _entries(
     class_name: str, config: dict[str, Any], path: str, module: str, names: tuple[str, ...], side: str | None
-) -> RecurrentConfig:
-    backwards = config.get("go_backwards") is True
+) -> list[RecurrentConfig]:
+    """One layer, or the layers that StackedRNNCells amounts to: each cell reads what the one below puts out."""
+    direction: Direction = "backward" if config.get("go_backwards") is True else "forward"
     cell = _dict(config.get("cell"))
-    if class_name == "RNN" and _text(cell.get("class_name")) in CELL_OF_CLASS:
-        class_name, inner = _text(cell.get("class_name")), _dict(cell.get("config"))
-        config = {**inner, "return_sequences": config.get("return_sequences")}
-    return RecurrentConfig(
-        module, names, f"{path}/cell", class_name, "backward" if backwards else "forward", config, side
-    )
+    kind, inner = _text(cell.get("class_name")), _dict(cell.get("config"))
+    returns = {"return_sequences": config.get("return_sequences")}
+    cells = inner.get("cells")
+    if class_name == "RNN" and kind == "StackedRNNCells" and isinstance(cells, list) and cells:
+        used: Counter[str] = Counter()
+        out: list[RecurrentConfig] = []
+        for layer, entry in enumerate(_dict(item) for item in cells[:MAX_LAYERS]):
+            kind, inner = _text(entry.get("class_name"))[:MAX_NAME], _dict(entry.get("config"))
+            group = snake_case(kind)
+            used[group] += 1
+            place = f"{path}/cell/cells/{group}" + (f"_{used[group] - 1}" if used[group] > 1 else "")
+            settings = {**inner, **returns}
+            out.append(RecurrentConfig(module, names, place, kind, direction, settings, side, layer))
+        return out
+    if class_name == "RNN" and kind:
+        class_name, config = kind[:MAX_NAME], {**inner, **returns}
+    return [RecurrentConfig(module, names, f"{path}/cell", class_name, direction, config, side)]
+
+
+def _named(entry: dict[str, Any], key: str, found: KerasConfig) -> str:
+    """A name of the configuration, its length checked."""
+    name = _text(entry.get(key))
+    _check_length(name, found)
+    return name
+
+
+def _check_length(name: str, found: KerasConfig) -> None:
+    if len(name) > MAX_NAME:
+        raise InputError(
+            f"{found.file}: its configuration has a name of {len(name)} characters, and {MAX_NAME} is the most; "
+            "the file is damaged or hostile"
+        )

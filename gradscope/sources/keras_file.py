@@ -12,7 +12,7 @@ from gradscope.errors import InputError, UsageError
 from gradscope.sources.file_keys import FileKeys
 from gradscope.sources.hdf5 import Hdf5File
 from gradscope.sources.keras_config import KerasConfig, parse_keras_config
-from gradscope.sources.keras_groups import cells_by_name, cells_by_storage
+from gradscope.sources.keras_groups import Missing, cells_by_name, cells_by_storage
 from gradscope.sources.keras_layers import KerasArrays, keras_layer
 from gradscope.sources.layer_weights import LayerWeights
 from gradscope.sources.stored_tensor import StoredTensor
@@ -92,10 +92,14 @@ def keras_weights(
     found = KerasWeights("keras3" if by_storage else "keras2")
     used: set[str] = set()
     for arrays in find(h5, config, number, version.endswith("-tf"), file=file):
+        if isinstance(arrays, Missing):
+            found.questions.setdefault(arrays.module, arrays.reason)
+            continue
         used.update(tensor.name for tensor in arrays.tensors.values())
+        used.update(arrays.beside)
         _read(arrays, found, file=file, keys=keys)
     found.layers = [layer for layer in found.layers if layer.module not in found.questions]
-    found.layers.sort(key=lambda layer: (layer.module, layer.direction != "forward"))
+    found.layers.sort(key=lambda layer: (layer.module, layer.layer, layer.direction != "forward"))
     readable = {layer.module for layer in found.layers}
     found.chains = tuple(chain for chain in (config.chains if config else ()) if readable.issuperset(chain))
     rest = [tensor for name, tensor in h5.tensors.items() if name not in used]
@@ -106,7 +110,8 @@ def keras_weights(
 
 def _read(arrays: KerasArrays, found: KerasWeights, *, file: str, keys: FileKeys) -> None:
     """Read one direction, or keep the reason why it cannot be read for whoever selects it."""
-    if any(layer.module == arrays.module and layer.direction == arrays.direction for layer in found.layers):
+    place = (arrays.module, arrays.layer, arrays.direction)
+    if any((layer.module, layer.layer, layer.direction) == place for layer in found.layers):
         found.questions[arrays.module] = InputError(
             f"{file}: module {arrays.module}: both of its layers run {arrays.direction}, which cannot be represented; "
             "bring its step Jacobians as a 3-D .npy instead"

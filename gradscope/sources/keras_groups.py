@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from gradscope.errors import InputError
 from gradscope.sources.hdf5 import Hdf5File
-from gradscope.sources.keras_config import KerasConfig, RecurrentConfig
-from gradscope.sources.keras_layers import KerasArrays
-from gradscope.sources.layer_weights import Direction
+from gradscope.sources.keras_config import CELL_OF_CLASS, KerasConfig, RecurrentConfig
+from gradscope.sources.keras_layers import KerasArrays, unknown_class
+from gradscope.sources.layer_weights import Direction, module_title
 from gradscope.sources.stored_tensor import StoredTensor
 
 #: Matching cells with their configuration is quadratic in their number.
@@ -19,18 +20,22 @@ _NAMED = re.compile(r"(?P<parent>.*/)?(?P<role>recurrent_kernel|kernel|bias)(_\d
 _VARS = re.compile(r"(?P<parent>.+)/vars/(?P<index>\d{1,3})\Z")
 #: tf.keras 2.12 called the container of layers this.
 _OLD_CONTAINER = "_layer_checkpoint_dependencies"
+#: Variables that a cell keeps and does not compute with at inference: dropout's random state, a stateful layer's state.
+_IDLE = re.compile(r"(^|/)(seed_generator|random_generator|rnn_state|states?|Variable)(_\d+)?(:\d+)?(/|\Z)")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A recurrent layer that the configuration speaks of and that cannot be read, with the reason."""
+
+    module: str
+    reason: InputError
 
 
 def cells_by_storage(
     h5: Hdf5File, config: KerasConfig | None, version: tuple[int, ...], tensorflow: bool, *, file: str
-) -> Iterator[KerasArrays]:
-    """Cells of the Keras 3 layout: ``…/cell/vars/0, 1, 2`` are kernel, recurrent kernel, bias.
-
-    Raises
-    ------
-    InputError
-        If the configuration speaks of a layer whose weights are not there.
-    """
+) -> Iterator[KerasArrays | Missing]:
+    """Cells of the Keras 3 layout: ``…/cell/vars/0, 1, 2`` are kernel, recurrent kernel, bias."""
     groups: dict[str, dict[int, StoredTensor]] = {}
     for name, tensor in h5.tensors.items():
         match = _VARS.match(name)
@@ -39,25 +44,87 @@ def cells_by_storage(
             groups.setdefault(place, {})[int(match["index"])] = tensor
     if len(groups) > 20 * MAX_CELLS:
         raise InputError(f"{file}: has {len(groups)} groups of variables, more than any model; the file is hostile")
-    claimed: set[str] = set()
+    cells: dict[str, RecurrentConfig | None] = {}
     for layer in config.layers if config else ():
         place = _place(layer, groups)
         if place is None:
-            raise InputError(
-                f"{file}: the configuration has a recurrent layer '{layer.module}' ({layer.class_name}), but there "
-                f"are no weights at {layer.storage}/vars; save the built model again"
-            )
-        claimed.add(place)
-        yield KerasArrays(
-            layer.module, layer.direction, _roles(groups[place]), layer.class_name, layer.config, version, tensorflow
-        )
+            yield Missing(layer.module, _no_weights(layer, file))
+        else:
+            cells[place] = layer
     for place, group in groups.items():
-        if place in claimed or not place.endswith("cell") or not {0, 1} <= set(group):
+        if place not in cells and place.endswith("cell") and {0, 1} <= set(group):
+            cells[place] = None
+    beside = _beside({place: _scope(place) for place in cells}, _outside_cells(groups, cells))
+    for place, found in cells.items():
+        tensors, extra = _roles(groups[place]), beside.get(place, ())
+        if found is not None:
+            yield _configured(found, tensors, version, tensorflow, extra)
             continue
-        parts = [part for part in place.split("/") if part not in ("layers", "cell")]
+        parts = [part for part in place.split("/") if part not in ("layers", "cell", "cells")]
         direction: Direction = "backward" if parts and parts[-1] == "backward_layer" else "forward"
         module = "/".join(part for part in parts if part not in ("forward_layer", "backward_layer", "layer"))
-        yield KerasArrays(module, direction, _roles(group), None, {}, version, tensorflow)
+        yield KerasArrays(module, direction, tensors, None, {}, version, tensorflow, beside=extra)
+
+
+def _configured(
+    layer: RecurrentConfig,
+    tensors: dict[str, StoredTensor],
+    version: tuple[int, ...],
+    tensorflow: bool,
+    beside: tuple[str, ...],
+) -> KerasArrays:
+    return KerasArrays(
+        layer.module,
+        layer.direction,
+        tensors,
+        layer.class_name,
+        layer.config,
+        version,
+        tensorflow,
+        layer=layer.layer,
+        remarks=layer.remarks,
+        beside=beside,
+    )
+
+
+def _no_weights(layer: RecurrentConfig, file: str) -> InputError:
+    where = f"{file}: module {module_title(layer.module)}: "
+    if layer.class_name not in CELL_OF_CLASS:
+        return unknown_class(layer.class_name, where)
+    return InputError(
+        f"{where}the configuration has this layer ({layer.class_name}), but there are no weights at "
+        f"{layer.storage}/vars; save the built model again"
+    )
+
+
+def _outside_cells(
+    groups: dict[str, dict[int, StoredTensor]], cells: Iterable[str]
+) -> Iterator[tuple[str, StoredTensor]]:
+    """Every variable that is no cell's kernel, recurrent kernel or bias, with the group it stands in."""
+    known = set(cells)
+    for place, group in groups.items():
+        for index, tensor in group.items():
+            if place not in known or index >= len(_ROLES):
+                yield place, tensor
+
+
+def _scope(place: str) -> str:
+    """Where everything belongs to one recurrent cell: its group, or that of the cell which wraps it."""
+    parts = place.split("/")
+    while len(parts) > 1 and "cell" in parts[-1].lower() and "cell" in parts[-2].lower():
+        parts.pop()
+    return "/".join(parts)
+
+
+def _beside(scopes: dict[str, str], others: Iterable[tuple[str, StoredTensor]]) -> dict[str, tuple[str, ...]]:
+    """For each cell, the tensors that stand in its scope and are none of its own: they change what it computes."""
+    in_scope: dict[str, list[str]] = {scope: [] for scope in scopes.values() if scope}
+    for place, tensor in others:
+        parts = place.split("/")
+        owner = next((s for n in range(len(parts), 0, -1) if (s := "/".join(parts[:n])) in in_scope), None)
+        if owner is not None and not _IDLE.search(tensor.name.removeprefix(owner)):
+            in_scope[owner].append(tensor.name)
+    return {place: tuple(in_scope[scope]) for place, scope in scopes.items() if in_scope.get(scope)}
 
 
 def _place(layer: RecurrentConfig, groups: dict[str, dict[int, StoredTensor]]) -> str | None:
@@ -75,15 +142,15 @@ def _roles(group: dict[int, StoredTensor]) -> dict[str, StoredTensor]:
 
 def cells_by_name(
     h5: Hdf5File, config: KerasConfig | None, version: tuple[int, ...], tensorflow: bool, *, file: str
-) -> Iterator[KerasArrays]:
+) -> Iterator[KerasArrays | Missing]:
     """Cells of the Keras 2 layout: datasets named ``kernel``, ``recurrent_kernel`` and ``bias`` in one group."""
     groups: dict[str, dict[str, StoredTensor]] = {}
     for name, tensor in h5.tensors.items():
         match = _NAMED.match(name)
         if match and not name.startswith("optimizer"):
-            groups.setdefault(match["parent"] or "", {})[match["role"]] = tensor
+            groups.setdefault((match["parent"] or "").strip("/"), {})[match["role"]] = tensor
     cells = {
-        place.strip("/"): {role: group[role] for role in _ROLES if role in group}
+        place: {role: group[role] for role in _ROLES if role in group}
         for place, group in groups.items()
         if {"kernel", "recurrent_kernel"} <= set(group)
     }
@@ -91,37 +158,53 @@ def cells_by_name(
         raise InputError(
             f"{file}: has {len(cells)} recurrent cells, and {MAX_CELLS} is the most that are read; split it"
         )
+    taken = {tensor.name for group in cells.values() for tensor in group.values()}
+    others = (
+        (name.rpartition("/")[0], tensor)
+        for name, tensor in h5.tensors.items()
+        if name not in taken and not name.startswith("optimizer")
+    )
+    beside = _beside({place: _scope(place) for place in cells}, others)
     by_layer: dict[str, list[str]] = {}
     for place in cells:
         by_layer.setdefault(place.removeprefix("model_weights/").split("/")[0], []).append(place)
+    by_name: dict[str, list[RecurrentConfig]] = {}
+    for layer in config.layers if config else ():
+        by_name.setdefault(layer.names[0], []).append(layer)
     for top, places in by_layer.items():
-        configured = [layer for layer in (config.layers if config else ()) if layer.names[0] == top]
-        for place, layer in _pair(h5, top, places, configured):
-            if layer is not None:
-                yield KerasArrays(
-                    layer.module, layer.direction, cells[place], layer.class_name, layer.config, version, tensorflow
-                )
+        for place, found in _pair(h5, top, places, by_name.get(top, [])):
+            if place is None:
+                if found is not None:
+                    yield Missing(found.module, _no_weights(found, file))
+                continue
+            extra = beside.get(place, ())
+            if found is not None:
+                yield _configured(found, cells[place], version, tensorflow, extra)
             else:
                 module, direction = _unconfigured(place, top, places)
-                yield KerasArrays(module, direction, cells[place], None, {}, version, tensorflow)
+                yield KerasArrays(module, direction, cells[place], None, {}, version, tensorflow, beside=extra)
+    for layer in config.layers if config else ():
+        if layer.names[0] not in by_layer:
+            yield Missing(layer.module, _no_weights(layer, file))
 
 
 def _pair(
     h5: Hdf5File, top: str, places: list[str], configured: list[RecurrentConfig]
-) -> Iterator[tuple[str, RecurrentConfig | None]]:
-    """Match the cells under one layer's group with what the configuration says of that layer."""
-    names = h5.weight_names(f"model_weights/{top}") or h5.weight_names(top)
+) -> Iterator[tuple[str | None, RecurrentConfig | None]]:
+    """Match the cells under one layer's group with what the configuration says of that layer; None has no match."""
+    order: dict[str, int] = {}
+    for index, name in enumerate(h5.weight_names(f"model_weights/{top}") or h5.weight_names(top)):
+        order.setdefault(name.rpartition("/")[0], index)
 
     def stored_order(place: str) -> int:
-        inner = place.removeprefix("model_weights/").removeprefix(f"{top}/")
-        return next((i for i, name in enumerate(names) if name.startswith(f"{inner}/")), len(names))
+        return order.get(place.removeprefix("model_weights/").removeprefix(f"{top}/"), len(order))
 
     left = sorted(places, key=stored_order)
     for layer in configured:
         fitting = [place for place in left if _fits(place, layer)] or (left if len(configured) == len(places) else [])
         if fitting:
             left.remove(fitting[0])
-            yield fitting[0], layer
+        yield fitting[0] if fitting else None, layer
     for place in left:
         yield place, None
 

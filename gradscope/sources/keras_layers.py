@@ -46,6 +46,12 @@ class KerasArrays:
         Keras's (major, minor), or an empty tuple if the file does not say.
     tensorflow : bool
         If it is tf.keras (``2.2.4-tf``), whose defaults changed at another time.
+    layer : int
+        Its place in its module: 0, or among the cells of StackedRNNCells.
+    remarks : tuple of str
+        What the configuration says beside the weights (a mask, a start state); they become warnings.
+    beside : tuple of str
+        Names of further tensors in the cell's own scope, which change what it computes.
     """
 
     module: str
@@ -55,6 +61,9 @@ class KerasArrays:
     config: dict[str, Any] = field(default_factory=dict)
     version: tuple[int, ...] = ()
     tensorflow: bool = False
+    layer: int = 0
+    remarks: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 def keras_layer(arrays: KerasArrays, *, file: str, keys: FileKeys) -> LayerWeights:
@@ -69,11 +78,14 @@ def keras_layer(arrays: KerasArrays, *, file: str, keys: FileKeys) -> LayerWeigh
     """
     where = f"{file}: module {module_title(arrays.module)}: "
     facts: dict[str, str] = {"gates": "file", "layout": "file"}
-    assumed: list[str] = []
+    assumed: list[str] = list(arrays.remarks)
     if arrays.class_name is not None and arrays.class_name not in CELL_OF_CLASS:
+        raise unknown_class(arrays.class_name, where)
+    if arrays.beside:
         raise InputError(
-            f"{where}its class is {arrays.class_name}, and only {', '.join(list(CELL_OF_CLASS)[:5])} (and their cells) "
-            "can be read; bring its step Jacobians as a 3-D .npy instead"
+            f"{where}'{arrays.beside[0]}' {_and_others(len(arrays.beside) - 1)}in its own scope, which no cell here "
+            "has, so it computes something else than its kernels alone (a normalised or peephole cell?); bring its "
+            "step Jacobians as a 3-D .npy instead"
         )
     n_blocks, hidden = _check_kernels(arrays, where)
     stated = CELL_OF_CLASS.get(arrays.class_name or "")
@@ -87,9 +99,9 @@ def keras_layer(arrays: KerasArrays, *, file: str, keys: FileKeys) -> LayerWeigh
         facts["cell"] = "configuration"
     if facts["cell"] == "convention":
         assumed.append(f"{n_blocks} gate block{'s' * (n_blocks > 1)} read as Keras's {cell}: cell= settles it")
-    activation, gate_activation = _activations(arrays, cell, keys, where, facts, assumed)
     bias = arrays.tensors.get("bias")
     cudnn = _is_cudnn(arrays, bias, cell, hidden, where)
+    activation, gate_activation = _activations(arrays, cell, cudnn, keys, where, facts, assumed)
     reset = _reset(arrays, bias, cudnn, keys, where, facts, assumed) if cell == "gru" else None
 
     kernel = load_weights(arrays.tensors["kernel"], file=file)
@@ -105,7 +117,7 @@ def keras_layer(arrays: KerasArrays, *, file: str, keys: FileKeys) -> LayerWeigh
     return LayerWeights(
         module=arrays.module,
         cell=cell,
-        layer=0,
+        layer=arrays.layer,
         direction=arrays.direction,
         weight_ih=weight_ih,
         weight_hh=weight_hh,
@@ -120,6 +132,18 @@ def keras_layer(arrays: KerasArrays, *, file: str, keys: FileKeys) -> LayerWeigh
         facts_from=facts,
         assumptions=tuple(assumed),
     )
+
+
+def unknown_class(class_name: str, where: str) -> InputError:
+    """Say that a layer is of a class whose equations are not known here."""
+    return InputError(
+        f"{where}its class is {class_name}, and only {', '.join(list(CELL_OF_CLASS)[:5])} (and their cells) "
+        "can be read; bring its step Jacobians as a 3-D .npy instead"
+    )
+
+
+def _and_others(n: int) -> str:
+    return f"and {n} more tensors stand " if n > 1 else "and 1 more tensor stand " if n else "stands "
 
 
 def _block(matrix: Array, gate: int, hidden: int) -> Array:
@@ -219,17 +243,29 @@ def _reset(
 
 
 def _activations(
-    arrays: KerasArrays, cell: str, keys: FileKeys, where: str, facts: dict[str, str], assumed: list[str]
+    arrays: KerasArrays, cell: str, cudnn: bool, keys: FileKeys, where: str, facts: dict[str, str], assumed: list[str]
 ) -> tuple[str, str]:
-    """(candidate activation, gate activation), from the configuration, the keys, or the version's defaults."""
+    """(candidate activation, gate activation): what the layout proves, the configuration, the keys, the defaults.
+
+    cuDNN has tanh and the logistic sigmoid and nothing else, so its layout proves both whatever the version.
+    """
     stated = _named(arrays.config.get("activation"))
     if stated is not None and stated not in _ACTIVATIONS:
         raise InputError(
             f"{where}its activation is '{stated}', and only {', '.join(_ACTIVATIONS)} can be represented; "
             "bring its step Jacobians as a 3-D .npy instead"
         )
-    cudnn_named = (arrays.class_name or "").startswith("CuDNN")
-    known = "tanh" if cudnn_named else None if stated is None else _ACTIVATIONS[stated]
+    if cudnn:
+        activation, facts["activation"] = settle("activation", keys.activation, "tanh", "", where=where)
+        gates, facts["gate_activation"] = settle("gate_activation", keys.gate_activation, "sigmoid", "", where=where)
+        for key, wanted in (("activation", "tanh"), ("recurrent_activation", "sigmoid")):
+            if _named(arrays.config.get(key)) not in (None, wanted):
+                raise InputError(
+                    f"{where}the configuration says {key}={_named(arrays.config.get(key))}, but its bias has the "
+                    f"shape of a CuDNN layer, which only has {wanted}; the file contradicts itself"
+                )
+        return activation, gates
+    known = None if stated is None else _ACTIVATIONS[stated]
     activation, origin = settle("activation", keys.activation, known, "tanh", where=where)
     facts["activation"] = "configuration" if origin == "file" else origin
     if origin == "convention":
@@ -244,8 +280,6 @@ def _activations(
         )
     if gate == "hard_sigmoid" and arrays.version[:1] == (3,):
         gate = "hard_sigmoid_keras3"
-    if cudnn_named:
-        gate = "sigmoid"
     convention = ""
     if gate is None and keys.gate_activation is None:
         convention = _default_gate(arrays, where)

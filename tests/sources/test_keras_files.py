@@ -284,6 +284,116 @@ def test_keras2_with_and_without_configuration(tmp_path, forward, kind, weights_
     )
 
 
+@pytest.mark.parametrize("version", ["2.1.6", "2.2.4", "2.2.4-tf", "2.3.1", ""])
+@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+def test_a_cudnn_layout_proves_sigmoid_gates_whatever_the_version(tmp_path, forward, version, kind):
+    rng = np.random.default_rng(9)
+    arrays = arrays_of(rng, kind, 3, 4, bias="cudnn")
+    path = write_keras2(tmp_path / "m.h5", [], {"c": named("c", arrays)}, version=version, weights_only=True)
+    (w,) = read_weights(path).layers
+    assert (w.gate_activation, w.facts_from["gate_activation"], w.activation) == ("sigmoid", "file", "tanh")
+    assert not any("assumed" in sentence for sentence in w.assumptions)
+    x = rng.standard_normal((5, 3))
+    np.testing.assert_allclose(forward.run(w, x), cudnn_forward(kind, arrays, x), rtol=0, atol=ROUNDING)
+    with pytest.raises(InputError, match="gate_activation=hard_sigmoid was asked for, but the file says sigmoid"):
+        read_weights(path, gate_activation="hard_sigmoid")
+
+
+PEEPHOLES = ("input_gate_peephole_weights", "forget_gate_peephole_weights", "output_gate_peephole_weights")
+NORMS = ("kernel_norm/gamma", "kernel_norm/beta", "recurrent_norm/gamma", "state_norm/gamma")
+
+
+@pytest.mark.parametrize("class_name", ["PeepholeLSTMCell", "LayerNormLSTMCell"])
+@pytest.mark.parametrize("weights_only", [False, True])
+def test_tensors_beside_a_keras2_cell_make_it_a_question(tmp_path, class_name, weights_only):
+    """tensorflow-addons: the cell's kernels alone are an lstm that the model is not."""
+    rng = np.random.default_rng(10)
+    extras = PEEPHOLES if class_name.startswith("Peephole") else NORMS
+    arrays, good = arrays_of(rng, "LSTM", 3, 4), arrays_of(rng, "LSTM", 3, 4)
+    cell = "rnn/" + ("peephole_lstm_cell" if class_name.startswith("Peephole") else "layer_norm_lstm_cell")
+    stored = {"rnn": named(cell, arrays) | {f"{cell}/{name}": np.ones(4) for name in extras}}
+    stored["lstm"] = named("lstm/lstm_cell", good)
+    settings = {"name": "rnn", "cell": {"class_name": f"Addons>{class_name}", "config": {"units": 4}}}
+    layers = [{"class_name": "RNN", "config": settings}, layer_config("LSTM", "lstm", 4)]
+    path = write_keras2(tmp_path / "m.h5", layers, stored, weights_only=weights_only)
+    weights = read_weights(path)
+    said = sorted(extras)[0] if weights_only else class_name
+    with pytest.raises(InputError, match=f"module rnn: .*{said}"):
+        select_layers(weights, param="rnn")
+    (w,) = select_layers(weights, param="lstm")
+    np.testing.assert_array_equal(w.weight_hh[:4], good[1][:, :4].T)
+    assert not any(name.startswith("rnn/") for name in weights.other_arrays)  # no head, no embedding
+
+
+@pytest.mark.parametrize("weights_only", [False, True])
+@pytest.mark.parametrize(
+    "extra", ["layers/rnn/cell/vars/3", "layers/rnn/cell/state_norm/vars/0", "layers/rnn/cell/projection/vars/0"]
+)
+def test_variables_beside_a_keras3_cell_make_it_a_question(tmp_path, extra, weights_only):
+    rng = np.random.default_rng(10)
+    arrays = arrays_of(rng, "LSTM", 3, 4)
+    stored = {"layers/rnn/cell": arrays, "layers/lstm/cell": arrays, extra.partition("/vars")[0]: arrays}
+    if extra.endswith("3"):
+        stored["layers/rnn/cell"] = [*arrays, np.ones(4)]
+    else:
+        stored[extra.removesuffix("/vars/0")] = [np.ones(4)]
+    layers = [
+        {"class_name": "RNN", "config": {"name": "rnn", "cell": {"class_name": "LSTMCell", "config": {"units": 4}}}},
+        layer_config("LSTM", "lstm", 4),
+    ]
+    path = write_keras3(tmp_path / "m.weights.h5", layers, stored, weights_only=weights_only)
+    if not weights_only:
+        path = path.rename(tmp_path / "m.keras")
+    with pytest.raises(InputError, match=f"module rnn: '{extra}' stands in its own scope"):
+        select_layers(read_weights(path), param="rnn")
+    assert len(select_layers(read_weights(path), param="lstm")) == 1
+
+
+def test_the_random_state_of_a_dropout_changes_nothing(tmp_path):
+    arrays = arrays_of(np.random.default_rng(1), "LSTM", 3, 4)
+    seeds = [np.array([1, 2], dtype="uint32")]
+    stored = {"layers/lstm/cell": arrays, "layers/lstm/cell/seed_generator": seeds, "layers/lstm": [np.ones((1, 4))]}
+    path = write_keras3(tmp_path / "m.keras", [layer_config("LSTM", "l", 4)], stored)
+    assert len(select_layers(read_weights(path))) == 1
+
+
+def stacked_cells(kinds, units, name="rnn"):
+    cells = [{"class_name": f"{kind}Cell", "config": layer_config(kind, "c", units)["config"]} for kind in kinds]
+    stacked = {"class_name": "StackedRNNCells", "config": {"name": "stacked_rnn_cells", "cells": cells}}
+    return {"class_name": "RNN", "config": {"name": name, "cell": stacked, "return_sequences": True}}
+
+
+@pytest.mark.parametrize("layout", ["keras2", "keras3"])
+def test_stacked_cells_are_a_stack_of_layers(tmp_path, forward, layout):
+    """At every step each cell reads what the one below puts out: layer by layer that is the same."""
+    rng = np.random.default_rng(11)
+    low, high = arrays_of(rng, "GRU", 3, 4), arrays_of(rng, "GRU", 4, 4)
+    layers = [stacked_cells(("GRU", "GRU"), 4)]
+    if layout == "keras3":
+        place = "layers/rnn/cell/cells/gru_cell"
+        path = write_keras3(tmp_path / "m.keras", layers, {place: low, f"{place}_1": high})
+    else:
+        inner = "rnn/stacked_rnn_cells/gru_cell"
+        path = write_keras2(tmp_path / "m.h5", layers, {"rnn": named(inner, low) | named(f"{inner}_1", high)})
+    found = select_layers(read_weights(path))
+    assert [(w.module, w.layer) for w in found] == [("rnn", 0), ("rnn", 1)]
+    x = rng.standard_normal((5, 3))
+    wanted = keras_forward(forward.phi, "GRU", high, keras_forward(forward.phi, "GRU", low, x))
+    np.testing.assert_allclose(forward.run(found[1], forward.run(found[0], x)), wanted, rtol=0, atol=ROUNDING)
+
+
+def test_a_layer_without_weights_leaves_the_others_reachable(tmp_path):
+    arrays = arrays_of(np.random.default_rng(1), "LSTM", 3, 4)
+    layers = [layer_config("LSTM", "good", 4), layer_config("GRU", "absent", 4), stacked_cells(("NAS",), 4, "odd")]
+    path = write_keras3(tmp_path / "m.keras", layers, {"layers/lstm/cell": arrays})
+    weights = read_weights(path)
+    assert len(select_layers(weights, param="good")) == 1
+    with pytest.raises(InputError, match="no weights at layers/gru/cell"):
+        select_layers(weights, param="absent")
+    with pytest.raises(InputError, match="its class is NASCell"):
+        select_layers(weights, param="odd")
+
+
 def test_gru_with_a_flat_bias_resets_before(tmp_path, forward):
     rng = np.random.default_rng(8)
     arrays = arrays_of(rng, "GRU", 3, 4, bias="before")
@@ -364,10 +474,10 @@ def test_go_backwards_is_the_backward_direction(tmp_path):
     ],
 )
 def test_what_cannot_be_represented_is_refused_by_name(tmp_path, layer, match):
-    group = {"ConvLSTM2D": "conv_lstm2_d"}.get(layer["class_name"], "lstm")
+    group = {"ConvLSTM2D": "conv_lstm2d"}.get(layer["class_name"], "lstm")
     stored = {f"layers/{group}/cell": arrays_of(np.random.default_rng(1), "LSTM", 3, 4)}
     with pytest.raises(InputError, match=match):
-        read_weights(write_keras3(tmp_path / "m.keras", [layer], stored))
+        select_layers(read_weights(write_keras3(tmp_path / "m.keras", [layer], stored)), param="l")
 
 
 def test_a_file_without_recurrence_says_so(tmp_path):
