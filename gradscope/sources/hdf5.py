@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,8 @@ DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError,
 #: Filters that are part of HDF5 or h5py: deflate, shuffle, fletcher32, lzf. Others would load a plug-in.
 _FILTERS = {1, 2, 3, 32000}
 _MAX_DEPTH = 24
-_MAX_OBJECTS = 50_000
+#: No model file has more; opening one takes some 50 microseconds.
+MAX_OBJECTS = 20_000
 
 
 @contextmanager
@@ -55,17 +57,16 @@ class Hdf5File:
     """
 
     def __init__(self, stream: IO[bytes], n_bytes: int, *, budget: Budget) -> None:
-        file = budget.file
         try:
             import h5py
         except ImportError as error:
             raise MissingExtraError(
-                f"{file}: reading HDF5 and Keras files needs h5py: pip install 'gradscope-rnn[keras]'"
+                f"{budget.file}: reading HDF5 and Keras files needs h5py: pip install 'gradscope-rnn[keras]'"
             ) from error
         self._h5py = h5py
-        self._file, self._budget, self._limit = file, budget, max(FLOOR_BYTES, MAX_RATIO * n_bytes)
-        check_global_heaps(stream, n_bytes, file=file)
-        with damage_of(file):
+        self.budget, self._file, self._limit = budget, budget.file, max(FLOOR_BYTES, MAX_RATIO * n_bytes)
+        self._longest_text = check_global_heaps(stream, n_bytes, file=budget.file)
+        with damage_of(budget.file):
             self._h5 = h5py.File(stream, "r")
             self.tensors = self._walk()
         check_total(self.tensors.values(), budget)
@@ -94,41 +95,50 @@ class Hdf5File:
                 return names if isinstance(names, list) else [names]
         return []
 
-    def _text(self, place: h5py.Group, name: str) -> str | list[str]:
+    def _text(self, place: h5py.Group | h5py.Dataset, name: str) -> str | list[str]:
+        """A text attribute; what it may take is charged before it is read, as far as the file says it before."""
         identity = place.attrs.get_id(name)
-        if int(np.prod(identity.shape, dtype=object)) * identity.dtype.itemsize > self._limit:
-            raise InputError(f"{self._file}: its attribute '{name}' is larger than the file; damaged")
+        n_items = int(np.prod(identity.shape, dtype=object))
+        # Texts of variable length are pointers in the attribute, and many may point to one text.
+        width = self._longest_text if identity.dtype.hasobject and n_items != 1 else identity.dtype.itemsize
+        self.budget.text(n_items * width, f"its attribute '{name[:40]}'")
         value = place.attrs[name]
         if isinstance(value, np.ndarray):
             return [_decoded(item) for item in value.ravel().tolist()]
-        return _decoded(value)
+        text = _decoded(value)
+        if identity.dtype.hasobject:
+            self.budget.text(len(text), f"its attribute '{name[:40]}'")
+        return text
 
     def _walk(self) -> dict[str, StoredTensor]:
         """Every dataset by its path; hard links only, each object once."""
+        h5py = self._h5py
         found: dict[str, StoredTensor] = {}
         seen: set[int] = set()
-        pending: list[tuple[str, h5py.Group]] = [("", self._h5)]
+        n_links = 0
+        pending: list[tuple[str, h5py.h5g.GroupID]] = [("", self._h5.id)]
         while pending:
             prefix, group = pending.pop()
-            for name in group:
-                if not isinstance(group.get(name, getlink=True), self._h5py.HardLink):
+            n_links += int(group.get_num_objs())
+            self.budget.count(n_links, MAX_OBJECTS, "HDF5 objects")
+            for raw in group:
+                self.budget.length(len(prefix) + len(raw), "an HDF5 path")
+                path = f"{prefix}{raw.decode('utf-8', 'surrogateescape')}"
+                if group.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
                     continue  # a soft or external link could lead out of the file
-                item = group[name]
-                address = int(self._h5py.h5o.get_info(item.id).addr)
-                path = f"{prefix}{name}"
+                item = h5py.h5o.open(group, raw)
+                address = int(h5py.h5o.get_info(item).addr)
                 if address in seen or path.count("/") > _MAX_DEPTH:
                     continue
                 seen.add(address)
-                if len(seen) > _MAX_OBJECTS:
-                    raise InputError(f"{self._file}: has more than {_MAX_OBJECTS} objects; not a model file")
-                if isinstance(item, self._h5py.Group):
+                if isinstance(item, h5py.h5g.GroupID):
                     pending.append((f"{path}/", item))
-                elif isinstance(item, self._h5py.Dataset):
-                    found[path] = self._tensor(path, item)
+                elif isinstance(item, h5py.h5d.DatasetID):
+                    found[path] = self._tensor(path, h5py.Dataset(item))
         return dict(sorted(found.items()))
 
-    def _tensor(self, path: str, dataset: Any) -> StoredTensor:
-        brain = "dtype" in dataset.attrs and _decoded(dataset.attrs["dtype"]) == "bfloat16"
+    def _tensor(self, path: str, dataset: h5py.Dataset) -> StoredTensor:
+        brain = "dtype" in dataset.attrs and self._text(dataset, "dtype") == "bfloat16"
         shape = tuple(int(extent) for extent in dataset.shape) if dataset.shape is not None else (0,)
 
         def load() -> Array:
@@ -145,10 +155,24 @@ class Hdf5File:
                         f"{self._file}: '{path}' declares shape {shown(shape)}, more than a file of this size "
                         "can hold; it is damaged"
                     )
+                if dataset.chunks is not None:  # the library unpacks whole chunks, whatever the shape
+                    covered = [-(-extent // chunk) * chunk for extent, chunk in zip(shape, dataset.chunks, strict=True)]
+                    self.budget.values(prod(covered) * dataset.dtype.itemsize, f"the chunks of '{path[:80]}'")
                 values = np.asarray(dataset[()])
-                return bfloat16_to_float32(values.view("<u2")) if brain else values
+                return _bfloat16(values) if brain else values
 
         return StoredTensor(path, shape, "bfloat16" if brain else dataset.dtype.name, load)
+
+
+def _bfloat16(values: Array) -> Array:
+    """Values of a dataset that Keras marks as bfloat16: two bytes each are the bits, wider numbers are rounded."""
+    if values.dtype.itemsize == 2 and values.dtype.kind in "Vui":
+        return bfloat16_to_float32(values.view("<u2"))
+    bits = values.astype(np.float32).view(np.uint32)
+    nearest_even = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    # Infinities and NaN keep their bits: adding to them would make other numbers of them.
+    rounded = np.where(np.isfinite(values), bits + nearest_even, bits)
+    return (rounded & np.uint32(0xFFFF0000)).view(np.float32)
 
 
 def _decoded(value: Any) -> str:

@@ -16,8 +16,8 @@ _HEADER = 16
 _CHUNK = 8 << 20
 
 
-def check_global_heaps(stream: IO[bytes], n_bytes: int, *, file: str) -> None:
-    """Walk every global heap collection of a file; rewinds the stream.
+def check_global_heaps(stream: IO[bytes], n_bytes: int, *, file: str) -> int:
+    """Walk every global heap collection of a file; rewinds the stream and returns the length of the longest object.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def check_global_heaps(stream: IO[bytes], n_bytes: int, *, file: str) -> None:
     if start[8] > 3 or sizes != b"\x08\x08":
         raise InputError(f"{file}: its HDF5 superblock is not one that Keras writes; the file is damaged")
     # Honest collections do not overlap, so all of them together have fewer objects than the file has headers' worth.
-    left = n_bytes // _HEADER
+    left, longest = n_bytes // _HEADER, 0
     for place in _find_all(stream, n_bytes):
         stream.seek(place + 8)
         length = int.from_bytes(stream.read(8), "little")
@@ -46,10 +46,11 @@ def check_global_heaps(stream: IO[bytes], n_bytes: int, *, file: str) -> None:
             step = size if index == 0 else _HEADER + (size + 7) // 8 * 8
             if step < _HEADER or at + step > end:
                 raise _damaged(file)
-            at, left = at + step, left - 1
+            at, left, longest = at + step, left - 1, max(longest, size if index else 0)
             if left < 0:
                 raise _damaged(file)
     stream.seek(0)
+    return longest
 
 
 def _damaged(file: str) -> InputError:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gradscope.errors import InputError
+from gradscope.sources.budget import MAX_NAME, Budget
 from gradscope.sources.keras_graph import PASS_THROUGH, LayerCall, call_of, mask_after
 from gradscope.sources.layer_weights import Direction
 
@@ -26,7 +25,6 @@ CELL_OF_CLASS = {
 _RECURRENT_WORDS = ("LSTM", "GRU", "RNN")
 #: More recurrent layers, or longer names, than any model has: refused while they are read.
 MAX_LAYERS = 1000
-MAX_NAME = 1000
 _MAX_DEPTH = 12
 
 
@@ -72,25 +70,21 @@ class RecurrentConfig:
 class KerasConfig:
     """Every recurrent layer of a model, and which of them directly feed one another."""
 
-    file: str
+    budget: Budget
     layers: list[RecurrentConfig] = field(default_factory=list)
     chains: list[tuple[str, ...]] = field(default_factory=list)
 
 
-def parse_keras_config(text: str, *, file: str) -> KerasConfig:
+def parse_keras_config(text: bytes | str, budget: Budget) -> KerasConfig:
     """Read a model's configuration.
 
     Raises
     ------
     InputError
-        If it is not JSON.
+        If it is not JSON, or names or counts are more than any model's.
     """
-    try:
-        raw = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: its model configuration is not JSON; the file is damaged") from error
-    found = KerasConfig(file)
-    _model(raw, "layers", (), found, depth=0)
+    found = KerasConfig(budget)
+    _model(budget.json(text, "its model configuration"), "layers", (), found, depth=0)
     return found
 
 
@@ -144,7 +138,7 @@ def _model(
         if used[group] > 1:
             group = f"{group}_{used[group] - 1}"
         path, here = f"{storage}/{group}", (*names, name)
-        _check_length("/".join(here), found)
+        found.budget.name("/".join(here), "a layer's name")
         entries = [] if _layers_of(layer) is not None else _recurrent(class_name, config, path, here)
         call = call_of(layer, previous, sequential=sequential, recurrent=bool(entries))
         arriving = next((masks[below] for below in call.reads if masks.get(below)), None)
@@ -160,8 +154,7 @@ def _model(
             remarks = _remarks("/".join(here), config, arriving, call)
             entries_of[name] = [replace(entry, remarks=remarks) for entry in entries]
             found.layers += entries_of[name]
-            if len(found.layers) > MAX_LAYERS:
-                raise InputError(f"{found.file}: has more than {MAX_LAYERS} recurrent layers; no model does")
+            found.budget.count(len(found.layers), MAX_LAYERS, "recurrent layers")
         calls[name], classes[name], previous = call, class_name, name
     _chain(calls, classes, entries_of, found)
     return masks.get(previous) if previous is not None else mask
@@ -302,13 +295,5 @@ def _entries(
 def _named(entry: dict[str, Any], key: str, found: KerasConfig) -> str:
     """A name of the configuration, its length checked."""
     name = _text(entry.get(key))
-    _check_length(name, found)
+    found.budget.length(len(name), f"a layer's {key}")
     return name
-
-
-def _check_length(name: str, found: KerasConfig) -> None:
-    if len(name) > MAX_NAME:
-        raise InputError(
-            f"{found.file}: its configuration has a name of {len(name)} characters, and {MAX_NAME} is the most; "
-            "the file is damaged or hostile"
-        )

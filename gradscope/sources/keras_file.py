@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from dataclasses import dataclass, field
 from typing import IO
@@ -47,13 +46,10 @@ def keras_zip_stream(members: ZipMembers, *, file: str) -> tuple[IO[bytes], int,
                 f"{file}: should be a .keras file, but it has no {member} "
                 f"(it has {', '.join(members.names[:4]) or 'nothing'}); save it with model.save('model.keras')"
             )
-    config = parse_keras_config(members.read("config.json").decode("utf-8", "replace"), file=file)
+    config = parse_keras_config(members.read("config.json"), members.budget)
     version = "3"
     if "metadata.json" in members.names:
-        try:
-            metadata = json.loads(members.read("metadata.json"))
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{file}: its metadata.json is not JSON; the file is damaged") from error
+        metadata = members.budget.json(members.read("metadata.json"), "its metadata.json")
         if isinstance(metadata, dict) and isinstance(metadata.get("keras_version"), str):
             version = metadata["keras_version"]
     content = members.read("model.weights.h5")
@@ -79,7 +75,7 @@ def keras_weights(
     """
     if config is None:
         text = h5.attribute("model_config")
-        config = parse_keras_config(text, file=file) if isinstance(text, str) else None
+        config = parse_keras_config(text, h5.budget) if isinstance(text, str) else None
     if version is None:
         stated = h5.attribute("keras_version")
         version = stated if isinstance(stated, str) else ""

@@ -172,17 +172,15 @@ def cells_by_name(
     for layer in config.layers if config else ():
         by_name.setdefault(layer.names[0], []).append(layer)
     for top, places in by_layer.items():
-        for place, found in _pair(h5, top, places, by_name.get(top, [])):
-            if place is None:
-                if found is not None:
-                    yield Missing(found.module, _no_weights(found, file))
-                continue
-            extra = beside.get(place, ())
-            if found is not None:
-                yield _configured(found, cells[place], version, tensorflow, extra)
-            else:
-                module, direction = _unconfigured(place, top, places)
-                yield KerasArrays(module, direction, cells[place], None, {}, version, tensorflow, beside=extra)
+        for at, found in _pair(h5, top, places, by_name.get(top, [])):
+            if at is not None and found is not None:
+                yield _configured(found, cells[at], version, tensorflow, beside.get(at, ()))
+            elif found is not None:
+                yield Missing(found.module, _no_weights(found, file))
+            elif at is not None:
+                module, direction = _unconfigured(at, top, places)
+                extra = beside.get(at, ())
+                yield KerasArrays(module, direction, cells[at], None, {}, version, tensorflow, beside=extra)
     for layer in config.layers if config else ():
         if layer.names[0] not in by_layer:
             yield Missing(layer.module, _no_weights(layer, file))
