@@ -23,8 +23,8 @@ DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError,
 #: Filters that are part of HDF5 or h5py: deflate, shuffle, fletcher32, lzf. Others would load a plug-in.
 _FILTERS = {1, 2, 3, 32000}
 _MAX_DEPTH = 24
-#: No model file has more; opening one takes some 50 microseconds.
-MAX_OBJECTS = 20_000
+#: No model file has more, its optimizer left out; opening and reading one takes about 100 microseconds.
+MAX_OBJECTS = 10_000
 
 
 @contextmanager
@@ -65,6 +65,7 @@ class Hdf5File:
             ) from error
         self._h5py = h5py
         self.budget, self._file, self._limit = budget, budget.file, max(FLOOR_BYTES, MAX_RATIO * n_bytes)
+        self.passed_over: list[str] = []
         self._longest_text = check_global_heaps(stream, n_bytes, file=budget.file)
         with damage_of(budget.file):
             self._h5 = h5py.File(stream, "r")
@@ -116,12 +117,15 @@ class Hdf5File:
         found: dict[str, StoredTensor] = {}
         seen: set[int] = set()
         n_links = 0
-        pending: list[tuple[str, h5py.h5g.GroupID]] = [("", self._h5.id)]
+        pending: list[tuple[str, Any]] = [("", self._h5.id)]
         while pending:
             prefix, group = pending.pop()
             n_links += int(group.get_num_objs())
             self.budget.count(n_links, MAX_OBJECTS, "HDF5 objects")
             for raw in group:
+                if not prefix and raw.startswith(b"optimizer"):
+                    self.passed_over.append(f"{raw.decode('utf-8', 'surrogateescape')}/")
+                    continue  # as many tensors again, and none that runs
                 self.budget.length(len(prefix) + len(raw), "an HDF5 path")
                 path = f"{prefix}{raw.decode('utf-8', 'surrogateescape')}"
                 if group.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
@@ -134,34 +138,44 @@ class Hdf5File:
                 if isinstance(item, h5py.h5g.GroupID):
                     pending.append((f"{path}/", item))
                 elif isinstance(item, h5py.h5d.DatasetID):
-                    found[path] = self._tensor(path, h5py.Dataset(item))
+                    found[path] = self._tensor(path, item)
         return dict(sorted(found.items()))
 
-    def _tensor(self, path: str, dataset: h5py.Dataset) -> StoredTensor:
-        brain = "dtype" in dataset.attrs and self._text(dataset, "dtype") == "bfloat16"
-        shape = tuple(int(extent) for extent in dataset.shape) if dataset.shape is not None else (0,)
+    def _tensor(self, path: str, dataset: h5py.h5d.DatasetID) -> StoredTensor:
+        h5py = self._h5py
+        marked = h5py.h5a.exists(dataset, b"dtype") and self._text(h5py.Dataset(dataset), "dtype")
+        space, dtype = dataset.get_space(), dataset.dtype
+        empty = space.get_simple_extent_type() == h5py.h5s.NULL
+        shape = (0,) if empty else tuple(int(extent) for extent in space.shape)
 
         def load() -> Array:
             with damage_of(self._file):
-                properties = dataset.id.get_create_plist()
-                codes = {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}
-                if dataset.is_virtual or dataset.external or not codes <= _FILTERS:
-                    raise InputError(
-                        f"{self._file}: '{path}' keeps its values in another file or behind a plug-in filter; "
-                        "re-save it as plain data"
-                    )
-                if int(np.prod(shape, dtype=object)) * dataset.dtype.itemsize > self._limit:
-                    raise InputError(
-                        f"{self._file}: '{path}' declares shape {shown(shape)}, more than a file of this size "
-                        "can hold; it is damaged"
-                    )
-                if dataset.chunks is not None:  # the library unpacks whole chunks, whatever the shape
-                    covered = [-(-extent // chunk) * chunk for extent, chunk in zip(shape, dataset.chunks, strict=True)]
-                    self.budget.values(prod(covered) * dataset.dtype.itemsize, f"the chunks of '{path[:80]}'")
-                values = np.asarray(dataset[()])
-                return _bfloat16(values) if brain else values
+                self._check_layout(path, dataset, shape)
+                values = np.zeros(shape, dtype)
+                if not empty:
+                    dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+                return _bfloat16(values) if marked == "bfloat16" else values
 
-        return StoredTensor(path, shape, "bfloat16" if brain else dataset.dtype.name, load)
+        return StoredTensor(path, shape, "bfloat16" if marked == "bfloat16" else dtype.name, load)
+
+    def _check_layout(self, path: str, dataset: h5py.h5d.DatasetID, shape: tuple[int, ...]) -> None:
+        """Weigh what reading a dataset takes, and refuse values that lie outside the file."""
+        h5d, properties = self._h5py.h5d, dataset.get_create_plist()
+        layout, itemsize = properties.get_layout(), dataset.dtype.itemsize
+        codes = {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}
+        if layout == h5d.VIRTUAL or properties.get_external_count() or not codes <= _FILTERS:
+            raise InputError(
+                f"{self._file}: '{path}' keeps its values in another file or behind a plug-in filter; "
+                "re-save it as plain data"
+            )
+        if prod(shape) * itemsize > self._limit:
+            raise InputError(
+                f"{self._file}: '{path}' declares shape {shown(shape)}, more than a file of this size "
+                "can hold; it is damaged"
+            )
+        if layout == h5d.CHUNKED:  # the library unpacks whole chunks, whatever the shape
+            covered = [-(-extent // chunk) * chunk for extent, chunk in zip(shape, properties.get_chunk(), strict=True)]
+            self.budget.values(prod(covered) * itemsize, f"the chunks of '{path[:80]}'")
 
 
 def _bfloat16(values: Array) -> Array:

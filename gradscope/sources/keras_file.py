@@ -99,8 +99,8 @@ def keras_weights(
     readable = {layer.module for layer in found.layers}
     found.chains = tuple(chain for chain in (config.chains if config else ()) if readable.issuperset(chain))
     rest = [tensor for name, tensor in h5.tensors.items() if name not in used]
-    found.others = [tensor for tensor in rest if not tensor.name.startswith("optimizer")]
-    found.skipped = tuple(tensor.name for tensor in rest)
+    found.others = rest
+    found.skipped = (*(tensor.name for tensor in rest), *h5.passed_over)
     return found
 
 

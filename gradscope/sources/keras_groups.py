@@ -39,7 +39,7 @@ def cells_by_storage(
     groups: dict[str, dict[int, StoredTensor]] = {}
     for name, tensor in h5.tensors.items():
         match = _VARS.match(name)
-        if match and not name.startswith("optimizer"):
+        if match:
             place = match["parent"].replace("\\", "/").replace(_OLD_CONTAINER, "layers")
             groups.setdefault(place, {})[int(match["index"])] = tensor
     if len(groups) > 20 * MAX_CELLS:
@@ -147,7 +147,7 @@ def cells_by_name(
     groups: dict[str, dict[str, StoredTensor]] = {}
     for name, tensor in h5.tensors.items():
         match = _NAMED.match(name)
-        if match and not name.startswith("optimizer"):
+        if match:
             groups.setdefault((match["parent"] or "").strip("/"), {})[match["role"]] = tensor
     cells = {
         place: {role: group[role] for role in _ROLES if role in group}
@@ -159,11 +159,7 @@ def cells_by_name(
             f"{file}: has {len(cells)} recurrent cells, and {MAX_CELLS} is the most that are read; split it"
         )
     taken = {tensor.name for group in cells.values() for tensor in group.values()}
-    others = (
-        (name.rpartition("/")[0], tensor)
-        for name, tensor in h5.tensors.items()
-        if name not in taken and not name.startswith("optimizer")
-    )
+    others = ((name.rpartition("/")[0], tensor) for name, tensor in h5.tensors.items() if name not in taken)
     beside = _beside({place: _scope(place) for place in cells}, others)
     by_layer: dict[str, list[str]] = {}
     for place in cells:

@@ -69,9 +69,9 @@ def test_long_names_are_refused(tmp_path, long):
 def test_many_objects_are_refused(tmp_path):
     with h5py.File(tmp_path / "m.h5", "w", libver="latest") as h5:
         a_layer(h5)
-        for i in range(20_001):
+        for i in range(10_001):
             h5.create_group(f"g{i}")
-    refused(tmp_path / "m.h5", "more than 20000 HDF5 objects")
+    refused(tmp_path / "m.h5", "more than 10000 HDF5 objects")
 
 
 def test_many_pointers_to_one_text_are_refused(tmp_path):
