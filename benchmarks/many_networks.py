@@ -13,11 +13,11 @@ from gradscope.analysis.cases import Case
 from gradscope.analysis.gradients import measure_case
 from gradscope.analysis.request import GradientsRequest
 from gradscope.jacobians.base import Array
-from gradscope.linalg import power_norms
 from gradscope.numerics.propagate import measure_norms, step_norms
 from gradscope.numerics.tape import StoredTape
 from gradscope.records import Result
 from gradscope.sweeps.stacked import NUMBERS_AT_ONCE, case_of, measure_stacked
+from gradscope.theory.power_norms import power_norms
 
 #: The reference loops over this many networks only; its time is scaled up.
 NETWORKS, STEPS, LOOPED = 256, 500, 16

@@ -16,7 +16,6 @@ from gradscope.analysis.theory_columns import theory_columns
 from gradscope.analysis.verdict import describe_course, underflowed_lags
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array
-from gradscope.linalg import PowerNorms
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.numerics.backprop import LossGradients, measure_loss_gradients
 from gradscope.numerics.block_bound import log10_block_bound
@@ -24,6 +23,7 @@ from gradscope.numerics.propagate import LagNorms, StepNorms, measure_norms, ste
 from gradscope.records import Result
 from gradscope.sources.source import Source
 from gradscope.theory.closed_forms import sums_by_lag
+from gradscope.theory.power_norms import PowerNorms
 
 
 def measure_gradients(source: Source, request: GradientsRequest) -> list[Result]:

@@ -13,7 +13,6 @@ from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import Anchor, LayerSlopes
 from gradscope.cells.base import Cell
 from gradscope.jacobians.base import Array
-from gradscope.linalg import PowerNorms, power_norms
 from gradscope.networks.dropout import SeededDropout
 from gradscope.networks.independent import Independent
 from gradscope.networks.seq2seq import Seq2Seq
@@ -23,6 +22,7 @@ from gradscope.numerics.tape import chunks
 from gradscope.theory.bounds import Bound, block_norms, product_bounds, step_norm_bounds, stepwise_bound, tightest
 from gradscope.theory.closed_forms import article_estimate, eigen_estimate, sums_by_lag
 from gradscope.theory.composition_bounds import decoder_step_bounds, feedback_gain, stack_bound
+from gradscope.theory.power_norms import PowerNorms, power_norms
 from gradscope.theory.powers import nilpotency_by_pattern
 
 

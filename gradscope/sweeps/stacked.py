@@ -20,7 +20,6 @@ from gradscope.analysis.losses import loss_side
 from gradscope.analysis.request import GradientsRequest
 from gradscope.cells.base import Cell
 from gradscope.jacobians.base import Array
-from gradscope.linalg import PowerNorms, power_norms
 from gradscope.networks.layer import Layer
 from gradscope.networks.run import Segment, Trajectory
 from gradscope.numerics.backprop import LossGradients, measure_loss_gradients
@@ -31,6 +30,7 @@ from gradscope.records import Result
 from gradscope.sources.build import build_source
 from gradscope.sources.inputs import ArrayInputs
 from gradscope.sources.spec import parse_source
+from gradscope.theory.power_norms import PowerNorms, power_norms
 
 #: Networks measured side by side hold no more numbers than this in one matrix each: half a megabyte.
 NUMBERS_AT_ONCE = 2**16

@@ -9,6 +9,7 @@ import numpy as np
 
 from gradscope.jacobians.base import Array
 from gradscope.theory.eigen import Eigendecomposition, eigendecompose
+from gradscope.theory.power_norms import power_norms
 from gradscope.theory.schur import EPS, power_of_two_scale, square_matrix
 
 LOG10_2 = float(np.log10(2.0))
@@ -104,8 +105,7 @@ def peak_power(
 def log10_power_norms(W: Array, n_powers: int) -> Array:
     """log10 ‖Wᵏ‖₂ for k = 0 … n_powers; −inf from the power that is exactly zero.
 
-    Products are rescaled by powers of two, so nothing over- or underflows; above n = 64 the running product is kept as
-    r rows, directions below rounding dropped.
+    Nothing over- or underflows (:func:`gradscope.theory.power_norms.power_norms`).
 
     Returns
     -------
@@ -118,10 +118,11 @@ def log10_power_norms(W: Array, n_powers: int) -> Array:
     [0.0, 1.0, -inf]
     """
     A = square_matrix(W)
-    norms = np.full(n_powers + 1, -np.inf)
-    for k, (X, exponent) in zip(range(n_powers + 1), _running_powers(A), strict=False):
-        norms[k] = np.log10(_norm(X)) + exponent * LOG10_2
-    return norms
+    if np.iscomplexobj(A):
+        # As a real matrix on (Re, Im): every singular value twice.
+        A = np.block([[A.real, -A.imag], [A.imag, A.real]])
+    found = power_norms(A, n_powers)
+    return np.asarray(np.where(found.zero, -np.inf, found.log10_norm))
 
 
 def log10_absolute_power_norms(W: Array, n_powers: int) -> Array:
