@@ -26,6 +26,8 @@ MAX_TEXT_BYTES = 128 << 20
 MAX_NAME = 1000
 #: numpy's own limit before version 2, and PyTorch's.
 MAX_AXES = 32
+#: A petabyte of float32: beyond any file, and within what numpy's sizes in bytes can count.
+MAX_ELEMENTS = 1 << 48
 
 
 class Budget:
@@ -96,6 +98,15 @@ class Budget:
         """Refuse a tensor of ``n`` axes before its shape is read, if no array can have as many."""
         if n > MAX_AXES:
             raise InputError(f"{self.file}: {what} has {n} axes, and {MAX_AXES} is the most; the file is damaged")
+
+    def shape(self, shape: tuple[int, ...] | list[int], what: str) -> None:
+        """Refuse a shape that no array can have: too many axes, or huge extents beside one that is zero."""
+        self.axes(len(shape), what)
+        n = 1
+        for extent in shape:
+            n *= max(1, extent)
+            if not 0 <= extent < MAX_ELEMENTS or n >= MAX_ELEMENTS:
+                raise InputError(f"{self.file}: {what} has an impossible shape; the file is damaged")
 
     def count(self, n: int, most: int, what: str) -> None:
         """Refuse more than ``most`` parts of a kind; call it while they are being read, not after."""

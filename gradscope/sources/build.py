@@ -6,8 +6,9 @@ import numpy as np
 
 from gradscope.errors import InputError
 from gradscope.sources.built_network import built_source
+from gradscope.sources.file_format import FORMATS_SENTENCE, is_one_array
 from gradscope.sources.source import Source
-from gradscope.sources.spec import FILE_FORMATS, SourceSpec
+from gradscope.sources.spec import SourceSpec
 
 #: Weights larger than this are refused before anything is allocated, unless --memory says otherwise.
 DEFAULT_MEMORY = 4 * 2**30
@@ -25,14 +26,11 @@ def build_source(spec: SourceSpec, *, seed: int, dtype: str = "float64", memory:
     """
     if spec.kind == "cell":
         return built_source(spec, seed, np.dtype(dtype), memory)
-    suffix = spec.path.suffix.lower()
-    if suffix not in FILE_FORMATS and spec.path.is_dir():
-        raise InputError(f"{spec.name} is a directory: wanted a file, {' '.join(FILE_FORMATS)}.")
-    if suffix not in FILE_FORMATS:
-        raise InputError(f"{spec.name}: '{suffix}' is no format gradscope reads. Wanted: {', '.join(FILE_FORMATS)}.")
+    if spec.path.is_dir():
+        raise InputError(f"{spec.name} is a directory: wanted a file in it ({FORMATS_SENTENCE}).")
     # Nine readers that a network built here can do without.
     from gradscope.sources.file_network import source_of_matrices, source_of_weights
 
-    if suffix == ".npy":
+    if is_one_array(spec.path):
         return source_of_matrices(spec, np.dtype(dtype))
     return source_of_weights(spec, np.dtype(dtype))

@@ -1,4 +1,4 @@
-"""Opening a file that a stranger sent: it must exist, be a regular file, and begin as its suffix says."""
+"""Opening a file that a stranger sent: it must exist, be a regular file, and not be empty."""
 
 from __future__ import annotations
 
@@ -12,21 +12,10 @@ from pathlib import Path
 from typing import IO
 
 from gradscope.errors import InputError, UsageError
+from gradscope.sources.file_format import FORMATS_SENTENCE, described, read_start
 
-FORMATS = ".npy .npz .safetensors .pt .pth .h5 .hdf5 .keras .onnx"
 #: Two full lines of a wide terminal and some.
 MAX_MESSAGE = 480
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-_KNOWN_STARTS = (
-    (b"PK\x03\x04", "a zip container (.npz, .pt or .keras)"),
-    (HDF5_MAGIC, "an HDF5 file (.h5)"),
-    (b"\x93NUMPY", "a numpy array (.npy)"),
-    (b"\x80\x02", "a pickle (.pt from before PyTorch 1.6)"),
-    (b"\x80", "a pickle"),
-    (b"version https://git-lfs", "a git-lfs pointer (fetch the file itself with 'git lfs pull')"),
-    (b"<", "a web page or XML"),
-    (b"\x1f\x8b", "a gzip file (unpack it first)"),
-)
 
 
 @contextmanager
@@ -47,7 +36,7 @@ def opened(path: Path) -> Iterator[tuple[BufferedReader, int]]:
             raise InputError(f"{path}: should be a regular file, but it is a device or pipe; copy it to a file first")
         stream = open(path, "rb")  # noqa: SIM115 (closed below; an error in the caller is not one of opening)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; check the path (formats: {FORMATS})") from error
+        raise InputError(f"{path}: no such file; check the path ({FORMATS_SENTENCE})") from error
     except InputError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
@@ -96,22 +85,9 @@ def sha256_of(stream: BufferedReader) -> str:
 
 def check_start(stream: IO[bytes], wanted: tuple[bytes, ...], what: str, *, file: str) -> bytes:
     """Return the first bytes if they are one of ``wanted``; otherwise say what the file looks like instead."""
+    start = read_start(stream)
+    if start.startswith(wanted):
+        return start
+    found = described(start, stream.seek(0, os.SEEK_END))
     stream.seek(0)
-    start = stream.read(64)
-    stream.seek(0)
-    for magic in wanted:
-        if start.startswith(magic):
-            return start
-    raise InputError(f"{file}: should be {what}, but it is not{looks_like(start)}; check the suffix or save it again")
-
-
-def looks_like(start: bytes) -> str:
-    """Say what a file's first bytes look like, as a clause; empty if they look like nothing known.
-
-    >>> looks_like(b"PK" + bytes([3, 4]))
-    ' (it begins like a zip container (.npz, .pt or .keras))'
-    """
-    for magic, what in _KNOWN_STARTS:
-        if start.startswith(magic):
-            return f" (it begins like {what})"
-    return ""
+    raise InputError(f"{file}: should be {what}, but it is {found}")

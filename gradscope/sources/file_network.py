@@ -71,7 +71,7 @@ def source_of_weights(spec: SourceSpec, dtype: Any) -> Source:
             reset=spec["reset"],
         )
     except InputError:
-        if spec.path.suffix.lower() != ".npz" or spec.given:
+        if spec.given:
             raise
         try:
             matrices = read_matrices(spec.path)

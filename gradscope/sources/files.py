@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from gradscope.errors import InputError
 from gradscope.jacobians.base import Array
 from gradscope.sources.budget import Budget
-from gradscope.sources.file_bytes import FORMATS, HDF5_MAGIC, check_start, looks_like, opened, plain_messages, sha256_of
+from gradscope.sources.file_bytes import check_start, opened, plain_messages, sha256_of
+from gradscope.sources.file_format import FORMATS_SENTENCE, HDF5_MAGIC, described, read_start, sniff
 from gradscope.sources.file_keys import FileKeys
 from gradscope.sources.layer_weights import WeightFile
 from gradscope.sources.matrices import Matrices, read_matrices
@@ -32,7 +35,7 @@ __all__ = ["Matrices", "read_matrices", "read_weights", "select_layers"]
 MAX_OTHER_BYTES = 64 << 20
 _READABLE = (*FLOAT_DTYPES, "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool")
 
-Reader = Callable[[IO[bytes], Budget, FileKeys], WeightFile]
+Reader = Callable[[BufferedReader, Budget, FileKeys], WeightFile]
 
 
 def read_weights(
@@ -51,7 +54,7 @@ def read_weights(
     Parameters
     ----------
     path : Path
-        ``.npz``, ``.safetensors``, ``.pt``/``.pth``, ``.h5``/``.hdf5`` (``.weights.h5`` too), ``.keras`` or ``.onnx``.
+        What it is, its content says (:mod:`gradscope.sources.file_format`), whatever its suffix.
     cell, activation, gate_activation, reset : str, optional
         What the file cannot tell: see :class:`~gradscope.sources.file_keys.FileKeys` for the known values. A key that
         contradicts the file, or means nothing for a module's cell, becomes that module's entry in
@@ -68,17 +71,33 @@ def read_weights(
     """
     keys = FileKeys(cell=cell, activation=activation, gate_activation=gate_activation, reset=reset)
     path = Path(path)
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        more = "; a .npy holds one matrix or ready Jacobians, not named weights" if path.suffix == ".npy" else ""
-        raise InputError(f"{path}: '{path.suffix}' is no weights format; known formats: {FORMATS}{more}")
     with plain_messages(), opened(path) as (stream, n_bytes):
         digest = sha256_of(stream)
-        weights = reader(stream, Budget(n_bytes, file=path.name), keys)
-        weights = replace(weights, sha256=digest)
+        weights = _reader_of(stream, path, n_bytes)(stream, Budget(n_bytes, file=path.name), keys)
+        weights = replace(weights, sha256=weights.sha256 or digest)
         if not weights.layers and weights.questions:
             raise next(iter(weights.questions.values()))
     return weights
+
+
+def _reader_of(stream: BufferedReader, path: Path, n_bytes: int) -> Reader:
+    """The reader for what the first bytes are; a protobuf under another beginning is trusted to its suffix."""
+    start = read_start(stream)
+    kind = sniff(start, n_bytes)
+    if kind == "index":
+        return partial(_read_sharded, folder=path.parent)
+    if kind in _READERS:
+        return _READERS[kind]
+    if not kind and path.suffix.lower() == ".onnx" and described(start, n_bytes).startswith("binary"):
+        return _read_onnx
+    if not kind and path.suffix.lower() == ".safetensors":
+        return _read_safetensors  # which says what is wrong with its beginning
+    if kind == "npy":
+        raise InputError(
+            f"{path.name}: is one numpy array, not named weights; save them by name with numpy.savez(FILE.npz, "
+            "weight_ih_l0=…, weight_hh_l0=…)"
+        )
+    raise InputError(f"{path.name}: should hold weights, but it is {described(start, n_bytes)} ({FORMATS_SENTENCE})")
 
 
 def weights_from_named(
@@ -122,41 +141,54 @@ def keep_small(tensors: list[StoredTensor]) -> dict[str, Array]:
 # Every reader imports its own parser: nobody waits for nine formats to read one.
 
 
-def _read_npz(stream: IO[bytes], budget: Budget, keys: FileKeys) -> WeightFile:
+def _read_zip(stream: BufferedReader, budget: Budget, keys: FileKeys) -> WeightFile:
+    """A zip container is what its members are: a PyTorch archive, a Keras 3 model, or arrays."""
     from gradscope.sources.npz import npz_tensors
+    from gradscope.sources.torch_file import zip_torch_tensors
 
-    file = budget.file
-    check_start(stream, (b"PK",), "a .npz (a zip container of arrays)", file=file)
     with ZipMembers(stream, budget) as members:
-        return weights_from_named(npz_tensors(members), budget, container="npz", keys=keys)
+        last = {name.rpartition("/")[2] for name in members.names}
+        if "data.pkl" in last:
+            found = zip_torch_tensors(members)
+            return weights_from_named(found.tensors, budget, container="torch", keys=keys, skipped=found.skipped)
+        if last & {"model.weights.h5", "config.json"}:
+            return _read_keras(members, budget, keys)
+        if not last or any(name.endswith(".npy") for name in last):
+            return weights_from_named(npz_tensors(members), budget, container="npz", keys=keys)
+        held = ", ".join(f"'{name}'" for name in members.names[:4]) or "nothing"
+    raise InputError(
+        f"{budget.file}: is a zip archive that holds {held}{', …' * (len(members.names) > 4)}: neither a PyTorch "
+        "checkpoint (data.pkl), nor a .npz (NAME.npy), nor a Keras model; unpack it and name the weights file inside"
+    )
 
 
-def _read_safetensors(stream: IO[bytes], budget: Budget, keys: FileKeys) -> WeightFile:
+def _read_safetensors(stream: BufferedReader, budget: Budget, keys: FileKeys) -> WeightFile:
     from gradscope.sources.safetensors import safetensors_tensors
 
     tensors = safetensors_tensors(stream, budget)
     return weights_from_named(tensors, budget, container="safetensors", keys=keys)
 
 
-def _read_torch(stream: IO[bytes], budget: Budget, keys: FileKeys) -> WeightFile:
-    from gradscope.sources.torch_file import legacy_torch_tensors, zip_torch_tensors
+def _read_sharded(stream: BufferedReader, budget: Budget, keys: FileKeys, *, folder: Path) -> WeightFile:
+    from gradscope.sources.sharded import open_shards
 
-    file = budget.file
-    start = check_start(stream, (b"PK", b"\x80"), "a PyTorch checkpoint (.pt)", file=file)
-    if start.startswith(b"PK"):
-        with ZipMembers(stream, budget) as members:
-            found = zip_torch_tensors(members)
-            return weights_from_named(found.tensors, budget, container="torch", keys=keys, skipped=found.skipped)
+    with open_shards(stream, budget, folder) as (tensors, digest):
+        found = weights_from_named(tensors, budget, container="safetensors", keys=keys)
+    return replace(found, sha256=digest)
+
+
+def _read_pickle(stream: BufferedReader, budget: Budget, keys: FileKeys) -> WeightFile:
+    from gradscope.sources.torch_file import legacy_torch_tensors
+
     found = legacy_torch_tensors(stream, budget)
     return weights_from_named(found.tensors, budget, container="torch", keys=keys, skipped=found.skipped)
 
 
-def _read_hdf5(stream: IO[bytes], budget: Budget, keys: FileKeys) -> WeightFile:
+def _read_hdf5(stream: BufferedReader, budget: Budget, keys: FileKeys) -> WeightFile:
     from gradscope.sources.hdf5 import Hdf5File
     from gradscope.sources.keras_file import keras_weights
 
     file = budget.file
-    check_start(stream, (HDF5_MAGIC,), "an HDF5 file", file=file)
     with Hdf5File(stream, budget.n_bytes, budget=budget) as h5:
         found = keras_weights(h5, config=None, version=None, file=file, keys=keys)
         if found.layers or found.questions:
@@ -164,16 +196,12 @@ def _read_hdf5(stream: IO[bytes], budget: Budget, keys: FileKeys) -> WeightFile:
         return weights_from_named(h5.tensors, budget, container="hdf5", keys=keys)
 
 
-def _read_keras(stream: IO[bytes], budget: Budget, keys: FileKeys) -> WeightFile:
+def _read_keras(members: ZipMembers, budget: Budget, keys: FileKeys) -> WeightFile:
     from gradscope.sources.hdf5 import Hdf5File
     from gradscope.sources.keras_file import keras_weights, keras_zip_stream
 
     file = budget.file
-    start = check_start(stream, (b"PK", HDF5_MAGIC), "a .keras file (a zip container)", file=file)
-    if start.startswith(HDF5_MAGIC):  # what .keras meant before Keras 2.12
-        return _read_hdf5(stream, budget, keys)
-    with ZipMembers(stream, budget) as members:
-        inner, size, config, version = keras_zip_stream(members, file=file)
+    inner, size, config, version = keras_zip_stream(members, file=file)
     check_start(inner, (HDF5_MAGIC,), "a .keras file with HDF5 weights inside", file=file)
     with Hdf5File(inner, size, budget=budget) as h5:
         found = keras_weights(h5, config=config, version=version, file=file, keys=keys)
@@ -195,14 +223,10 @@ def _weights_from_keras(found: KerasWeights, *, file: str) -> WeightFile:
     )
 
 
-def _read_onnx(stream: IO[bytes], budget: Budget, keys: FileKeys) -> WeightFile:
+def _read_onnx(stream: BufferedReader, budget: Budget, keys: FileKeys) -> WeightFile:
     from gradscope.sources.onnx_file import onnx_weights
 
     file = budget.file
-    start = stream.read(64)
-    stream.seek(0)
-    if looks_like(start):  # ONNX has no magic of its own
-        raise InputError(f"{file}: should be an ONNX model, but it is not{looks_like(start)}; check the suffix")
     found = onnx_weights(stream.read(budget.n_bytes), budget=budget, keys=keys)
     return WeightFile(
         name=file,
@@ -217,12 +241,9 @@ def _read_onnx(stream: IO[bytes], budget: Budget, keys: FileKeys) -> WeightFile:
 
 
 _READERS: dict[str, Reader] = {
-    ".onnx": _read_onnx,
-    ".h5": _read_hdf5,
-    ".hdf5": _read_hdf5,
-    ".keras": _read_keras,
-    ".npz": _read_npz,
-    ".safetensors": _read_safetensors,
-    ".pt": _read_torch,
-    ".pth": _read_torch,
+    "zip": _read_zip,
+    "pickle": _read_pickle,
+    "safetensors": _read_safetensors,
+    "hdf5": _read_hdf5,
+    "onnx": _read_onnx,
 }

@@ -12,6 +12,7 @@ import numpy as np
 from gradscope.errors import InputError, ShapeError, UsageError, did_you_mean
 from gradscope.jacobians.base import Array
 from gradscope.networks.run import GivenSteps
+from gradscope.sources.budget import Budget
 from gradscope.sources.file_bytes import check_start, opened
 from gradscope.sources.npy_header import MAGIC, MAX_HEADER, NpyHeader
 from gradscope.sources.seeding import generator
@@ -144,7 +145,7 @@ def _read_npy(path: Path) -> Array:
     """The array, its declared size checked against the file's before anything is allocated."""
     with opened(path) as (stream, n_bytes):
         check_start(stream, (MAGIC,), "a .npy array", file=path.name)
-        header = NpyHeader(stream.read(MAX_HEADER + 12), n_bytes, name="", file=path.name)
+        header = NpyHeader(stream.read(MAX_HEADER + 12), n_bytes, name="", budget=Budget(n_bytes, file=path.name))
         stream.seek(0)
         return header.values(stream.read())
 

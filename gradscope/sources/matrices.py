@@ -51,18 +51,14 @@ def read_matrices(path: Path) -> Matrices:
         If the file cannot be read, or holds anything else.
     """
     path = Path(path)
-    if path.suffix.lower() not in (".npy", ".npz"):
-        raise InputError(f"{path}: ready matrices come as .npy or .npz, not '{path.suffix}'; save them with numpy.save")
     with plain_messages(), opened(path) as (stream, n_bytes):
         digest = sha256_of(stream)
-        if path.suffix.lower() == ".npz":
-            check_start(stream, (b"PK",), "a .npz (a zip container of arrays)", file=path.name)
+        if check_start(stream, (b"PK", MAGIC), f"{_WANTED}, in a .npy or .npz", file=path.name).startswith(b"PK"):
             with ZipMembers(stream, Budget(n_bytes, file=path.name)) as members:
                 tensor = _only_jacobians(npz_tensors(members), file=path.name)
                 values = load_weights(tensor, file=path.name)
         else:
-            check_start(stream, (MAGIC,), "a .npy array", file=path.name)
-            header = NpyHeader(stream.read(MAX_HEADER + 12), n_bytes, name="", file=path.name)
+            header = NpyHeader(stream.read(MAX_HEADER + 12), n_bytes, name="", budget=Budget(n_bytes, file=path.name))
             stream.seek(0)
             tensor = StoredTensor(path.name, header.shape, header.dtype, lambda: header.values(stream.read()))
             _check_shape(tensor.shape, file=path.name)

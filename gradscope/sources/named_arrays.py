@@ -9,7 +9,8 @@ import numpy as np
 from gradscope.errors import InputError
 from gradscope.jacobians.base import Array
 from gradscope.sources.budget import Budget
-from gradscope.sources.file_bytes import check_start, opened
+from gradscope.sources.file_bytes import opened
+from gradscope.sources.file_format import described, read_start, sniff
 from gradscope.sources.npz import npz_tensors
 from gradscope.sources.safetensors import safetensors_tensors
 from gradscope.sources.stored_tensor import StoredTensor
@@ -22,16 +23,17 @@ def read_arrays(path: Path, *, purpose: str) -> dict[str, Array]:
     Raises
     ------
     InputError
-        Another suffix, an unreadable file, an array that is not of finite real numbers.
+        Another format, an unreadable file, an array that is not of finite real numbers.
     """
-    suffix = path.suffix.lower()
-    if suffix not in (".npz", ".safetensors"):
-        raise InputError(f"{purpose}: '{path.name}' ends in '{suffix}'; wanted .npz or .safetensors.")
     with opened(path) as (stream, n_bytes):
         budget = Budget(n_bytes, file=path.name)
-        if suffix == ".safetensors":
+        start = read_start(stream)
+        kind = sniff(start, n_bytes)
+        if kind == "safetensors":
             return _loaded(safetensors_tensors(stream, budget), path, purpose)
-        check_start(stream, (b"PK",), "a .npz (a zip container of arrays)", file=path.name)
+        if kind != "zip":
+            found = described(start, n_bytes)
+            raise InputError(f"{purpose}: '{path.name}' should be a .npz or .safetensors, but it is {found}")
         with ZipMembers(stream, budget) as members:
             return _loaded(npz_tensors(members), path, purpose)
 

@@ -10,11 +10,12 @@ import numpy as np
 
 from gradscope.errors import InputError
 from gradscope.jacobians.base import Array
+from gradscope.sources.budget import MAX_AXES, Budget
+from gradscope.sources.file_format import NPY_MAGIC
 
-MAGIC = b"\x93NUMPY"
+MAGIC = NPY_MAGIC
 #: numpy itself writes a few hundred bytes at most for a plain array.
 MAX_HEADER = 4096
-MAX_AXES = 32
 _DESCR = re.compile(r"""['"]descr['"]\s*:\s*['"]([<>|=]?)([a-zA-Z])(\d*)['"]""")
 _ORDER = re.compile(r"""['"]fortran_order['"]\s*:\s*(True|False)""")
 _SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(([\d\s,L]*)\)""")
@@ -29,8 +30,10 @@ class NpyHeader:
         At least the first ``MAX_HEADER + 12`` bytes, or all there are.
     n_bytes : int
         Length of the whole array file.
-    name, file : str
+    name : str
         For messages.
+    budget : Budget
+        Of the file it stands in.
 
     Raises
     ------
@@ -38,7 +41,8 @@ class NpyHeader:
         If the header is not numpy's, the dtype cannot be read without unpickling, or the sizes do not agree.
     """
 
-    def __init__(self, start: bytes, n_bytes: int, *, name: str, file: str) -> None:
+    def __init__(self, start: bytes, n_bytes: int, *, name: str, budget: Budget) -> None:
+        file = budget.file
         where = f"{file}: '{name}'" if name else file
         if not start.startswith(MAGIC) or len(start) < 10:
             raise InputError(
@@ -64,12 +68,13 @@ class NpyHeader:
             )
         try:
             self._dtype = np.dtype(f"{byte_order}{kind}{width}")
-        except TypeError as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{where} has the dtype '{kind}{width}', which numpy does not know") from error
         sizes = [size.strip().rstrip("L") for size in shape[1].split(",") if size.strip()]
-        if len(sizes) > MAX_AXES or not all(size.isdigit() and len(size) < 20 for size in sizes):
+        if len(sizes) > MAX_AXES or not all(size.isdecimal() and len(size) < 20 for size in sizes):
             raise InputError(f"{where} has a shape that is none: ({shape[1][:60]}); the file is damaged")
         self.shape = tuple(int(size) for size in sizes)
+        budget.shape(self.shape, f"'{name}'" if name else "it")
         self._fortran = order[1] == "True"
         self._begin = begin + length
         wanted, there = prod(self.shape) * self._dtype.itemsize, n_bytes - self._begin

@@ -7,6 +7,9 @@ from gradscope.sources.npy_header import MAX_HEADER, NpyHeader
 from gradscope.sources.stored_tensor import StoredTensor, check_total
 from gradscope.sources.zip_members import ZipMembers
 
+#: The head of each is unpacked to list them.
+MAX_ARRAYS = 10_000
+
 
 def npz_tensors(members: ZipMembers) -> dict[str, StoredTensor]:
     """List the arrays of an open ``.npz`` by name, in the file's order; values are read when they are asked for.
@@ -17,10 +20,11 @@ def npz_tensors(members: ZipMembers) -> dict[str, StoredTensor]:
         If a member is damaged, an object array, or declares another size than it has.
     """
     tensors: dict[str, StoredTensor] = {}
+    members.budget.count(len(members.names), MAX_ARRAYS, "arrays")
     for member in members.names:
         name = member.removesuffix(".npy")
         start = members.read(member, first=MAX_HEADER + 12)
-        header = NpyHeader(start, members.size(member), name=name, file=members.budget.file)
+        header = NpyHeader(start, members.size(member), name=name, budget=members.budget)
 
         def load(header: NpyHeader = header, member: str = member) -> Array:
             return header.values(members.read(member))

@@ -1,4 +1,8 @@
-"""The stack machine behind a PyTorch pickle: inert records and a short list of names, nothing that can be called."""
+"""The stack machine behind a PyTorch pickle: inert records and a short list of names, nothing that can be called.
+
+Nothing that comes out of a pickle is ever written as text (``str``, ``repr``, a format) before it is known to be a
+short string or a small number: an object of a few hundred bytes can have a text without end.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradscope.errors import InputError
+from gradscope.sources.budget import MAX_AXES, Budget
+from gradscope.sources.pickle_names import QUANTISED_WORDS, REBUILDS, STORAGES, AllowedName, Attributes, find_name
 
 #: Enough for a checkpoint of 25,000 tensors, and a second or two at most.
 MAX_OPCODES = 1_000_000
+#: What an empty container, and a record of a tensor, take as Python objects.
+CONTAINER_BYTES, RECORD_BYTES = 64, 256
 
 
 @dataclass(frozen=True)
@@ -32,53 +40,6 @@ class TensorRef:
     stride: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class AllowedName:
-    """A global name from the allow-list; never an object of that name."""
-
-    module: str
-    name: str
-
-
-_STORAGES = {
-    "DoubleStorage": "float64",
-    "FloatStorage": "float32",
-    "HalfStorage": "float16",
-    "BFloat16Storage": "bfloat16",
-    "LongStorage": "int64",
-    "IntStorage": "int32",
-    "ShortStorage": "int16",
-    "CharStorage": "int8",
-    "ByteStorage": "uint8",
-    "BoolStorage": "bool",
-    "UntypedStorage": "uint8",
-}
-_ALLOWED = {
-    ("collections", "OrderedDict"),
-    ("collections", "defaultdict"),
-    ("collections", "Counter"),
-    ("builtins", "dict"),
-    ("builtins", "set"),
-    ("builtins", "list"),
-    ("builtins", "int"),
-    ("builtins", "float"),
-    ("__builtin__", "dict"),
-    ("__builtin__", "set"),
-    ("__builtin__", "list"),
-    ("torch", "Size"),
-    ("torch", "device"),
-    ("torch", "Tensor"),
-    ("torch.nn.parameter", "Parameter"),
-    ("torch._utils", "_rebuild_tensor"),
-    ("torch._utils", "_rebuild_tensor_v2"),
-    ("torch._utils", "_rebuild_parameter"),
-    ("torch._utils", "_rebuild_parameter_with_state"),
-    ("torch.serialization", "_get_layout"),
-    *(("torch", name) for name in _STORAGES),
-    ("torch.storage", "UntypedStorage"),
-    *(("torch", name) for name in ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8")),
-    *(("torch", name) for name in ("double", "float", "half", "long", "int", "uint8", "bool")),
-}
 #: What the opcode "(" puts on the stack.
 MARK = object()
 
@@ -86,10 +47,11 @@ MARK = object()
 class PickleMachine:
     """One run over one pickle."""
 
-    def __init__(self, content: bytes, begin: int, *, file: str) -> None:
-        self.content, self.at, self.file = content, begin, file
+    def __init__(self, content: bytes, begin: int, *, budget: Budget) -> None:
+        self.content, self.at, self.budget, self.file = content, begin, budget, budget.file
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.storages: dict[str, str] = {}
         self.copied = 0
 
     def take(self, n: int) -> bytes:
@@ -111,6 +73,17 @@ class PickleMachine:
     def number(self, layout: str) -> int:
         """The next fixed-size number."""
         return int(struct.unpack(layout, self.take(struct.calcsize(layout)))[0])
+
+    def text(self, layout: str, encoding: str = "utf-8") -> str:
+        """The next counted text."""
+        n = self.number(layout)
+        self.budget.text(n + CONTAINER_BYTES, "the text in its pickle")
+        return self.take(n).decode(encoding, "surrogateescape" if encoding == "utf-8" else "strict")
+
+    def new(self, container: Any) -> Any:
+        """Charge a new container."""
+        self.budget.text(CONTAINER_BYTES, "the containers in its pickle")
+        return container
 
     def pop(self) -> Any:
         """The top of the stack."""
@@ -140,36 +113,59 @@ class PickleMachine:
 
     def global_name(self, module: Any, name: Any) -> AllowedName:
         """Admit a name from the allow-list, refuse any other by name."""
-        if (module, name) in _ALLOWED:
-            return AllowedName(module, name)
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise self.damaged("names something by what is no name")
+        self.budget.length(len(module) + len(name), "a class name")
+        found = find_name(module, name)
+        if found is not None:
+            return found
         called = f"{module}.{name}"[:120]
-        if called.startswith("__torch__"):
+        if any(word in called for word in QUANTISED_WORDS):
             raise InputError(
-                f"{self.file}: is a TorchScript program ('{called}'), not a state dict; load it in torch and save "
-                "torch.save(model.state_dict(), 'weights.pt')"
+                f"{self.file}: holds a quantised model ('{called}'), whose packed weights cannot be read; "
+                "save the state dict of the float model, before it is quantised"
             )
         raise InputError(
             f"{self.file}: refused, its pickle wants '{called}' and only tensors and plain containers are read; "
             "re-save in torch: torch.save(model.state_dict(), 'weights.pt')"
         )
 
+    def key(self, key: Any) -> str | int | float:
+        """Admit a dictionary's key: a string or a number. Hashing or writing a nested tuple may never end."""
+        if isinstance(key, AllowedName):
+            return key.name
+        if isinstance(key, str):
+            self.budget.length(len(key), "a key")
+            return key
+        if not isinstance(key, int | float):
+            raise self.damaged(f"has a key that is a {type(key).__name__}, and strings and numbers are what is read")
+        return key
+
     def set_items(self, pairs: list[Any]) -> None:
         """Put key, value, key, value, … into the dictionary on top of the stack."""
         target = self.stack[-1] if self.stack else None
+        if target is None and self.stack:
+            return  # items of an object of no interest
         if not isinstance(target, dict) or len(pairs) % 2:
             raise self.damaged("sets items of what is no dictionary")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            # Strings and numbers only: hashing a deeply nested tuple would recurse in C.
-            if not isinstance(key, str | int | float):
-                key = f"<{type(key).__name__}>"
-            target[key] = value
+            target[self.key(key)] = value
 
     def append(self, items: list[Any]) -> None:
         """Extend the list on top of the stack."""
         target = self.stack[-1] if self.stack else None
+        if target is None and self.stack:
+            return
         if not isinstance(target, list):
             raise self.damaged("appends to what is no list")
         target.extend(items)
+
+    def build(self, state: Any) -> None:
+        """Give the object on top of the stack its attributes: kept for TorchScript objects, else of no interest."""
+        target = self.stack[-1] if self.stack else None
+        if isinstance(target, Attributes) and isinstance(state, dict):
+            self.charge(len(state))
+            target.update(state)
 
     def remember(self, index: int) -> None:
         """Store the top of the stack in the memo."""
@@ -187,39 +183,59 @@ class PickleMachine:
         """What an allowed name applied to ``args`` stands for."""
         if not isinstance(target, AllowedName) or not isinstance(args, tuple):
             raise self.damaged("calls what is no name")
-        name = target.name
         try:
-            if name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
-                return self.tensor(*args[:4])
-            if name in ("_rebuild_parameter", "_rebuild_parameter_with_state", "Parameter"):
-                return args[0]
-            if name in ("OrderedDict", "dict", "Counter"):
-                pairs = args[0] if args else []
-                if isinstance(pairs, dict):
-                    pairs = list(pairs.items())
-                self.charge(len(pairs))
-                return {str(key)[:200] if not isinstance(key, str | int) else key: value for key, value in pairs}
-            if name == "defaultdict":
-                return {}
-            if name in ("set", "list"):
-                items = args[0] if args else []
-                self.charge(len(items))
-                return list(items)
-            if name == "Size":
-                return tuple(args[0])
+            return self._construct(target, args)
         except InputError:  # a ValueError as well: already says what is wrong
             raise
         except (IndexError, TypeError, ValueError) as error:
-            raise self.damaged(f"gives {name} the wrong arguments") from error
-        return None  # a device, a layout: of no interest
+            raise self.damaged(f"gives {target.name[:80]} the wrong arguments") from error
+
+    def _construct(self, target: AllowedName, args: tuple[Any, ...]) -> Any:
+        if target.is_script_class:
+            return self.new(Attributes())
+        name = target.name
+        if name == "_rebuild_from_type_v2":  # a tensor with attributes: (function, type, arguments, attributes)
+            target, args = args[0], args[2]
+            if not isinstance(target, AllowedName) or (target.module, target.name) not in REBUILDS:
+                raise self.damaged("rebuilds a tensor by what does not")
+            name = target.name
+        if name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_qtensor"):
+            return self.tensor(*args[:4])
+        if name in ("_rebuild_parameter", "_rebuild_parameter_with_state", "Parameter", "restore_type_tag"):
+            return args[0]
+        if name in ("OrderedDict", "dict", "Counter"):
+            pairs = args[0] if args else []
+            if isinstance(pairs, dict):
+                pairs = list(pairs.items())
+            if not isinstance(pairs, list | tuple):
+                raise self.damaged(f"makes a {name} of what is no list")
+            self.charge(len(pairs))
+            return self.new({self.key(key): value for key, value in pairs})
+        if name == "defaultdict":
+            return self.new({})
+        if name in ("set", "list", "tuple") or name.startswith("build_"):
+            items = args[0] if args else []
+            if not isinstance(items, list | tuple):
+                raise self.damaged(f"makes a {name} of what is no list")
+            self.charge(len(items))
+            return self.new(list(items))
+        if name == "Size":
+            if not isinstance(args[0], list | tuple):
+                raise self.damaged("has a size that is no list")
+            self.budget.axes(len(args[0]), "a tensor in its pickle")
+            return self.new(tuple(args[0]))
+        return None  # a device, a layout, a numpy scalar: of no interest
 
     def tensor(self, storage: Any, offset: Any, size: Any, stride: Any) -> TensorRef:
         """Check that a strided view lies inside its storage."""
         if not (isinstance(storage, StorageRef) and isinstance(size, tuple) and isinstance(stride, tuple)):
             raise self.damaged("rebuilds a tensor from something else")
-        numbers = (offset, *size, *stride)
-        if len(size) != len(stride) or len(size) > 32 or not all(type(v) is int and 0 <= v < 1 << 62 for v in numbers):
+        if len(size) != len(stride) or len(size) > MAX_AXES:
+            raise self.damaged("rebuilds a tensor of impossible shape")
+        if not all(type(v) is int and 0 <= v < 1 << 62 for v in (offset, *size, *stride)):
             raise self.damaged("rebuilds a tensor of impossible size")
+        self.budget.text(RECORD_BYTES, "the tensors in its pickle")
+        self.budget.shape(size, "a tensor in its pickle")
         n_elements = 1
         for extent in size:
             n_elements *= extent
@@ -234,10 +250,13 @@ class PickleMachine:
         if not isinstance(persistent, tuple) or len(persistent) < 5 or persistent[0] != "storage":
             raise self.damaged("refers to something that is no storage")
         kind, key, n = persistent[1], persistent[2], persistent[4]
-        if not isinstance(kind, AllowedName) or kind.name not in _STORAGES or not isinstance(key, str):
+        if not isinstance(kind, AllowedName) or kind.name not in STORAGES or not isinstance(key, str):
             raise self.damaged("refers to a storage of no known type")
+        self.budget.length(len(key), "the key of a storage")
         if type(n) is not int or not 0 <= n < 1 << 48:
             raise self.damaged("has a storage of impossible size")
+        dtype = STORAGES[kind.name]
+        self.storages.setdefault(key, dtype)
         offset = 0
         view = persistent[5] if len(persistent) > 5 else None
         if view is not None:
@@ -247,4 +266,4 @@ class PickleMachine:
             if offset + size > n:
                 raise self.damaged("has a storage view outside its storage")
             n = size
-        return StorageRef(key, _STORAGES[kind.name], n, offset)
+        return StorageRef(key, dtype, n, offset)

@@ -13,10 +13,10 @@ from gradscope.cells.activations import ACTIVATIONS, GATE_ACTIVATIONS
 from gradscope.cells.keys import Key, boolean, integer, number, one_of, positive, probability, word
 from gradscope.errors import UsageError, did_you_mean
 from gradscope.sources.ensembles import ENSEMBLES
+from gradscope.sources.file_format import FORMATS_SENTENCE, is_one_array
 
 #: What can be built: the registered cells (the article's ladder first), the control, and the encoder–decoder.
 BUILT_CELLS = (*CELLS, "dnn", "seq2seq")
-FILE_FORMATS = (".npy", ".npz", ".safetensors", ".pt", ".pth", ".h5", ".hdf5", ".keras", ".onnx")
 
 # A suffix counts as keys only if it reads ':key=', so that C:\w.npz and dir:1/w.npz stay paths.
 _KEYS = re.compile(r":(?=[A-Za-z_]+=)")
@@ -113,7 +113,7 @@ def known_keys(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Key]
         return {**WEIGHT_KEYS, **cell.declared_keys(), **SEQ2SEQ_KEYS}
     if kind == "cell":
         return {**WEIGHT_KEYS, **LAYER_KEYS, **CELLS[name].declared_keys(), **READOUT_KEYS}
-    if Path(name).suffix.lower() == ".npy":
+    if is_one_array(name):
         return MATRIX_KEYS
     return {**FILE_KEYS, **(SEQ2SEQ_FILE_KEYS if given.get("cell") == "seq2seq" else {})}
 
@@ -138,7 +138,7 @@ def parse_source(text: str) -> SourceSpec:
         known = ", ".join(BUILT_CELLS)
         raise UsageError(
             f"'{name}' is neither a cell nor a file here.{did_you_mean(name.lower(), BUILT_CELLS)}\n"
-            f"Cells: {known}; files: {' '.join(FILE_FORMATS)}."
+            f"Cells: {known}; {FORMATS_SENTENCE}."
         )
     raw = _split_keys(text, keys)
     known_now = known_keys(kind, name, raw)

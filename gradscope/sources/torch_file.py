@@ -8,8 +8,9 @@ storage its element count (8 bytes) and its elements.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import IO, Any, TypeAlias
 
 import numpy as np
@@ -19,31 +20,20 @@ from gradscope.jacobians.base import Array
 from gradscope.sources.budget import Budget
 from gradscope.sources.naming import names_a_recurrent_weight, strip_wrappers
 from gradscope.sources.pickle_machine import StorageRef, TensorRef
+from gradscope.sources.pickle_names import BITS
 from gradscope.sources.stored_tensor import StoredTensor, bfloat16_to_float32, check_total
-from gradscope.sources.torch_pickle import run_pickle
+from gradscope.sources.torch_pickle import Unpickled, run_pickle
 from gradscope.sources.zip_members import ZipMembers
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_BITS = {
-    "float64": "f8",
-    "float32": "f4",
-    "float16": "f2",
-    "bfloat16": "u2",
-    "int64": "i8",
-    "int32": "i4",
-    "int16": "i2",
-    "int8": "i1",
-    "uint8": "u1",
-    "bool": "b1",
-}
 #: Keys that checkpoints put around a state dict; they are no part of a module's name.
 _ENVELOPES = {"state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights", "params"}
 _MAX_DEPTH = 16
 
 _MAX_CONTAINERS = 100_000
 
-Path: TypeAlias = tuple[str | int, ...]
-ReadStorage = Callable[[StorageRef], tuple[bytes, str]]
+Path: TypeAlias = tuple[str | int | float, ...]
+ReadStorage = Callable[[StorageRef], tuple[memoryview, str]]
 
 
 @dataclass(frozen=True)
@@ -72,18 +62,23 @@ def zip_torch_tensors(members: ZipMembers) -> TorchTensors:
             "it may be a .npz or .keras under another name"
         )
     root = structure.removesuffix("data.pkl")
-    value, _ = run_pickle(members.read(structure), file=file)
+    budget.text(members.size(structure), "its pickle")
+    found = run_pickle(members.read(structure), budget=budget)
     order = "<"
-    if f"{root}byteorder" in names and members.read(f"{root}byteorder").strip() == b"big":
+    if f"{root}byteorder" in names and members.read(f"{root}byteorder", first=16).strip() == b"big":
         order = ">"
 
-    def read(storage: StorageRef) -> tuple[bytes, str]:
+    @lru_cache(maxsize=1)  # all tensors of a fused module look into one storage
+    def content(member: str) -> bytes:
+        return members.read(member)
+
+    def read(storage: StorageRef) -> tuple[memoryview, str]:
         member = f"{root}data/{storage.key}"
         if member not in names:
             raise InputError(f"{file}: its storage '{storage.key}' is missing; the file is damaged")
-        return members.read(member), order
+        return memoryview(content(member)), order
 
-    return _tensors(value, read, budget)
+    return _tensors(found.value, read, budget)
 
 
 def legacy_torch_tensors(stream: IO[bytes], budget: Budget) -> TorchTensors:
@@ -91,38 +86,49 @@ def legacy_torch_tensors(stream: IO[bytes], budget: Budget) -> TorchTensors:
     n_bytes, file = budget.n_bytes, budget.file
     stream.seek(0)
     content = stream.read(n_bytes)
-    magic, at = run_pickle(content, file=file)
-    if type(magic) is not int or magic != LEGACY_MAGIC:
+    magic = run_pickle(content, budget=budget)
+    if type(magic.value) is not int or magic.value != LEGACY_MAGIC:
         raise InputError(
             f"{file}: is a pickle, but not one of PyTorch's; re-save with torch.save(model.state_dict(), …) or as .npz"
         )
-    _, at = run_pickle(content, at, file=file)
-    system, at = run_pickle(content, at, file=file)
-    value, at = run_pickle(content, at, file=file)
-    keys, at = run_pickle(content, at, file=file)
-    order = ">" if isinstance(system, dict) and system.get("little_endian") is False else "<"
-    widths = {ref.storage.key: np.dtype(_BITS[ref.storage.dtype]).itemsize for _, ref in _walk(value, file=file)}
+    protocol = run_pickle(content, magic.end, budget=budget)
+    system = run_pickle(content, protocol.end, budget=budget)
+    structure = run_pickle(content, system.end, budget=budget)
+    keys = run_pickle(content, structure.end, budget=budget)
+    order = ">" if isinstance(system.value, dict) and system.value.get("little_endian") is False else "<"
+    places = _legacy_places(content, keys, structure.storages, order, file=file)
+    view = memoryview(content)
+
+    def read(storage: StorageRef) -> tuple[memoryview, str]:
+        if storage.key not in places:
+            raise InputError(f"{file}: its storage '{storage.key}' is missing; the file is truncated or damaged")
+        begin, end = places[storage.key]
+        return view[begin:end], order
+
+    return _tensors(structure.value, read, budget)
+
+
+def _legacy_places(
+    content: bytes, keys: Unpickled, storages: Mapping[str, str], order: str, *, file: str
+) -> dict[str, tuple[int, int]]:
+    """Where each storage's elements begin and end: they follow the pickles in the order of ``keys``."""
     places: dict[str, tuple[int, int]] = {}
-    for key in keys if isinstance(keys, list) else []:
-        if at + 8 > n_bytes:
+    at = keys.end
+    for key in keys.value if isinstance(keys.value, list) else []:
+        if not isinstance(key, str) or key not in storages:
+            raise InputError(f"{file}: has a storage that its pickle does not know; the file is damaged")
+        if at + 8 > len(content):
             raise InputError(f"{file}: ends before its storage '{key}'; the file is truncated")
         n_elements = struct.unpack(f"{order}q", content[at : at + 8])[0]
-        begin, end = at + 8, at + 8 + n_elements * widths.get(str(key), 1)
-        if str(key) not in widths or n_elements < 0 or end > n_bytes:
-            raise InputError(f"{file}: its storage '{str(key)[:60]}' does not fit the file; truncated or damaged")
-        places[str(key)] = (begin, end)
+        begin, end = at + 8, at + 8 + n_elements * np.dtype(BITS[storages[key]]).itemsize
+        if n_elements < 0 or end > len(content):
+            raise InputError(f"{file}: its storage '{key}' does not fit the file; truncated or damaged")
+        places[key] = (begin, end)
         at = end
-
-    def read(storage: StorageRef) -> tuple[bytes, str]:
-        if storage.key not in places:
-            raise InputError(f"{file}: its storage '{storage.key[:60]}' is missing; the file is truncated or damaged")
-        begin, end = places[storage.key]
-        return content[begin:end], order
-
-    return _tensors(value, read, budget)
+    return places
 
 
-def _walk(value: Any, *, file: str) -> list[tuple[Path, TensorRef]]:
+def _walk(value: Any, budget: Budget) -> list[tuple[Path, TensorRef]]:
     """Every tensor inside nested containers with the keys that lead to it, in the file's order; each container once."""
     found: list[tuple[Path, TensorRef]] = []
     seen: set[int] = set()
@@ -135,8 +141,7 @@ def _walk(value: Any, *, file: str) -> list[tuple[Path, TensorRef]]:
             found.append((path[1:], item))
         elif id(item) not in seen and len(path) <= _MAX_DEPTH:
             seen.add(id(item))
-            if len(seen) > _MAX_CONTAINERS:
-                raise InputError(f"{file}: has more than {_MAX_CONTAINERS} containers; save the state dict alone")
+            budget.count(len(seen), _MAX_CONTAINERS, "containers")
             stack.append(_entries(path, item))
     return found
 
@@ -144,20 +149,19 @@ def _walk(value: Any, *, file: str) -> list[tuple[Path, TensorRef]]:
 def _entries(path: Path, container: dict[Any, Any] | list[Any] | tuple[Any, ...]) -> Iterator[tuple[Path, Any]]:
     """What may hold tensors inside one container."""
     for key, item in container.items() if isinstance(container, dict) else enumerate(container):
-        if isinstance(item, TensorRef | dict | list | tuple) and isinstance(key, str | int):
+        if isinstance(item, TensorRef | dict | list | tuple) and isinstance(key, str | int | float):
             yield (*path, key), item
 
 
 def _tensors(value: Any, read: ReadStorage, budget: Budget) -> TorchTensors:
     """Name the tensors: a state dict's own keys, without the envelope it stands in if it is the only one."""
-    file = budget.file
     groups: dict[Path, dict[str, TensorRef]] = {}
     skipped: list[str] = []
-    for path, tensor in _walk(value, file=file):
+    for path, tensor in _walk(value, budget):
         if path and all(isinstance(key, str) for key in path):
             groups.setdefault(path[:-1], {})[str(path[-1])] = tensor
         else:
-            skipped.append(".".join(map(str, path)) or "(a bare tensor)")
+            skipped.append(_joined(path, budget) or "(a bare tensor)")
     recurrent = [place for place, group in groups.items() if any(map(names_a_recurrent_weight, group))]
     tensors: dict[str, StoredTensor] = {}
     for place, group in groups.items():
@@ -167,17 +171,23 @@ def _tensors(value: Any, read: ReadStorage, budget: Budget) -> TorchTensors:
         for original, name in strip_wrappers(list(group)).items():
             full = prefix + name
             if full in tensors:
-                full = ".".join((*map(str, place), original))
-            tensors[full] = _stored(full, group[original], read, file=file)
+                full = _joined((*place, original), budget)
+            budget.name(full, "a parameter's name")
+            tensors[full] = _stored(full, group[original], read, file=budget.file)
     check_total(tensors.values(), budget)
     return TorchTensors(tensors, tuple(skipped))
+
+
+def _joined(path: Path, budget: Budget) -> str:
+    """A path as one name; its keys are short strings or numbers, the whole is limited here."""
+    return budget.name(".".join(map(str, path)), "a parameter's name")
 
 
 def _stored(name: str, tensor: TensorRef, read: ReadStorage, *, file: str) -> StoredTensor:
     def load() -> Array:
         storage = tensor.storage
         raw, order = read(storage)
-        bits = np.dtype(order + _BITS[storage.dtype])
+        bits = np.dtype(order + BITS[storage.dtype])
         if (storage.offset + storage.n) * bits.itemsize > len(raw):
             raise InputError(
                 f"{file}: '{name}' looks into {storage.n} elements of storage '{storage.key[:60]}', which has "
@@ -187,7 +197,12 @@ def _stored(name: str, tensor: TensorRef, read: ReadStorage, *, file: str) -> St
         if storage.dtype == "bfloat16":
             flat = bfloat16_to_float32(flat)
         # The view was checked against the storage when the pickle was read.
-        strides = tuple(step * flat.itemsize for step in tensor.stride)
+        if 0 in tensor.size:
+            return np.zeros(tensor.size, dtype=flat.dtype)
+        # An axis of one element may have any stride, beyond what numpy can count too.
+        strides = tuple(
+            step * flat.itemsize if extent > 1 else 0 for extent, step in zip(tensor.size, tensor.stride, strict=True)
+        )
         view = np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.size, strides, writeable=False)
         return np.array(view)
 

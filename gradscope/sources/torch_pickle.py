@@ -9,28 +9,43 @@ Opcodes: Python's ``pickletools`` and PEP 307, 3154. Time and memory are bounded
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from gradscope.sources.pickle_machine import MARK, MAX_OPCODES, AllowedName, PickleMachine
+from gradscope.sources.budget import Budget
+from gradscope.sources.pickle_machine import MARK, MAX_OPCODES, PickleMachine
+from gradscope.sources.pickle_names import AllowedName
+
+_DECIMAL = re.compile(r"-?[0-9]{1,20}")
 
 
-def run_pickle(content: bytes, begin: int = 0, *, file: str) -> tuple[Any, int]:
-    """Interpret the pickle that begins at byte ``begin``; returns its value and the byte after its end.
+@dataclass(frozen=True)
+class Unpickled:
+    """A pickle's value, the byte after its end, and the storages it refers to (key to dtype)."""
+
+    value: Any
+    end: int
+    storages: Mapping[str, str]
+
+
+def run_pickle(content: bytes, begin: int = 0, *, budget: Budget) -> Unpickled:
+    """Interpret the pickle that begins at byte ``begin``.
 
     Values are plain Python ones, ``TensorRef`` where it has tensors, None for objects of no interest.
 
     Raises
     ------
     InputError
-        If the pickle is damaged, too long, or names anything outside the allow-list.
+        If the pickle is damaged, too long, costs more than the budget has, or names anything outside the allow-list.
     """
-    machine = PickleMachine(content, begin, file=file)
+    machine = PickleMachine(content, begin, budget=budget)
     for _ in range(MAX_OPCODES):
         opcode = machine.take(1)
         if opcode == b".":
-            return machine.pop(), machine.at
+            return Unpickled(machine.pop(), machine.at, machine.storages)
         action = _ACTIONS.get(opcode)
         if action is None:
             raise machine.damaged(f"has an opcode ({opcode!r}) that no checkpoint needs")
@@ -45,10 +60,6 @@ def _push(value: Callable[[PickleMachine], Any]) -> Callable[[PickleMachine], No
     return action
 
 
-def _text(machine: PickleMachine, layout: str) -> str:
-    return machine.take(machine.number(layout)).decode("utf-8", "surrogateescape")
-
-
 def _long(machine: PickleMachine, layout: str) -> int:
     n = machine.number(layout)
     if not 0 <= n <= 16:
@@ -57,17 +68,17 @@ def _long(machine: PickleMachine, layout: str) -> int:
 
 
 def _decimal(machine: PickleMachine) -> int | bool:
-    text = machine.line().rstrip("L")
+    text = machine.line().removesuffix("L")
     if text in ("00", "01"):
         return text == "01"
-    if len(text) > 20 or not text.lstrip("-").isdecimal():
+    if not _DECIMAL.fullmatch(text):
         raise machine.damaged("has a number that is none")
     return int(text)
 
 
 def _tuple_of(n: int) -> Callable[[PickleMachine], Any]:
     def value(machine: PickleMachine) -> tuple[Any, ...]:
-        return tuple([machine.pop() for _ in range(n)][::-1])
+        return machine.new(tuple([machine.pop() for _ in range(n)][::-1]))  # type: ignore[no-any-return]
 
     return value
 
@@ -79,8 +90,6 @@ def _global(machine: PickleMachine) -> AllowedName:
 
 def _stack_global(machine: PickleMachine) -> AllowedName:
     name, module = machine.pop(), machine.pop()
-    if not (isinstance(name, str) and isinstance(module, str)):
-        raise machine.damaged("names something by what is no name")
     return machine.global_name(module, name)
 
 
@@ -91,7 +100,7 @@ def _reduce(machine: PickleMachine) -> Any:
 
 def _dict_to_mark(machine: PickleMachine) -> None:
     items = machine.to_mark()
-    machine.stack.append({})
+    machine.stack.append(machine.new({}))
     machine.set_items(items)
 
 
@@ -113,7 +122,15 @@ def _set_items(machine: PickleMachine) -> None:
 
 
 def _ignore(_: object) -> None:
-    """Drop a value: a frame length, a popped object, the attributes of a state dict (BUILD)."""
+    """Drop a value: a frame length, a popped object."""
+
+
+def _passed_over(machine: PickleMachine, layout: str) -> None:
+    """Bytes (a packed random state, say) are never looked at."""
+    n = machine.number(layout)
+    if machine.at + n > len(machine.content):
+        raise machine.damaged("ends too early")
+    machine.at += n
 
 
 def _protocol(machine: PickleMachine) -> None:
@@ -138,21 +155,22 @@ _ACTIONS: dict[bytes, Callable[[PickleMachine], None]] = {
     b"\x8a": _push(lambda m: _long(m, "<B")),
     b"\x8b": _push(lambda m: _long(m, "<i")),
     b"G": _push(lambda m: struct.unpack(">d", m.take(8))[0]),
-    b"X": _push(lambda m: _text(m, "<I")),
-    b"\x8c": _push(lambda m: _text(m, "<B")),
-    b"\x8d": _push(lambda m: _text(m, "<Q")),
-    b"U": _push(lambda m: m.take(m.number("<B")).decode("latin-1")),
-    b"T": _push(lambda m: m.take(m.number("<i")).decode("latin-1")),
-    b"C": _push(lambda m: m.take(m.number("<B"))),
-    b"B": _push(lambda m: m.take(m.number("<I"))),
-    b"\x8e": _push(lambda m: m.take(m.number("<Q"))),
-    b"]": _push(lambda m: []),
-    b"}": _push(lambda m: {}),
+    b"X": _push(lambda m: m.text("<I")),
+    b"\x8c": _push(lambda m: m.text("<B")),
+    b"\x8d": _push(lambda m: m.text("<Q")),
+    b"U": _push(lambda m: m.text("<B", "latin-1")),
+    b"T": _push(lambda m: m.text("<i", "latin-1")),
+    b"C": _push(lambda m: _passed_over(m, "<B")),
+    b"B": _push(lambda m: _passed_over(m, "<I")),
+    b"\x8e": _push(lambda m: _passed_over(m, "<Q")),
+    b"\x96": _push(lambda m: _passed_over(m, "<Q")),
+    b"]": _push(lambda m: m.new([])),
+    b"}": _push(lambda m: m.new({})),
     b")": _push(lambda m: ()),
-    b"\x8f": _push(lambda m: []),
-    b"l": _push(lambda m: m.to_mark()),
-    b"t": _push(lambda m: tuple(m.to_mark())),
-    b"\x91": _push(lambda m: m.to_mark()),
+    b"\x8f": _push(lambda m: m.new([])),
+    b"l": _push(lambda m: m.new(m.to_mark())),
+    b"t": _push(lambda m: m.new(tuple(m.to_mark()))),
+    b"\x91": _push(lambda m: m.new(m.to_mark())),
     b"d": _dict_to_mark,
     b"\x85": _push(_tuple_of(1)),
     b"\x86": _push(_tuple_of(2)),
@@ -171,6 +189,6 @@ _ACTIONS: dict[bytes, Callable[[PickleMachine], None]] = {
     b"\x93": _push(_stack_global),
     b"R": _push(_reduce),
     b"\x81": _push(_reduce),
-    b"b": lambda m: _ignore(m.pop()),
+    b"b": lambda m: m.build(m.pop()),
     b"Q": _push(lambda m: m.storage(m.pop())),
 }

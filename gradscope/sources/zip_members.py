@@ -25,6 +25,10 @@ DAMAGE = (
     OverflowError,
 )
 
+#: End of central directory, its zip64 form, the locator between them (PKWARE's APPNOTE, 4.3.14 to 4.3.16).
+_END, _END64, _LOCATOR_BYTES = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), 20
+_MOST_COMMENT = 1 << 16
+
 
 class ZipMembers:
     """The members of a zip file, opened for reading under a bound on what they may unpack to.
@@ -45,6 +49,8 @@ class ZipMembers:
         self.budget = budget
         self._file = file = budget.file
         try:
+            # Each entry of the directory becomes an object of some 700 bytes, for 46 bytes and its name.
+            budget.text(16 * _directory_bytes(source, budget.n_bytes), "the directory of its zip container")
             self._zip = zipfile.ZipFile(source)
             members = self._zip.infolist()
         except DAMAGE as error:
@@ -52,6 +58,11 @@ class ZipMembers:
         self._members = {member.filename: member for member in members if not member.filename.endswith("/")}
         for name in self._members:
             budget.name(name, "a member's name")
+            if self._members[name].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise InputError(
+                    f"{file}: its member '{name}' is compressed by a method that no model format uses; unpack the "
+                    "archive, and name the weights file inside it"
+                )
         budget.values(sum(member.file_size for member in members), "unpacking its members")
         self._read: set[str] = set()
 
@@ -98,3 +109,23 @@ class ZipMembers:
                 f"{self._file}: its member '{name}' ends after {len(content)} of {wanted} bytes; truncated"
             )
         return content
+
+
+def _directory_bytes(source: IO[bytes], n_bytes: int) -> int:
+    """Size of the central directory as the end record declares it: what ``zipfile`` will parse."""
+    n_tail = min(n_bytes, _MOST_COMMENT + _END.size)
+    source.seek(n_bytes - n_tail)
+    tail = source.read(n_tail)
+    at = len(tail) - _END.size
+    if not (at >= 0 and tail[at:].startswith(b"PK\5\6") and tail.endswith(b"\0\0")):
+        at = tail.rfind(b"PK\5\6")
+    if at < 0 or at + _END.size > len(tail):
+        return 0  # zipfile says that there is none
+    declared = int(_END.unpack_from(tail, at)[5])
+    before = n_bytes - n_tail + at - _LOCATOR_BYTES - _END64.size
+    if before >= 0:  # zip64: a longer record stands before a locator of its own
+        source.seek(before)
+        record = source.read(_END64.size)
+        if record.startswith(b"PK\6\6"):
+            declared = max(declared if declared < 0xFFFFFFFF else 0, int(_END64.unpack(record)[8]))
+    return min(declared, n_bytes)

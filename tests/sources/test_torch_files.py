@@ -206,7 +206,6 @@ def test_a_pickle_that_would_run_code_does_not(tmp_path, protocol, container):
     ("obj", "match"),
     [
         (_Call(_Named("torch.nn.modules.rnn", "LSTM"), 3), "torch.nn.modules.rnn.LSTM"),
-        (_Call(_Named("__torch__.vad", "Net")), "TorchScript"),
         (_Call(_Named("torch._utils", "_rebuild_qtensor"), 3), "_rebuild_qtensor"),
         (_Call(_Named("torch.storage", "_load_from_bytes"), b"x"), "_load_from_bytes"),
         (_Call(_Named("argparse", "Namespace")), "argparse.Namespace"),
