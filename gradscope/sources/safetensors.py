@@ -56,7 +56,9 @@ _DTYPES: dict[str, tuple[str, int, str]] = {
 _BLANK = rb"[ \t\n\r]*+"
 _STRING = rb'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+"'
 _KEY = re.compile(_BLANK + rb"(" + _STRING + rb")" + _BLANK + rb":" + _BLANK)
-_PAIR = re.compile(_BLANK + _STRING + _BLANK + rb":" + _BLANK + _STRING + _BLANK)
+_PAIR = _BLANK + _STRING + _BLANK + rb":" + _BLANK + _STRING + _BLANK
+#: ``__metadata__``, a table of strings that is of no interest: passed over in one step.
+_METADATA = re.compile(rb"\{(?:" + _PAIR + rb"(?:," + _PAIR + rb")*+)?+" + _BLANK + rb"\}")
 #: An entry holds a word and two short lists.
 _ENTRY = re.compile(rb"\{[^{}]{0,2000}+\}")
 _NEXT = re.compile(_BLANK + rb"([,}])" + _BLANK)
@@ -142,15 +144,12 @@ def _entries(header: bytes, budget: Budget) -> Iterator[_Entry]:
             raise InputError(f"{file}: '{name}' stands twice in its header; the file is damaged or hostile")
         seen.add(name)
         budget.count(len(seen), MAX_TENSORS, "tensors")
-        if name == "__metadata__":
-            at = _after_metadata(header, key.end())
-        else:
-            value = _ENTRY.match(header, key.end())
-            if value is None:
-                raise InputError(f"{file}: '{name}' has no dtype, shape and data_offsets; the file is damaged")
-            at = value.end()
+        value = (_METADATA if name == "__metadata__" else _ENTRY).match(header, key.end())
+        if value is None:
+            raise InputError(f"{file}: '{name}' has no dtype, shape and data_offsets; the file is damaged")
+        if name != "__metadata__":
             yield _entry(name, value[0], budget)
-        following = _NEXT.match(header, at) if at else None
+        following = _NEXT.match(header, value.end())
         if following is None:
             raise bad
         at, after = following.end(), following[1]
@@ -166,22 +165,6 @@ def _name(token: bytes, budget: Budget) -> str:
     except ValueError as error:
         raise InputError(f"{budget.file}: has a tensor's name that is no text; the file is damaged") from error
     return budget.name(name, "a tensor's name")
-
-
-def _after_metadata(header: bytes, at: int) -> int:
-    """Pass over ``__metadata__``, a table of strings that is of no interest; 0 if it is none."""
-    if header[at : at + 1] != b"{":
-        return 0
-    at += 1
-    pair = _PAIR.match(header, at)
-    while pair is not None:
-        at = pair.end()
-        if header[at : at + 1] != b",":
-            break
-        pair = _PAIR.match(header, at + 1)
-    else:
-        at += len(header[at : at + 100]) - len(header[at : at + 100].lstrip(b" \t\n\r"))
-    return at + 1 if header[at : at + 1] == b"}" else 0
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
