@@ -96,11 +96,11 @@ def read_inputs_file(text: str) -> tuple[Array, str]:
     return load_numeric_array(path, purpose="--inputs"), path.name
 
 
-def initial_state(request: RunRequest, network: Network, batch: int) -> Array:
-    """s_0, shape (*networks, batch, n): zeros, seeded N(0, 1), or the file of --state."""
+def initial_state(request: RunRequest, network: Network, batch: int, start: Array | None = None) -> Array:
+    """s_0, shape (*networks, batch, n): the file of --state, seeded N(0, 1), what a model starts from, or zeros."""
     shape = (*network.weight_axes, batch, network.state_size)
     if request.state is None:
-        return np.zeros(shape, dtype=request.dtype)
+        return np.broadcast_to(0.0 if start is None else start, shape).astype(request.dtype)
     if request.state == "normal":
         return generator(request.seed, "state").standard_normal(shape).astype(request.dtype)
     array = load_numeric_array(Path(request.state), purpose="--state")
@@ -121,9 +121,10 @@ def run_case(
     record: Mapping[str, Any],
     *,
     name: str,
+    start: Array | None = None,
 ) -> Case:
     """Run the transient, then the measured steps."""
-    state = initial_state(request, network, inputs.batch)
+    state = initial_state(request, network, inputs.batch, start)
     measured: Inputs = inputs
     if request.transient:
         warmup = replace(inputs, n_steps=request.transient) if isinstance(inputs, GeneratedInputs) else inputs
@@ -170,7 +171,7 @@ def cases_of(source: Source, request: RunRequest) -> list[Case]:
     inputs = open_inputs(request, network.input_size, seed=request.seed)
     if source.backward:
         inputs = reversed_inputs(inputs)
-    return [run_case(source, request, network, inputs, source.record, name=source.spec.text)]
+    return [run_case(source, request, network, inputs, source.record, name=source.spec.text, start=source.start())]
 
 
 def layer_cases(case: Case, request: RunRequest) -> list[Case]:
@@ -209,14 +210,19 @@ def _bidirectional_cases(source: Source, request: RunRequest) -> list[Case]:
     width = source.directions[0][0].input_size
     inputs = open_inputs(request, width, seed=request.seed)
     cases = []
-    for part in split_bidirectional(source.directions, inputs.read(1, inputs.n_steps), dropout=source.dropout):
+    x = inputs.read(1, inputs.n_steps)
+    starts = None
+    if source.starts:
+        starts = [np.broadcast_to(start, (x.shape[1], len(start))).astype(x.dtype) for start in source.starts]
+    for index, part in enumerate(split_bidirectional(source.directions, x, starts, dropout=source.dropout)):
         if source.spec.given.get("direction") not in (None, part.direction):
             continue
         record = {**source.record, "direction": part.direction, "layers": 1, "state_size": part.network.state_size}
         record.setdefault("layer", part.layer)  # layer=N of a file runs alone and stays layer N
         name = f"{source.spec.text} layer {record['layer']} {part.direction}"
         layer_inputs = ArrayInputs(part.inputs, inputs.description)
-        case = run_case(source, request, part.network, layer_inputs, record, name=name)
+        start = source.start(index, index + 1)
+        case = run_case(source, request, part.network, layer_inputs, record, name=name, start=start)
         if part.direction == "backward" and part.layer == len(source.directions) - 1:
             case = replace(case, warnings=(*case.warnings, *_last_output_trap(source, inputs)))
         cases.append(case)

@@ -103,6 +103,8 @@ def _seq2seq_from_weights(spec: SourceSpec, dtype: Any) -> Source:
     names = [recurrent_parameter(layer) for layer in parts.values()]
     source = source_of_seq2seq(spec, model, edits.sha256(weights.sha256), (names[0], names[1]))
     assumed = assumptions_of(spec, tuple(parts.values()))
+    if any(layer.initial_state is not None for layer in parts.values()):
+        warnings = (*warnings, "the file's own start state is left out: the encoder starts from zeros, or from --state")
     return replace(source, warnings=(*assumed, *warnings), arrays=weights.other_arrays, edits=edits.record)
 
 
@@ -124,6 +126,11 @@ def source_of_layers(
             blocks += blocks_of(cell, recurrent_parameter(layer))
     warnings = assumptions_of(spec, layers)
     shared: dict[str, Any] = {"blocks": tuple(blocks), "warnings": warnings, "arrays": arrays, "edits": edits.record}
+    if any(layer.initial_state is not None for layer in layers):
+        shared["starts"] = tuple(
+            np.zeros(cell.state_size) if layer.initial_state is None else layer.initial_state
+            for layer, cell in zip(layers, cells, strict=True)
+        )
     directions = {layer.direction for layer in layers}
     if spec["layer"] is not None:
         record["layer"] = spec["layer"]

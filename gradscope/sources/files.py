@@ -6,6 +6,7 @@ against the file's own before anything is allocated (``docs/security.md``).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradscope.errors import InputError
-from gradscope.jacobians.base import Array
 from gradscope.sources.budget import Budget
 from gradscope.sources.file_bytes import check_start, opened, plain_messages, sha256_of
 from gradscope.sources.file_format import FORMATS_SENTENCE, HDF5_MAGIC, described, read_start, sniff
@@ -23,17 +23,13 @@ from gradscope.sources.layer_weights import WeightFile
 from gradscope.sources.matrices import Matrices, read_matrices
 from gradscope.sources.module_selection import select_layers
 from gradscope.sources.naming import group_recurrent
-from gradscope.sources.stored_tensor import FLOAT_DTYPES, StoredTensor
+from gradscope.sources.stored_tensor import StoredTensor, keep_small
 from gradscope.sources.zip_members import ZipMembers
 
 if TYPE_CHECKING:
     from gradscope.sources.keras_file import KerasWeights
 
 __all__ = ["Matrices", "read_matrices", "read_weights", "select_layers"]
-
-#: Heads and embeddings up to this many bytes (as stored) are kept beside the recurrent layers.
-MAX_OTHER_BYTES = 64 << 20
-_READABLE = (*FLOAT_DTYPES, "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool")
 
 Reader = Callable[[BufferedReader, Budget, FileKeys], WeightFile]
 
@@ -129,15 +125,6 @@ def weights_from_named(
     )
 
 
-def keep_small(tensors: list[StoredTensor]) -> dict[str, Array]:
-    """Load the tensors (heads, embeddings, …) that are numeric and no larger than ``MAX_OTHER_BYTES``."""
-    return {
-        tensor.name: tensor.load()
-        for tensor in tensors
-        if tensor.dtype in _READABLE and tensor.size * 8 <= MAX_OTHER_BYTES
-    }
-
-
 # Every reader imports its own parser: nobody waits for nine formats to read one.
 
 
@@ -227,14 +214,17 @@ def _read_onnx(stream: BufferedReader, budget: Budget, keys: FileKeys) -> Weight
     from gradscope.sources.onnx_file import onnx_weights
 
     file = budget.file
-    found = onnx_weights(stream.read(budget.n_bytes), budget=budget, keys=keys)
+    # An open file knows its path; bytes that came another way have no folder to look for a second file in.
+    name = getattr(stream, "name", None)
+    folder = Path(name).parent if isinstance(name, str | os.PathLike) else None
+    found = onnx_weights(stream.read(budget.n_bytes), budget=budget, keys=keys, folder=folder)
     return WeightFile(
         name=file,
         format="onnx",
-        sha256="",
+        sha256=found.sha256 or "",
         layers=tuple(found.layers),
-        other_arrays=keep_small(found.others),
-        skipped=tuple(tensor.name for tensor in found.others),
+        other_arrays=found.other_arrays,
+        skipped=found.skipped,
         questions=found.questions,
         chains=found.chains,
     )

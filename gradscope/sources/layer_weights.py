@@ -48,6 +48,8 @@ class LayerWeights:
         ``"file"``, ``"configuration"``, ``"convention"`` or ``"key"``.
     assumptions : tuple of str
         One sentence for each convention that was assumed; shown as warnings, each with the key that settles it.
+    initial_state : ndarray, shape (H,) or, of an lstm, (2·H,) as [h; c], or None
+        What the file itself starts the layer from; None for zeros.
     """
 
     module: str
@@ -66,6 +68,7 @@ class LayerWeights:
     parameters: tuple[str, ...] = ()
     facts_from: dict[str, str] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
+    initial_state: NDArray[Any] | None = None
 
     @property
     def hidden_size(self) -> int:

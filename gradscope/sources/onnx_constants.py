@@ -8,7 +8,6 @@ too, so that a few nodes cannot grow without end.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -16,6 +15,9 @@ import numpy as np
 
 from gradscope.errors import GradscopeError, InputError
 from gradscope.jacobians.base import Array
+from gradscope.sources.budget import MAX_AXES
+from gradscope.sources.onnx_external import ExternalData
+from gradscope.sources.onnx_graph import STANDARD, Scope
 from gradscope.sources.stored_tensor import bfloat16_to_float32
 
 _MAX_DEPTH = 64
@@ -40,57 +42,42 @@ class NotConstantError(Exception):
     """A value depends on the model's input, or on an operator that is not folded; the message says which."""
 
 
-@dataclass
-class Scope:
-    """One graph's names, and the graph around it."""
+def tensor_shape(tensor: Any, *, file: str) -> tuple[int, ...]:
+    """Declared shape of a TensorProto.
 
-    initializers: dict[str, Any]
-    producers: dict[str, Any]
-    outer: Scope | None = None
-    cache: dict[str, Array] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, graph: Any, outer: Scope | None = None) -> Scope:
-        """Names a graph defines."""
-        producers = {name: node for node in graph.node for name in node.output if name}
-        return cls({tensor.name: tensor for tensor in graph.initializer}, producers, outer)
-
-    def find(self, name: str) -> Scope | None:
-        """The innermost scope that defines a name, or None."""
-        scope: Scope | None = self
-        while scope is not None and name not in scope.initializers and name not in scope.producers:
-            scope = scope.outer
-        return scope
+    Raises
+    ------
+    InputError
+        If no array can have it.
+    """
+    if len(tensor.dims) > MAX_AXES:
+        raise InputError(
+            f"{file}: '{tensor.name[:80]}' has {len(tensor.dims)} axes, and {MAX_AXES} is the most; the file is damaged"
+        )
+    shape = tuple(int(extent) for extent in tensor.dims)
+    if any(extent < 0 for extent in shape):
+        raise InputError(f"{file}: '{tensor.name[:80]}' has an impossible shape; the file is damaged")
+    return shape
 
 
-def tensor_shape(tensor: Any) -> tuple[int, ...]:
-    """Declared shape of a TensorProto."""
-    return tuple(int(extent) for extent in tensor.dims)
-
-
-def tensor_values(tensor: Any, *, file: str) -> Array:
+def tensor_values(tensor: Any, external: ExternalData, *, file: str) -> Array:
     """Values of a TensorProto; bfloat16 as float32.
 
     Raises
     ------
     InputError
-        If they are in another file, of a type that is not read, or fewer or more than the shape says.
+        If they are in a file that cannot be read, of a type that is not, or fewer or more than the shape says.
     """
-    if tensor.data_location == 1:
-        where = next((entry.value for entry in tensor.external_data if entry.key == "location"), "another file")
-        raise InputError(
-            f"{file}: '{tensor.name}' keeps its values in '{where[:80]}', and no second file is ever opened; "
-            "re-save the model in one file (onnx.save without external data)"
-        )
     if tensor.data_type not in _TYPES:
         raise InputError(f"{file}: '{tensor.name}' has ONNX type {tensor.data_type}, which cannot be read as weights")
     dtype, place = _TYPES[tensor.data_type]
-    shape = tensor_shape(tensor)
-    if any(extent < 0 for extent in shape) or len(shape) > 32:
-        raise InputError(f"{file}: '{tensor.name}' has an impossible shape; the file is damaged")
-    if tensor.raw_data:
-        n_stored, width = len(tensor.raw_data), np.dtype(dtype).itemsize
-        flat = np.frombuffer(tensor.raw_data, dtype=dtype) if n_stored == prod(shape) * width else None
+    shape = tensor_shape(tensor, file=file)
+    n_bytes = prod(shape) * np.dtype(dtype).itemsize
+    flat: Array | None
+    if tensor.data_location == 1:
+        flat = np.frombuffer(external.read(tensor, n_bytes), dtype=dtype)
+    elif tensor.raw_data:
+        flat = np.frombuffer(tensor.raw_data, dtype=dtype) if len(tensor.raw_data) == n_bytes else None
     else:
         repeated = getattr(tensor, place)
         flat = _of_numbers(repeated, dtype) if len(repeated) == prod(shape) else None
@@ -112,14 +99,22 @@ class ConstantFolder:
     Parameters
     ----------
     n_bytes : int
-        Size of the file: no folded value has more elements, all together no more than 8 times as many.
+        Size of the file: no folded value has more elements, all together no more than 8 times as many. What lies in
+        a second file counts as well, once it is opened.
+    external : ExternalData
+        Where values outside the file are read.
     file : str
         For messages.
     """
 
-    def __init__(self, n_bytes: int, *, file: str) -> None:
-        self._limit, self._left, self._file = n_bytes, 8 * n_bytes, file
+    def __init__(self, n_bytes: int, external: ExternalData, *, file: str) -> None:
+        self._n_bytes, self._spent, self._file = n_bytes, 0, file
+        self.external = external
         self.used: set[str] = set()
+
+    def tensor(self, tensor: Any) -> Array:
+        """Values of a TensorProto."""
+        return tensor_values(tensor, self.external, file=self._file)
 
     def value(self, name: str, scope: Scope, depth: int = 0) -> Array:
         """The constant a name stands for.
@@ -129,34 +124,38 @@ class ConstantFolder:
         NotConstantError
             If it is none; the message is a clause that says why.
         """
-        home = scope.find(name)
-        if home is None:
-            raise NotConstantError(f"'{name}' is an input of the model")
+        home, name = scope.resolve(name)
         if name in home.cache:
             return home.cache[name]
         if depth > _MAX_DEPTH:
             raise NotConstantError(f"'{name}' comes through more than {_MAX_DEPTH} operators")
+        producer = home.producer(name)
         if name in home.initializers:
             self.used.add(name)
-            value = tensor_values(home.initializers[name], file=self._file)
+            value = self.tensor(home.initializers[name])
+        elif producer is None:
+            raise NotConstantError(f"'{name}' is an input of the model")
         else:
-            value = self._folded(home.producers[name], name, home, depth)
+            value = self._folded(producer, name, home, depth)
         self.charge(value.size)
         home.cache[name] = value
         return value
 
     def charge(self, n_elements: int) -> None:
         """Weigh a result before it is made, or when it is kept."""
-        self._left -= n_elements
-        if n_elements > self._limit or self._left < 0:
+        self._spent += n_elements
+        limit = self._n_bytes + self.external.size
+        if n_elements > limit or self._spent > 8 * limit:
             raise InputError(f"{self._file}: its constants unfold to more than the file can hold; refused as hostile")
 
     def _folded(self, node: Any, name: str, scope: Scope, depth: int) -> Array:
-        operator = _OPERATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        operator = OPERATORS.get(node.op_type) if node.domain in STANDARD else None
         if operator is None:
             raise NotConstantError(f"'{name}' comes from the operator {node.op_type}, which is not folded")
+        attributes = scope.attributes(node)
+        if node.op_type == "Shape" and node.input and (fixed := _declared_shape(scope, node, attributes)) is not None:
+            return fixed
         inputs = [self.value(source, scope, depth + 1) if source else None for source in node.input]
-        attributes = {attribute.name: attribute for attribute in node.attribute}
         try:
             results = operator(self, inputs, attributes, node)
             return np.asarray(results[list(node.output).index(name)])
@@ -168,7 +167,7 @@ class ConstantFolder:
     def constant(self, _: list[Array | None], attributes: dict[str, Any], __: Any) -> list[Array]:
         """Fold Constant."""
         if "value" in attributes:
-            return [tensor_values(attributes["value"].t, file=self._file)]
+            return [self.tensor(attributes["value"].t)]
         for name, part, dtype in (
             ("value_float", "f", "f4"),
             ("value_int", "i", "i8"),
@@ -192,7 +191,7 @@ class ConstantFolder:
         if any(extent < 0 for extent in shape):
             raise ValueError("negative shape")
         self.charge(prod(shape))
-        fill = tensor_values(attributes["value"].t, file=self._file) if "value" in attributes else np.zeros(1, "f4")
+        fill = self.tensor(attributes["value"].t) if "value" in attributes else np.zeros(1, "f4")
         return [np.full(shape, fill.ravel()[0])]
 
     def gather(self, inputs: list[Array | None], attributes: dict[str, Any], _: Any) -> list[Array]:
@@ -249,8 +248,39 @@ def _squeeze(_: ConstantFolder, inputs: list[Array | None], attributes: dict[str
     return [np.squeeze(_given(inputs[0]), _axes(inputs, attributes))]
 
 
-def _shape(_: ConstantFolder, inputs: list[Array | None], __: dict[str, Any], ___: Any) -> list[Array]:
-    return [np.array(_given(inputs[0]).shape, dtype=np.int64)]
+def shape_part(attributes: dict[str, Any]) -> slice:
+    """Which axes a Shape operator gives (``start`` and ``end``, opset 15)."""
+    return slice(*(int(attributes[key].i) if key in attributes else None for key in ("start", "end")))
+
+
+def _shape(_: ConstantFolder, inputs: list[Array | None], attributes: dict[str, Any], ___: Any) -> list[Array]:
+    return [np.array(_given(inputs[0]).shape[shape_part(attributes)], dtype=np.int64)]
+
+
+def _declared_shape(scope: Scope, node: Any, attributes: dict[str, Any]) -> Array | None:
+    """The shape of a value that is not constant, where the model declares it."""
+    home, name = scope.resolve(node.input[0])
+    shape = home.shapes.get(name)
+    part = None if shape is None else shape[shape_part(attributes)]
+    return None if part is None or None in part else np.array(part, dtype=np.int64)
+
+
+def _dequantize(_: ConstantFolder, inputs: list[Array | None], attributes: dict[str, Any], ___: Any) -> list[Array]:
+    """Fold DequantizeLinear: (x - zero point) * scale, along one axis or for the whole tensor."""
+    value, scale = _given(inputs[0]), _given(inputs[1]).astype(np.float64)
+    zero = _given(inputs[2]) if len(inputs) > 2 and inputs[2] is not None else np.zeros(scale.shape)
+    if "block_size" in attributes and attributes["block_size"].i:
+        raise ValueError("scales by blocks")
+    if scale.size == 1:
+        scale, zero = scale.reshape(()), zero.reshape(())
+    else:
+        axis = int(attributes["axis"].i) if "axis" in attributes else 1
+        if value.shape[axis] != scale.size or zero.shape != scale.shape:
+            raise ValueError("scales do not fit")
+        along = [1] * value.ndim
+        along[axis] = -1
+        scale, zero = scale.reshape(along), zero.reshape(along)
+    return [((value.astype(np.float64) - zero.astype(np.float64)) * scale).astype(np.float32)]
 
 
 def _slice(_: ConstantFolder, inputs: list[Array | None], attributes: dict[str, Any], __: Any) -> list[Array]:
@@ -289,7 +319,7 @@ def _split(_: ConstantFolder, inputs: list[Array | None], attributes: dict[str, 
 
 
 _Operator = Callable[[ConstantFolder, list[Any], dict[str, Any], Any], list[Array]]
-_OPERATORS: dict[str, _Operator] = {
+OPERATORS: dict[str, _Operator] = {
     "Constant": ConstantFolder.constant,
     "ConstantOfShape": ConstantFolder.constant_of_shape,
     "Concat": ConstantFolder.concat,
@@ -303,4 +333,5 @@ _OPERATORS: dict[str, _Operator] = {
     "Shape": _shape,
     "Slice": _slice,
     "Split": _split,
+    "DequantizeLinear": _dequantize,
 }

@@ -10,8 +10,11 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,14 +25,12 @@ from gradscope.sources.budget import Budget
 from gradscope.sources.file_keys import FileKeys, settle
 from gradscope.sources.layer_weights import Direction, LayerWeights
 from gradscope.sources.onnx_activations import candidate_and_gate
-from gradscope.sources.onnx_constants import (
-    ConstantFolder,
-    NotConstantError,
-    Scope,
-    tensor_shape,
-    tensor_values,
-)
-from gradscope.sources.stored_tensor import StoredTensor, load_weights, shown
+from gradscope.sources.onnx_axes import chains_of
+from gradscope.sources.onnx_constants import ConstantFolder, NotConstantError, tensor_shape
+from gradscope.sources.onnx_external import ExternalData
+from gradscope.sources.onnx_graph import STANDARD, OnnxNode, Walk
+from gradscope.sources.onnx_states import start_of
+from gradscope.sources.stored_tensor import StoredTensor, check_total, keep_small, load_weights, shown
 
 ONNX_GATES = {"RNN": ("u",), "GRU": ("z", "r", "h"), "LSTM": ("i", "o", "f", "c")}
 _CELL = {"RNN": "rnn", "GRU": "gru", "LSTM": "lstm"}
@@ -40,20 +41,10 @@ _DIRECTIONS: dict[str, tuple[Direction, ...]] = {
     "reverse": ("backward",),
     "bidirectional": ("forward", "backward"),
 }
-#: Operators that pass a sequence on unchanged between two layers of one stack.
-_PASS_ON = {"Squeeze", "Unsqueeze", "Transpose", "Reshape", "Identity", "Dropout", "Cast"}
-_MAX_DEPTH = 24
-#: Comparing and listing nodes is quadratic in their number.
-MAX_NODES = 256
-
-
-@dataclass(frozen=True)
-class OnnxNode:
-    """One recurrent node and the scope it stands in."""
-
-    module: str
-    node: Any
-    scope: Scope
+_ROUNDED = (
+    "{}: its weights are kept in 8 bits and read as the model uses them, but it also rounds its inputs and states to "
+    "8 bits at every step, which is not done here"
+)
 
 
 @dataclass
@@ -63,11 +54,18 @@ class OnnxWeights:
     layers: list[LayerWeights] = field(default_factory=list)
     questions: dict[str, InputError | UsageError] = field(default_factory=dict)
     chains: tuple[tuple[str, ...], ...] = ()
-    others: list[StoredTensor] = field(default_factory=list)
+    other_arrays: dict[str, Array] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+    sha256: str | None = None
 
 
-def onnx_weights(content: bytes, *, budget: Budget, keys: FileKeys) -> OnnxWeights:
-    """Read every recurrent node of a serialised model; external data is never opened.
+def onnx_weights(content: bytes, *, budget: Budget, keys: FileKeys, folder: Path | None = None) -> OnnxWeights:
+    """Read every recurrent node of a serialised model, with what it keeps in a data file in the same folder.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        The model's own; without it no second file is opened.
 
     Raises
     ------
@@ -90,65 +88,51 @@ def onnx_weights(content: bytes, *, budget: Budget, keys: FileKeys) -> OnnxWeigh
         ) from error
     if not model.HasField("graph") or not (model.graph.node or model.graph.initializer):
         raise InputError(f"{file}: should be an ONNX model, but it has no graph; damaged or another format")
-    found, folder = OnnxWeights(), ConstantFolder(len(content), file=file)
-    nodes: list[OnnxNode] = []
-    graphs: list[Any] = []
-    _walk(model.graph, None, nodes, graphs, set(), file)
-    if len(nodes) > MAX_NODES:
-        raise InputError(
-            f"{file}: has {len(nodes)} recurrent nodes, and {MAX_NODES} is the most that are read; split it"
-        )
-    for one in nodes:
+    with closing(ExternalData(folder, file=file)) as external:
+        found = _weights_of(model, ConstantFolder(len(content), external, file=file), budget, keys)
+        found.sha256 = external.sha256(hashlib.sha256(content).hexdigest())
+    return found
+
+
+def _weights_of(model: Any, folder: ConstantFolder, budget: Budget, keys: FileKeys) -> OnnxWeights:
+    """Read the nodes of a parsed model, and the small tensors that belong to none."""
+    file = budget.file
+    found, walk = OnnxWeights(), Walk(model, budget)
+    for one in walk.nodes:
         try:
             layers = _node_layers(one, folder, file=file, keys=keys)
         except (InputError, UsageError) as question:
             found.questions[one.module] = question
             continue
-        elsewhere = {other.module for other in nodes if other.scope is not one.scope}
+        elsewhere = {other.module for other in walk.nodes if other.scope is not one.scope}
         if not _is_known(layers, [layer for layer in found.layers if layer.module in elsewhere]):
             found.layers += layers
     if not found.layers and not found.questions:
-        raise InputError(f"{file}: has no RNN, GRU or LSTM node ({_operators(graphs)}); there is nothing to analyse")
+        raise InputError(
+            f"{file}: has no RNN, GRU or LSTM node ({_operators(walk.graphs)}){_decomposed(model)}; there is nothing "
+            "to analyse"
+        )
     kept = {layer.module for layer in found.layers}
-    found.chains = _chains([one for one in nodes if one.module in kept], found.layers)
+    found.chains = chains_of([one for one in walk.nodes if one.module in kept], found.layers, folder)
     found.layers.sort(key=lambda layer: (layer.module, layer.direction != "forward"))
-    for graph in graphs:
-        found.others += [_stored(tensor, file=file) for tensor in graph.initializer if tensor.name not in folder.used]
+    rest = [tensor for graph in walk.graphs for tensor in graph.initializer if tensor.name not in folder.used]
+    stored = [_stored(tensor, folder, file=file) for tensor in rest]
+    check_total((one for one, t in zip(stored, rest, strict=True) if t.data_location != 1), budget)
+    # Small heads and embeddings are read while the second file is open.
+    found.skipped = tuple(tensor.name for tensor in rest)
+    found.other_arrays = keep_small(stored)
     return found
 
 
-def _walk(
-    graph: Any,
-    outer: Scope | None,
-    nodes: list[OnnxNode],
-    graphs: list[Any],
-    names: set[str],
-    file: str,
-    depth: int = 0,
-) -> None:
-    """Collect recurrent nodes, sub-graphs (If, Loop, Scan) included."""
-    _check_text((tensor.name for tensor in graph.initializer), file)
-    scope = Scope.of(graph, outer)
-    graphs.append(graph)
-    for node in graph.node:
-        _check_text((node.op_type, node.name, node.domain, *node.input, *node.output), file)
-        if node.op_type in ONNX_GATES or any(word in node.op_type for word in ("LSTM", "GRU")):
-            title = node.name.strip("/") or next((name for name in node.output if name), node.op_type).strip("/")
-            while title in names:
-                title += "'"
-            names.add(title)
-            nodes.append(OnnxNode(title, node, scope))
-        _check_text((attribute.name for attribute in node.attribute), file)
-        for attribute in node.attribute:
-            if depth < _MAX_DEPTH:
-                for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                    _walk(inner, scope, nodes, graphs, names, file, depth + 1)
-
-
-def _check_text(names: Iterable[object], file: str) -> None:
-    """Refuse names that are no text: protobuf hands invalid UTF-8 out as bytes."""
-    if not all(isinstance(name, str) for name in names):
-        raise InputError(f"{file}: has names that are no text (UTF-8); the file is damaged")
+def _decomposed(model: Any) -> str:
+    """Say what an exporter may have made of the layer, if the model looks like it."""
+    kinds = Counter(str(node.op_type) for node in model.graph.node)
+    if kinds["Sigmoid"] >= 3 and kinds["Tanh"] >= 1:
+        return (
+            "; its gates may have been unrolled into single operators: export with torch.onnx.export(..., dynamo=False)"
+            ", or give the .pt"
+        )
+    return ""
 
 
 def _operators(graphs: list[Any]) -> str:
@@ -156,10 +140,14 @@ def _operators(graphs: list[Any]) -> str:
     return f"its operators: {', '.join(kinds[:8])}{', …' if len(kinds) > 8 else ''}"
 
 
-def _stored(tensor: Any, *, file: str) -> StoredTensor:
+def _stored(tensor: Any, folder: ConstantFolder, *, file: str) -> StoredTensor:
+    """A tensor that no recurrent node uses; of another file only where it can be read."""
     dtypes = {1: "float32", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64"}
-    dtype = "external" if tensor.data_location == 1 else dtypes.get(tensor.data_type, f"onnx type {tensor.data_type}")
-    return StoredTensor(tensor.name, tensor_shape(tensor), dtype, lambda: tensor_values(tensor, file=file))
+    dtype = dtypes.get(tensor.data_type, f"onnx type {tensor.data_type}")
+    if tensor.data_location == 1 and not folder.external.has(tensor):
+        dtype = "external"
+    shape = tensor_shape(tensor, file=file)
+    return StoredTensor(tensor.name, shape, dtype, lambda: folder.tensor(tensor))
 
 
 def _is_known(layers: list[LayerWeights], before: list[LayerWeights]) -> bool:
@@ -185,38 +173,44 @@ def _same(one: Array | None, other: Array | None) -> bool:
 
 def _node_layers(one: OnnxNode, folder: ConstantFolder, *, file: str, keys: FileKeys) -> list[LayerWeights]:
     """Read one node's directions."""
-    node, where = one.node, f"{file}: node {one.module}: "
-    if node.op_type not in ONNX_GATES or node.domain not in ("", "ai.onnx"):
+    node, kind, where = one.node, one.kind, f"{file}: node {one.module}: "
+    quantised = node.op_type == "DynamicQuantizeLSTM"
+    if kind not in ONNX_GATES or (node.domain not in STANDARD and not quantised):
         raise InputError(
             f"{where}its operator is {node.domain or 'ai.onnx'}.{node.op_type}, and only RNN, GRU and LSTM of standard "
             "ONNX can be read; export without that extension"
         )
-    attributes = {attribute.name: attribute for attribute in node.attribute}
-    inputs = [*node.input, *[""] * 8]
+    attributes = one.scope.attributes(node)
+    inputs = [*node.input, *[""] * 12]
     _refuse_extras(attributes, inputs[7], one, folder, where)
     side = attributes["direction"].s.decode("utf-8", "replace") if "direction" in attributes else "forward"
     if side.lower() not in _DIRECTIONS:
         raise InputError(f"{where}its direction is '{side[:40]}', not forward, reverse or bidirectional; damaged")
     directions = _DIRECTIONS[side.lower()]
-    cell, _ = settle("cell", keys.cell, _CELL[node.op_type], "", where=where)
+    cell, _ = settle("cell", keys.cell, _CELL[kind], "", where=where)
     keys.check_applies(cell, where=where)
-    W, R, B = (_constant(inputs[i], role, one, folder, where, file) for i, role in ((1, "W"), (2, "R"), (3, "B")))
-    hidden = _check_shapes(W, R, B, len(directions), attributes, node.op_type, where)
-    activations = candidate_and_gate(attributes, node.op_type, len(directions), keys=keys, where=where)
+    W: _Folded | None
+    R: _Folded | None
+    if quantised:
+        W, R = (_dequantised(inputs, i, scale, one, folder, where, file) for i, scale in ((1, 8), (2, 10)))
+        B = _constant(inputs[3], "B", one, folder, where, file)
+    else:
+        W, R, B = (_constant(inputs[i], role, one, folder, where, file) for i, role in ((1, "W"), (2, "R"), (3, "B")))
+    hidden = _check_shapes(W, R, B, len(directions), attributes, kind, where)
+    activations = candidate_and_gate(attributes, kind, len(directions), keys=keys, where=where)
     reset: Literal["after", "before"] | None = None
     if cell == "gru":
         after = "linear_before_reset" in attributes and attributes["linear_before_reset"].i != 0
-        reset = (
-            "after"
-            if settle("reset", keys.reset, "after" if after else "before", "", where=where)[0] == "after"
-            else "before"
-        )
+        stated = "after" if after else "before"
+        reset = "after" if settle("reset", keys.reset, stated, "", where=where)[0] == "after" else "before"
     facts = dict.fromkeys(("cell", "gates", "layout", "activation"), "file")
     if cell != "rnn":
         facts["gate_activation"] = "file"
     if cell == "gru":
         facts["reset"] = "file"
-    take = [gate * hidden + np.arange(hidden) for gate in _TAKE[node.op_type]]
+    start = start_of(one, folder, len(directions), hidden, where)
+    remarks = (*start.remarks, *((_ROUNDED.format(one.module),) if quantised else ()))
+    take = [gate * hidden + np.arange(hidden) for gate in _TAKE[kind]]
     rows = np.concatenate(take)
     n = len(rows)
     assert W is not None
@@ -235,12 +229,33 @@ def _node_layers(one: OnnxNode, folder: ConstantFolder, *, file: str, keys: File
             gate_activation=activations[d][1],
             reset=reset,
             dtype=R.dtype,
-            gates_in_file=ONNX_GATES[node.op_type],
+            gates_in_file=ONNX_GATES[kind],
             parameters=tuple(name for name in inputs[1:4] if name),
             facts_from=dict(facts),
+            assumptions=remarks,
+            initial_state=start.states[d],
         )
         for d, direction in enumerate(directions)
     ]
+
+
+def _dequantised(
+    inputs: list[str], index: int, scale: int, one: OnnxNode, folder: ConstantFolder, where: str, file: str
+) -> _Folded:
+    """W or R of onnxruntime's 8-bit lstm, (directions, inputs, 4·H): (w - zero point) * scale, transposed."""
+    role = "WR"[index - 1]
+    values, by, zero = (_constant_values(inputs[i], role, one, folder, where) for i in (index, scale, scale + 1))
+    if values.ndim != 3 or by.shape not in ((values.shape[0],), (values.shape[0], values.shape[2])):
+        raise InputError(
+            f"{where}its {role} and its scale do not fit ({shown(values.shape)}, {shown(by.shape)}); damaged"
+        )
+    if zero.shape not in ((), by.shape):
+        raise InputError(f"{where}the zero point of its {role} has shape {shown(zero.shape)}; damaged")
+    factor, shift = (a.astype(np.float64).reshape(values.shape[0], 1, -1) if a.ndim else a for a in (by, zero))
+    folder.charge(2 * values.size)
+    whole = ((values.astype(np.float64) - shift) * factor).transpose(0, 2, 1)
+    stored = StoredTensor(inputs[index], whole.shape, "float64", lambda: np.ascontiguousarray(whole))
+    return _Folded(load_weights(stored, file=file), values.dtype.name)
 
 
 def _refuse_extras(
@@ -270,20 +285,25 @@ class _Folded:
 
 def _constant(name: str, role: str, one: OnnxNode, folder: ConstantFolder, where: str, file: str) -> _Folded | None:
     """W, R or B as float64; None if a bias is left out."""
+    if not name and role == "B":
+        return None
+    value = _constant_values(name, role, one, folder, where)
+    folder.charge(value.size)  # for the copy: many nodes may share one constant
+    loaded = load_weights(StoredTensor(name, value.shape, value.dtype.name, lambda: value), file=file)
+    return _Folded(loaded, value.dtype.name)
+
+
+def _constant_values(name: str, role: str, one: OnnxNode, folder: ConstantFolder, where: str) -> Array:
+    """The constant that a node's input stands for."""
     if not name:
-        if role == "B":
-            return None
         raise InputError(f"{where}it has no {role}; the file is damaged")
     try:
-        value = folder.value(name, one.scope)
+        return folder.value(name, one.scope)
     except NotConstantError as reason:
         raise InputError(
             f"{where}its {role} is no constant: {reason}; simplify the model first (onnxsim), or export its "
             "weights as .npz"
         ) from reason
-    folder.charge(value.size)  # for the copy: many nodes may share one constant
-    loaded = load_weights(StoredTensor(name, value.shape, value.dtype.name, lambda: value), file=file)
-    return _Folded(loaded, value.dtype.name)
 
 
 def _check_shapes(
@@ -316,38 +336,3 @@ def _check_shapes(
             f"{where}hidden_size is {attributes['hidden_size'].i}, but its R has {hidden} columns; damaged"
         )
     return hidden
-
-
-def _chains(nodes: list[OnnxNode], layers: list[LayerWeights]) -> tuple[tuple[str, ...], ...]:
-    """Nodes that feed one another with nothing in between but changes of shape: the layers of one stack."""
-    made_by = {(id(one.scope), one.node.output[0]): one for one in nodes if one.node.output}
-    below: dict[str, str] = {}
-    for one in nodes:
-        name, steps = one.node.input[0] if one.node.input else "", 0
-        while steps < _MAX_DEPTH and (id(one.scope), name) not in made_by:
-            producer = one.scope.producers.get(name)
-            if producer is None or producer.op_type not in _PASS_ON or not producer.input:
-                break
-            name, steps = producer.input[0], steps + 1
-        source = made_by.get((id(one.scope), name))
-        if source is not None and _fit(source.module, one.module, layers):
-            below[one.module] = source.module
-    feeds = list(below.values())
-    chains: list[tuple[str, ...]] = []
-    for top in (module for module in below if module not in feeds):
-        chain = [top]
-        while chain[0] in below and feeds.count(below[chain[0]]) == 1 and below[chain[0]] not in chain:
-            chain.insert(0, below[chain[0]])
-        if len(chain) > 1:
-            chains.append(tuple(chain))
-    return tuple(chains)
-
-
-def _fit(below: str, above: str, layers: list[LayerWeights]) -> bool:
-    """One cell, the same directions, and as many inputs as the layer below puts out."""
-    low, high = ([layer for layer in layers if layer.module == module] for module in (below, above))
-    return (
-        [(layer.cell, layer.direction) for layer in low] == [(layer.cell, layer.direction) for layer in high]
-        and not (len(low) == 1 and low[0].direction == "backward")
-        and all(layer.input_size == sum(part.hidden_size for part in low) for layer in high)
-    )

@@ -47,6 +47,8 @@ class Source:
     warnings : tuple of str
     edits : dict of str to float
         What the user changed of a file's weights, by key; empty for the file as it is.
+    starts : tuple of ndarray
+        What the file starts each layer and direction from; () where it says nothing.
     """
 
     spec: SourceSpec
@@ -62,6 +64,14 @@ class Source:
     classes: int = 10
     arrays: Mapping[str, Array] = field(default_factory=dict)
     edits: Mapping[str, float] = field(default_factory=dict)
+    starts: tuple[Array, ...] = ()
+
+    def start(self, first: int = 0, last: int | None = None) -> Array | None:
+        """The file's own start state of the layers ``first`` to ``last``, as one vector; None for zeros.
+
+        Layers count as the file holds them: bottom first, forward before backward.
+        """
+        return np.concatenate(self.starts[first:last]) if self.starts else None
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -15,6 +15,10 @@ from gradscope.sources.budget import Budget
 #: The dtypes that can carry weights, as they are named in ``LayerWeights.dtype``.
 FLOAT_DTYPES = ("float64", "float32", "float16", "bfloat16")
 
+#: Heads and embeddings up to this many bytes (as stored) are kept beside the recurrent layers.
+MAX_OTHER_BYTES = 64 << 20
+_READABLE = (*FLOAT_DTYPES, "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool")
+
 
 @dataclass(frozen=True)
 class StoredTensor:
@@ -86,6 +90,15 @@ def check_total(tensors: Iterable[StoredTensor], budget: Budget) -> None:
         If they come to more, as float64, than the file may take.
     """
     budget.values(8 * sum(tensor.size for tensor in tensors), "the values that its tensors declare")
+
+
+def keep_small(tensors: list[StoredTensor]) -> dict[str, Array]:
+    """Load the tensors (heads, embeddings, …) that are numeric and no larger than ``MAX_OTHER_BYTES``."""
+    return {
+        tensor.name: tensor.load()
+        for tensor in tensors
+        if tensor.dtype in _READABLE and tensor.size * 8 <= MAX_OTHER_BYTES
+    }
 
 
 def bfloat16_to_float32(raw: Array) -> Array:

@@ -239,13 +239,13 @@ def test_weights_from_an_input_or_an_unknown_operator_are_refused_with_the_reaso
     path = save(model_of([node], {"W": W, "B": B}, inputs=("X", "R")), tmp_path / "m.onnx")
     with pytest.raises(InputError, match="R is no constant: 'R' is an input of the model"):
         read_weights(path)
-    quantised = helper.make_node("DequantizeLinear", ["q", "s"], ["R"])
-    path = save(model_of([quantised, node], {"W": W, "B": B, "q": R, "s": B}), tmp_path / "m.onnx")
-    with pytest.raises(InputError, match="DequantizeLinear, which is not folded"):
+    inverted = helper.make_node("Sinh", ["q"], ["R"])
+    path = save(model_of([inverted, node], {"W": W, "B": B, "q": R}), tmp_path / "m.onnx")
+    with pytest.raises(InputError, match="Sinh, which is not folded"):
         read_weights(path)
-    node = helper.make_node("DynamicQuantizeLSTM", ["X", "W", "R"], ["Y"], name="n", domain="com.microsoft")
+    node = helper.make_node("AttnLSTM", ["X", "W", "R"], ["Y"], name="n", domain="com.microsoft")
     path = save(model_of([node], {"W": W, "R": R}), tmp_path / "m.onnx")
-    with pytest.raises(InputError, match=r"com\.microsoft\.DynamicQuantizeLSTM"):
+    with pytest.raises(InputError, match=r"com\.microsoft\.AttnLSTM"):
         read_weights(path)
 
 
@@ -268,16 +268,6 @@ def test_a_stack_of_nodes_is_proved_by_the_graph(tmp_path, forward):
     assert [w.layer for w in select_layers(weights, param="gru/GRU_1")] == [0, 0]
 
 
-def test_external_data_is_never_opened(tmp_path):
-    W, R, B = arrays_of(np.random.default_rng(0), "RNN", 3, 4)
-    node = helper.make_node("RNN", ["X", "W", "R", "B"], ["Y"], hidden_size=4)
-    model = model_of([node], {"W": W, "R": R, "B": B})
-    onnx.external_data_helper.set_external_data(model.graph.initializer[1], location="../../etc/hosts")
-    model.graph.initializer[1].ClearField("raw_data")
-    with pytest.raises(InputError, match=r"'\.\./\.\./etc/hosts', and no second file is ever opened"):
-        read_weights(save(model, tmp_path / "m.onnx"))
-
-
 def test_constants_cannot_grow_without_bound(tmp_path):
     """40 nodes, each the concatenation of the last with itself: 2^40 times the first."""
     W, R, B = arrays_of(np.random.default_rng(0), "RNN", 3, 4)
@@ -297,7 +287,7 @@ def test_constants_cannot_grow_without_bound(tmp_path):
 
 def test_many_nodes_on_one_constant_are_bounded(tmp_path):
     W, R, B = arrays_of(np.random.default_rng(0), "RNN", 3, 40)
-    for n_nodes, match in ((200, "unfold to more than the file can hold"), (300, "300 recurrent nodes")):
+    for n_nodes, match in ((200, "unfold to more than the file can hold"), (300, "more than 256 recurrent nodes")):
         nodes = [
             helper.make_node("RNN", ["X", "W", "R", "B"], [f"Y{i}"], name=f"n{i}", hidden_size=40)
             for i in range(n_nodes)
