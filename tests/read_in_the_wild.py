@@ -70,7 +70,7 @@ KERAS = [
         "hard_sigmoid",
     ),
 ]
-#: package, version, sha256 of its wheel, files inside (the model first), extents for the axes that the model leaves open.
+#: package, version, sha256 of its wheel, files inside (the model first), extent of the axes that it leaves open.
 ONNX = [
     (
         "ddddocr",
