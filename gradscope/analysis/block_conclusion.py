@@ -21,7 +21,7 @@ def cells_of_blocks(source: Source) -> list[Cell | None]:
     if source.seq2seq is not None:
         cells = [source.seq2seq.encoder, source.seq2seq.decoder]
     elif source.directions:
-        named = [named for pair in source.directions for named in zip(("forward", "backward"), pair, strict=True)]
+        named = [named for pair in source.directions for named in zip(("forward", "backward"), pair, strict=False)]
         cells = [cell for direction, cell in named if source.spec.given.get("direction") in (None, direction)]
     else:
         cells = list(source.network.layers) if source.network is not None else []

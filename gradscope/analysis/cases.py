@@ -218,6 +218,8 @@ def _bidirectional_cases(source: Source, request: RunRequest) -> list[Case]:
         if source.spec.given.get("direction") not in (None, part.direction):
             continue
         record = {**source.record, "direction": part.direction, "layers": 1, "state_size": part.network.state_size}
+        cell = part.network.layers[0]
+        record |= {"cell": cell.name, "hidden": cell.hidden_size}  # of a mixed stack, each layer's own
         record.setdefault("layer", part.layer)  # layer=N of a file runs alone and stays layer N
         name = f"{source.spec.text} layer {record['layer']} {part.direction}"
         layer_inputs = ArrayInputs(part.inputs, inputs.description)

@@ -15,8 +15,8 @@ from gradscope.networks.layer import Layer
 from gradscope.networks.part import Direction, Part
 from gradscope.networks.tangents import every_input_apart, push_inputs
 
-#: (forward, backward) cells of one layer.
-Pair = tuple[Cell, Cell]
+#: (forward, backward) cells of one layer; of a mixed stack, (forward,) where a layer reads one way only.
+Pair = tuple[Cell, ...]
 
 
 def check_pairs(layers: Sequence[Pair]) -> None:
@@ -27,7 +27,8 @@ def check_pairs(layers: Sequence[Pair]) -> None:
     ShapeError
         When a layer does not read [forward h; backward h] of the one below, or its directions differ in what they read.
     """
-    for number, (forward, backward) in enumerate(layers):
+    for number, cells in enumerate(layers):
+        forward, backward = cells[0], cells[-1]
         if forward.input_size != backward.input_size:
             raise ShapeError(
                 f"layer {number} reads inputs of width {forward.input_size} forward and {backward.input_size} "
@@ -35,8 +36,8 @@ def check_pairs(layers: Sequence[Pair]) -> None:
             )
         if number and forward.input_size != (width := sum(cell.hidden_size for cell in layers[number - 1])):
             raise ShapeError(
-                f"layer {number} reads inputs of width {forward.input_size}, the two directions of layer {number - 1} "
-                f"put out {width}: these layers do not stack"
+                f"layer {number} reads inputs of width {forward.input_size}, layer {number - 1} puts out {width} (all "
+                "its directions): these layers do not stack"
             )
 
 
@@ -58,7 +59,7 @@ def split_bidirectional(
 
     Parameters
     ----------
-    layers : sequence of (forward Cell, backward Cell)
+    layers : sequence of (forward Cell, backward Cell), or (forward Cell,)
         Bottom first.
     x : ndarray, shape (T, ..., batch, I)
     initial_states : sequence of ndarray, optional
@@ -76,7 +77,7 @@ def split_bidirectional(
     parts: list[Part] = []
     for layer, pair in enumerate(layers):
         directions: tuple[Direction, Direction] = ("forward", "backward")
-        for direction, cell in zip(directions, pair, strict=True):
+        for direction, cell in zip(directions, pair, strict=False):
             inputs = x if direction == "forward" else x[::-1]
             if initial_states is None:
                 initial = np.zeros((*x.shape[1:-1], cell.state_size), dtype=x.dtype)
@@ -84,15 +85,17 @@ def split_bidirectional(
                 initial = initial_states[len(parts)]
             states = Layer(cell).advance(initial, inputs)
             parts.append(Part(layer, direction, Layer(cell), inputs, initial, states))
-        x = layer_output(parts[-2], parts[-1])
+        x = layer_output(*parts[-len(pair) :])
         if layer + 1 < len(layers):
             x = _masked(dropout, layer, x)
     return parts
 
 
-def layer_output(forward: Part, backward: Part) -> Array:
+def layer_output(forward: Part, backward: Part | None = None) -> Array:
     """[forward h_t; backward h_t] for t = 1 … T in time order, as PyTorch's ``out``; shape (T, ..., batch, 2H)."""
     ahead = forward.states[1:, ..., forward.network.output_components]
+    if backward is None:
+        return np.asarray(ahead)
     behind = backward.states[1:, ..., backward.network.output_components]
     return np.concatenate([ahead, behind[::-1]], axis=-1)
 
@@ -118,11 +121,13 @@ def output_input_jacobians(
     T, width = x.shape[0], x.shape[-1]
     tangents = every_input_apart(x)
     for layer in range(len(layers)):
-        ahead, behind = parts[2 * layer], parts[2 * layer + 1]
-        halves = (
-            push_inputs(ahead.network, ahead.states, ahead.inputs, tangents),
-            push_inputs(behind.network, behind.states, behind.inputs, tangents[::-1])[::-1],
-        )
+        halves = [
+            push_inputs(part.network, part.states, part.inputs, tangents)
+            if part.direction == "forward"
+            else push_inputs(part.network, part.states, part.inputs, tangents[::-1])[::-1]
+            for part in parts
+            if part.layer == layer
+        ]
         tangents = np.concatenate(halves, axis=-2)
         if dropout is not None and layer + 1 < len(layers):
             shape = (layer, 1, T, x.shape[1:-1], tangents.shape[-2])

@@ -135,7 +135,10 @@ def source_of_layers(
     if spec["layer"] is not None:
         record["layer"] = spec["layer"]
     if len(directions) == 2:
-        pairs = tuple((cells[i], cells[i + 1]) for i in range(0, len(cells), 2))
+        groups: dict[int, list[Cell]] = {}
+        for layer, cell in zip(layers, cells, strict=True):
+            groups.setdefault(layer.layer, []).append(cell)
+        pairs = tuple(tuple(groups[number]) for number in sorted(groups))
         return Source(spec, record, directions=pairs, **shared)
     if directions == {"backward"}:
         record["direction"] = "backward"

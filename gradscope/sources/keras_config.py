@@ -225,7 +225,7 @@ def _feeding(
 def _may_follow(
     below: list[RecurrentConfig], entries: list[RecurrentConfig], class_below: str, class_above: str
 ) -> bool:
-    """One cell and the same directions throughout a stack, both put side by side if there are two."""
+    """Known cells that read forward, or both ways and put the directions side by side."""
     for part, class_name in ((below, class_below), (entries, class_above)):
         directions = [entry.direction for entry in part]
         if "backward" in directions and (class_name != "Bidirectional" or len(set(directions)) != 2):
@@ -233,7 +233,7 @@ def _may_follow(
         if class_name not in ("Bidirectional", *CELL_OF_CLASS, "RNN") or part[0].merge_mode != "concat":
             return False
     cells = {CELL_OF_CLASS.get(entry.class_name) for entry in (*below, *entries)}
-    return len(cells) == 1 and None not in cells and {e.direction for e in below} == {e.direction for e in entries}
+    return None not in cells
 
 
 def _recurrent(class_name: str, config: dict[str, Any], path: str, names: tuple[str, ...]) -> list[RecurrentConfig]:

@@ -48,11 +48,9 @@ def chains_of(
 
 
 def _fit(low: list[LayerWeights], high: list[LayerWeights]) -> bool:
-    """One cell, the same directions, and as many inputs as the layer below puts out."""
-    return (
-        [(layer.cell, layer.direction) for layer in low] == [(layer.cell, layer.direction) for layer in high]
-        and not (len(low) == 1 and low[0].direction == "backward")
-        and all(layer.input_size == sum(part.hidden_size for part in low) for layer in high)
+    """Both read forward or both ways, and the upper one as many inputs as the one below puts out."""
+    return all(part[0].direction == "forward" for part in (low, high)) and all(
+        layer.input_size == sum(part.hidden_size for part in low) for layer in high
     )
 
 

@@ -42,7 +42,7 @@ class Source:
         What runs; None for ready Jacobians, a bidirectional pair (``directions``) or an encoder–decoder.
     seq2seq : Seq2Seq or None
     jacobians : ndarray, shape (K, n, n), or None
-    directions : tuple of (forward, backward) cells, bottom layer first, or ()
+    directions : tuple of (forward, backward) or (forward,) cells, bottom layer first, or ()
     blocks : tuple of RecurrentBlock
     warnings : tuple of str
     edits : dict of str to float
@@ -56,7 +56,7 @@ class Source:
     network: Network | None = None
     seq2seq: Seq2Seq | None = None
     jacobians: Array | None = None
-    directions: tuple[tuple[Cell, Cell], ...] = ()
+    directions: tuple[tuple[Cell, ...], ...] = ()
     dropout: SeededDropout | None = None
     backward: bool = False
     blocks: tuple[RecurrentBlock, ...] = ()
