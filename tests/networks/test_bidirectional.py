@@ -122,7 +122,7 @@ def test_each_layer_reads_both_directions_below_and_backward_starts_at_the_end(b
 
 def test_layers_that_do_not_fit_are_refused(build_cell):
     x = np.zeros((2, 1, 2))
-    with pytest.raises(ShapeError, match="layer 1 reads inputs of width 2, the two directions of layer 0 put out 4"):
+    with pytest.raises(ShapeError, match="layer 1 reads inputs of width 2, layer 0 puts out 4"):
         split_bidirectional(pairs_of(build_cell, "rnn", 1) * 2, x)
     with pytest.raises(ShapeError, match="width 2 forward and 3 backward"):
         split_bidirectional([(build_cell("rnn"), build_cell("rnn", inputs=3))], x)
