@@ -8,6 +8,7 @@ from gradscope.errors import InputError, UsageError
 from gradscope.records import Result
 from gradscope.sources.build import build_source
 from gradscope.sources.edits import Edits
+from gradscope.sources.file_format import is_one_array
 from gradscope.sources.layer_weights import LayerWeights, WeightFile, module_title
 from gradscope.sources.module_selection import select_layers
 from gradscope.sources.source import Source, source_name
@@ -41,11 +42,11 @@ def inspect_source(spec: SourceSpec, *, seed: int = 0) -> Result:
     """
     if spec.kind == "cell":
         return _of_source(build_source(spec, seed=seed))
-    if spec.path.suffix.lower() == ".npy":
+    if is_one_array(spec.path):
         return _of_source(build_source(spec, seed=seed))
     from gradscope.sources.files import read_weights
 
-    given: dict[str, Any] = {key: spec[key] for key in ("activation", "gate_activation", "reset")}
+    given: dict[str, Any] = {key: spec[key] for key in ("activation", "gate_activation", "reset", "ignore")}
     cell = spec["cell"]
     if cell in ("seq2seq", "dnn"):
         raise UsageError(f"inspect lists modules as they are: drop cell={cell}.")

@@ -30,6 +30,10 @@ MAX_AXES = 32
 MAX_ELEMENTS = 1 << 48
 
 
+class OverBudgetError(InputError):
+    """The whole file is refused, not one module of it (exit 3)."""
+
+
 class Budget:
     """What may still be materialised while one file is read.
 
@@ -139,8 +143,8 @@ class Budget:
         if n > max(16 << 20, min(MAX_TEXT_BYTES, MAX_TEXT_RATIO * self.n_bytes)):
             raise self._refusal(n, what)
 
-    def _refusal(self, n: int, what: str) -> InputError:
-        return InputError(
+    def _refusal(self, n: int, what: str) -> OverBudgetError:
+        return OverBudgetError(
             f"{self.file}: {what} would take {n} bytes, more than a file of {self.n_bytes} bytes can mean; it is "
             "damaged or hostile (save the weights alone, uncompressed, if it is genuine)"
         )

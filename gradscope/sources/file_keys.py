@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from dataclasses import dataclass
 
 from gradscope.cells.activations import ACTIVATIONS, GATE_ACTIVATIONS
@@ -15,12 +16,16 @@ UNGATED = tuple(name for name, gates in GATE_ORDER.items() if len(gates) == 1)
 
 @dataclass(frozen=True)
 class FileKeys:
-    """The keys ``cell=``, ``activation=``, ``gate_activation=`` and ``reset=`` of a file source; None is "not said"."""
+    """The keys of a file source that its reader needs; None is "not said".
+
+    ``ignore`` is a glob over the names of tensors beside the cell that are to be left out of account.
+    """
 
     cell: str | None = None
     activation: str | None = None
     gate_activation: str | None = None
     reset: str | None = None
+    ignore: str | None = None
 
     def __post_init__(self) -> None:
         """Check every value against what is known, and the keys against one another."""
@@ -30,6 +35,10 @@ class FileKeys:
         _check("reset", self.reset, RESETS)
         if self.cell is not None:
             self.check_applies(self.cell)
+
+    def ignores(self, name: str) -> bool:
+        """Tell whether the user said to go on without this tensor."""
+        return self.ignore is not None and fnmatch.fnmatchcase(name, self.ignore)
 
     def check_applies(self, cell: str, *, where: str = "") -> None:
         """Refuse a key that means nothing for this cell.

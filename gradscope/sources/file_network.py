@@ -69,6 +69,7 @@ def source_of_weights(spec: SourceSpec, dtype: Any) -> Source:
             activation=spec["activation"],
             gate_activation=spec["gate_activation"],
             reset=spec["reset"],
+            ignore=spec["ignore"],
         )
     except InputError:
         if spec.given:
@@ -93,7 +94,7 @@ def _seq2seq_from_weights(spec: SourceSpec, dtype: Any) -> Source:
     for key in ("param", "layer", "direction"):
         if spec[key] is not None:
             raise UsageError(f"{key}= has no meaning with cell=seq2seq: encoder= and decoder= name the modules.")
-    given = {key: spec[key] for key in ("activation", "gate_activation", "reset")}
+    given = {key: spec[key] for key in ("activation", "gate_activation", "reset", "ignore")}
     weights = read_weights(spec.path, **given)
     parts = {part: one_layer(spec, select_layers(weights, param=spec[part]), part) for part in ("encoder", "decoder")}
     edits = Edits.of(spec.given)

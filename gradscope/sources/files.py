@@ -41,6 +41,7 @@ def read_weights(
     activation: str | None = None,
     gate_activation: str | None = None,
     reset: str | None = None,
+    ignore: str | None = None,
 ) -> WeightFile:
     """Read every recurrent layer and direction of a weights file into gradscope's layout.
 
@@ -51,7 +52,7 @@ def read_weights(
     ----------
     path : Path
         What it is, its content says (:mod:`gradscope.sources.file_format`), whatever its suffix.
-    cell, activation, gate_activation, reset : str, optional
+    cell, activation, gate_activation, reset, ignore : str, optional
         What the file cannot tell: see :class:`~gradscope.sources.file_keys.FileKeys` for the known values. A key that
         contradicts the file, or means nothing for a module's cell, becomes that module's entry in
         ``WeightFile.questions`` and is raised when the module is selected.
@@ -65,7 +66,7 @@ def read_weights(
     UsageError
         If a key's value is unknown.
     """
-    keys = FileKeys(cell=cell, activation=activation, gate_activation=gate_activation, reset=reset)
+    keys = FileKeys(cell=cell, activation=activation, gate_activation=gate_activation, reset=reset, ignore=ignore)
     path = Path(path)
     with plain_messages(), opened(path) as (stream, n_bytes):
         digest = sha256_of(stream)
@@ -106,10 +107,15 @@ def weights_from_named(
 ) -> WeightFile:
     """Group PyTorch-named tensors into layers and keep the small rest."""
     file = budget.file
-    found = group_recurrent(tensors, file=file, keys=keys)
+    found = group_recurrent(tensors, file=file, keys=keys, by_torch=container in ("torch", "safetensors"))
     others = [tensor for name, tensor in tensors.items() if name not in found.used]
     if not found.layers and not found.questions:
         names = ", ".join(f"'{tensor.name}'" for tensor in others[:6]) or "no tensors"
+        if any(word in tensor.name for tensor in others for word in ("_packed_params", "_all_weight_values")):
+            raise InputError(
+                f"{file}: holds a quantised model ({names}, …), whose packed weights cannot be read; save the state "
+                "dict of the float model, before it is quantised"
+            )
         raise InputError(
             f"{file}: should hold a recurrent layer (PREFIX.weight_ih_l0, PREFIX.weight_hh_l0, …), but it has "
             f"{names}{', …' if len(others) > 6 else ''}; rename the arrays"

@@ -127,7 +127,8 @@ def _exactly(weights: WeightFile, glob: str, chain: tuple[str, ...]) -> bool:
 def _describe(weights: WeightFile, module: str) -> str:
     layers = [found for found in weights.layers if found.module == module]
     if not layers:
-        return "cannot be read as it is"
+        said = str(weights.questions[module]).partition(f"module {module_title(module)}: ")
+        return f"cannot be read as it is: {(said[2] or said[0])[:120]}"
     first = layers[0]
     n_layers = len({found.layer for found in layers})
     words = f"{first.cell} {first.input_size}→{first.hidden_size}"

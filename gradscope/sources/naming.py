@@ -1,31 +1,28 @@
-"""PyTorch's parameter names: from a flat list of tensors to recurrent layers.
+"""From a flat list of tensors under PyTorch's names to recurrent layers.
 
-A name is ``PREFIX weight_ih|weight_hh|bias_ih|bias_hh [_lN] [_reverse]``; ``w_ih w_hh b_ih b_hh`` are accepted
-spellings, ``_lN`` may be missing (``nn.LSTMCell``, layer 0). The prefix without its trailing separator is the
-module: ``rnn.weight_ih_l0`` belongs to ``rnn``, ``enc_w_ih`` to ``enc``, and ``weight_ih_l0`` to the module whose
-name is the empty string, shown to people as ``(top level)``.
+The names are read by :mod:`gradscope.sources.parameter_names`; the prefix without its trailing separator is the
+module: ``rnn.weight_ih_l0`` belongs to ``rnn``, ``enc_w_ih`` to ``enc``, and ``weight_ih_l0`` to the module whose name
+is the empty string, shown to people as ``(top level)``.
 
 Names do not say which cell it is, so the number of gate blocks does: G = rows of ``weight_hh`` / H = 1, 3, 4 mean
-rnn, gru, lstm (PyTorch's order) unless ``cell=`` says otherwise, and each convention is written down.
+rnn, gru, lstm (PyTorch's order, which PyTorch's own names prove) unless ``cell=`` says otherwise. What else stands in
+a module's scope changes what it computes, so it makes the module a question (:mod:`gradscope.sources.beside_the_cell`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobians.base import Array
+from gradscope.sources.beside_the_cell import check_beside
+from gradscope.sources.budget import OverBudgetError
 from gradscope.sources.file_keys import FileKeys
 from gradscope.sources.layer_weights import GATE_ORDER, Direction, LayerWeights, module_title
+from gradscope.sources.parameter_names import ParameterName, parse_name, parse_single_bias, resolve
 from gradscope.sources.stored_tensor import StoredTensor, load_weights, shown
 
-#: Searched from the left, anchored at the end: linear in the length of a hostile name.
-_NAME = re.compile(
-    r"(?P<kind>weight|bias|w|b)_(?P<which>ih|hh|hr)(?:_l(?P<layer>\d{1,4}))?(?P<reverse>_reverse)?\Z", re.IGNORECASE
-)
-_SEPARATORS = "._/:-"
 #: Wrappers that put a prefix before every name (nn.DataParallel, torch.compile).
 _WRAPPERS = ("module.", "_orig_mod.")
 _CELL_OF_BLOCKS = {1: "rnn", 3: "gru", 4: "lstm"}
@@ -33,9 +30,19 @@ _CELL_OF_BLOCKS = {1: "rnn", 3: "gru", 4: "lstm"}
 
 @dataclass
 class _Slot:
-    """The tensors of one layer and direction, by role (``weight_ih``, …)."""
+    """The tensors of one layer and direction, by role (``weight_ih``, …), as stored and as they run."""
 
+    forms: dict[str, dict[str, StoredTensor]] = field(default_factory=dict)
     tensors: dict[str, StoredTensor] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
+    is_pytorch: bool = True
+
+    def resolve(self, *, file: str, where: str) -> None:
+        """Settle what runs where a weight is reparametrised."""
+        for role, forms in self.forms.items():
+            self.tensors[role], note = resolve(forms, file=file, where=where)
+            if note:
+                self.notes[f"'{self.tensors[role].name}' is {note}"] = None
 
 
 @dataclass(frozen=True)
@@ -45,16 +52,6 @@ class RecurrentModules:
     layers: tuple[LayerWeights, ...]
     questions: Mapping[str, InputError | UsageError]
     used: frozenset[str]
-
-
-def names_a_recurrent_weight(name: str) -> bool:
-    """Tell whether a tensor's name is one of a recurrent layer's matrices.
-
-    >>> names_a_recurrent_weight("rnn.weight_hh_l0"), names_a_recurrent_weight("fc.weight")
-    (True, False)
-    """
-    match = _NAME.search(name)
-    return match is not None and match["kind"].lower() in ("weight", "w") and match["which"].lower() in ("hh", "ih")
 
 
 def strip_wrappers(names: list[str]) -> dict[str, str]:
@@ -74,7 +71,9 @@ def strip_wrappers(names: list[str]) -> dict[str, str]:
     return stripped
 
 
-def group_recurrent(tensors: Mapping[str, StoredTensor], *, file: str, keys: FileKeys) -> RecurrentModules:
+def group_recurrent(
+    tensors: Mapping[str, StoredTensor], *, file: str, keys: FileKeys, by_torch: bool = False
+) -> RecurrentModules:
     """Find every recurrent layer among the tensors and read it.
 
     Parameters
@@ -83,54 +82,94 @@ def group_recurrent(tensors: Mapping[str, StoredTensor], *, file: str, keys: Fil
         By their names in the file.
     file : str
         For messages.
+    by_torch : bool
+        Whether the container is one of PyTorch's: then ``weight_ih`` without a number is ``nn.LSTMCell``'s.
+
+    Modules that cannot be read, for whatever reason, are questions: they leave the others reachable.
+    """
+    modules, questions = _slots(tensors, file=file, by_torch=by_torch)
+    layers: list[LayerWeights] = []
+    used: set[str] = set()
+    for module in sorted(modules):
+        places = modules[module]
+        own = {tensor.name for slot in places.values() for forms in slot.forms.values() for tensor in forms.values()}
+        used |= own
+        if module in questions:
+            continue
+        try:
+            check_beside(module, own, tensors, list(modules), file=file, keys=keys)
+            layers += _read_module(module, places, file=file, keys=keys)
+        except OverBudgetError:
+            raise
+        except (InputError, UsageError) as question:
+            questions[module] = question
+    return RecurrentModules(tuple(layers), questions, frozenset(used))
+
+
+_Places = dict[tuple[int, Direction], _Slot]
+
+
+def _slots(
+    tensors: Mapping[str, StoredTensor], *, file: str, by_torch: bool
+) -> tuple[dict[str, _Places], dict[str, InputError | UsageError]]:
+    """The recurrent modules' tensors by module, layer, direction, role and form; and modules named twice over."""
+    modules: dict[str, _Places] = {}
+    questions: dict[str, InputError | UsageError] = {}
+    singles: list[tuple[ParameterName, str]] = []
+    named: list[tuple[ParameterName, str]] = []
+    for original, name in strip_wrappers(list(tensors)).items():
+        parsed = parse_name(name)
+        if parsed is not None:
+            named.append((parsed, original))
+        elif (single := parse_single_bias(name)) is not None:
+            singles.append((single, original))
+    recurrent = {found.module for found, _ in named if found.role in ("weight_hh", "weight_ih")}
+    # A lone bias_ih is somebody else's name; a lone "bias" belongs to whatever has recurrent weights beside it.
+    named = [one for one in named if one[0].module in recurrent]
+    twofold = {(one.module, one.layer, one.direction) for one, _ in named if one.role in ("bias_ih", "bias_hh")}
+    rows = {
+        (one.module, one.layer, one.direction): tensors[original].shape[:1]
+        for one, original in named
+        if one.role == "weight_hh" and one.form != "g"
+    }
+    for one, original in singles:
+        place_of = (one.module, one.layer, one.direction)
+        # At the top level a "bias" of another length is the head's.
+        fits = one.module or tensors[original].shape == rows.get(place_of)
+        if one.module in recurrent and place_of not in twofold and fits:
+            named.append((one, original))
+    for found, original in named:
+        module = found.module
+        if found.form == "raw" and f"{module}.module" in recurrent:
+            module = f"{module}.module"  # WeightDrop around the module keeps the raw weight in its own scope
+        place: tuple[int, Direction] = (found.layer, found.direction)
+        slot = modules.setdefault(module, {}).setdefault(place, _Slot())
+        slot.is_pytorch &= found.is_pytorch and (found.is_numbered or by_torch)
+        forms = slot.forms.setdefault(found.role, {})
+        if found.form in forms:
+            questions[module] = InputError(
+                f"{file}: '{forms[found.form].name}' and '{original}' both name {found.role} of layer {found.layer} "
+                f"({found.direction}) of module {module_title(module)}; remove or rename one"
+            )
+        forms[found.form] = tensors[original]
+    return modules, questions
+
+
+def _read_module(module: str, places: _Places, *, file: str, keys: FileKeys) -> list[LayerWeights]:
+    """One module's layers.
 
     Raises
     ------
     InputError
-        If a recurrent layer is incomplete or its shapes, dtypes or values cannot be weights.
+        If a layer is incomplete, or its shapes, dtypes or values cannot be weights of a cell.
+    UsageError
+        If a key does not apply.
     """
-    slots: dict[str, dict[tuple[int, Direction], _Slot]] = {}
-    for original, name in strip_wrappers(list(tensors)).items():
-        match = _NAME.search(name)
-        if match is None:
-            continue
-        kind, before = match["kind"].lower(), name[: match.start()]
-        if kind in ("w", "b") and before and before[-1] not in _SEPARATORS:
-            continue  # "raw_ih" is a word that ends in w, not a module named "ra"
-        prefix = before.rstrip(_SEPARATORS)
-        role = f"{'weight' if kind in ('weight', 'w') else 'bias'}_{match['which'].lower()}"
-        place: tuple[int, Direction] = (int(match["layer"] or 0), "backward" if match["reverse"] else "forward")
-        taken = slots.setdefault(prefix, {}).setdefault(place, _Slot()).tensors
-        if role in taken:
-            raise InputError(
-                f"{file}: '{taken[role].name}' and '{original}' both name {role} of layer {place[0]} ({place[1]}) of "
-                f"module {module_title(prefix)}; remove or rename one"
-            )
-        taken[role] = tensors[original]
-    layers: list[LayerWeights] = []
-    questions: dict[str, InputError | UsageError] = {}
-    used: set[str] = set()
-    for module in sorted(slots):
-        places = slots[module]
-        if not any("weight_hh" in slot.tensors or "weight_ih" in slot.tensors for slot in places.values()):
-            continue  # a lone bias_ih is somebody else's name
-        used.update(tensor.name for slot in places.values() for tensor in slot.tensors.values())
-        read = _read_module(module, places, file=file, keys=keys)
-        if isinstance(read, InputError | UsageError):
-            questions[module] = read
-        else:
-            layers += read
-    return RecurrentModules(tuple(layers), questions, frozenset(used))
-
-
-def _read_module(
-    module: str, places: dict[tuple[int, Direction], _Slot], *, file: str, keys: FileKeys
-) -> list[LayerWeights] | InputError | UsageError:
-    """One module's layers, or the question that has to be answered first (sound shapes, open meaning)."""
     where = f"{file}: module {module_title(module)}: "
     for slot in places.values():
+        slot.resolve(file=file, where=where)
         if "weight_hr" in slot.tensors:
-            return InputError(
+            raise InputError(
                 f"{where}'{slot.tensors['weight_hr'].name}' is a projection (nn.LSTM(proj_size=…)), which no cell here "
                 "has; retrain or export without proj_size, or bring its Jacobians as a 3-D .npy"
             )
@@ -140,10 +179,8 @@ def _read_module(
         raise InputError(f"{where}its layers have {sorted(set(blocks.values()))} gate blocks; one module is one cell")
     n_blocks = next(iter(blocks.values()))
     _check_stack(places, order, where)
-    try:
-        cell, facts, assumptions = cell_of_blocks(n_blocks, where=where, keys=keys)
-    except (InputError, UsageError) as question:
-        return question
+    proven = all(slot.is_pytorch for slot in places.values())
+    cell, facts, assumptions = cell_of_blocks(n_blocks, where=where, keys=keys, proven=proven)
     return [_layer(module, place, places[place], cell, facts, assumptions, file=file, keys=keys) for place in order]
 
 
@@ -183,7 +220,7 @@ def _blocks(slot: _Slot, place: tuple[int, Direction], where: str) -> int:
     return rows // hidden
 
 
-def _check_stack(places: dict[tuple[int, Direction], _Slot], order: list[tuple[int, Direction]], where: str) -> None:
+def _check_stack(places: _Places, order: list[tuple[int, Direction]], where: str) -> None:
     """Check that layers count up from 0, have the same directions, and that each takes what the one below puts out."""
     numbers = sorted({number for number, _ in order})
     if numbers != list(range(len(numbers))):
@@ -207,8 +244,12 @@ def _check_stack(places: dict[tuple[int, Direction], _Slot], order: list[tuple[i
                 )
 
 
-def cell_of_blocks(n_blocks: int, *, where: str, keys: FileKeys) -> tuple[str, dict[str, str], tuple[str, ...]]:
+def cell_of_blocks(
+    n_blocks: int, *, where: str, keys: FileKeys, proven: bool = False
+) -> tuple[str, dict[str, str], tuple[str, ...]]:
     """Name the cell that G gate blocks stand for, the origin of each fact, and what was assumed on the way.
+
+    With ``proven``, the names are PyTorch's own: its modules have its order of gates, and nothing there is assumed.
 
     Raises
     ------
@@ -236,11 +277,12 @@ def cell_of_blocks(n_blocks: int, *, where: str, keys: FileKeys) -> tuple[str, d
     keys.check_applies(cell, where=where)
     facts = {"cell": "key" if keys.cell else "convention", "gates": "convention", "layout": "convention"}
     assumptions: list[str] = []
-    if keys.cell is None:
+    proven = proven and cell in _CELL_OF_BLOCKS.values()
+    if keys.cell is None and not proven:
         others = [name for name, order in GATE_ORDER.items() if len(order) == n_blocks and name != cell]
         settle = f"cell={others[0]} says otherwise" if others else "cell= settles it"
         assumptions.append(f"{n_blocks} gate block{'s' * (n_blocks > 1)} read as {cell}: {settle}")
-    if len(gates) > 1:
+    if len(gates) > 1 and not proven:
         assumptions.append(
             f"gates taken in the order {','.join(gates)} (PyTorch's); reorder the rows if the file differs"
         )
@@ -251,7 +293,7 @@ def cell_of_blocks(n_blocks: int, *, where: str, keys: FileKeys) -> tuple[str, d
         facts["gate_activation"] = "key" if keys.gate_activation else "convention"
     if cell == "gru":
         facts["reset"] = "key" if keys.reset else "convention"
-        if keys.reset is None:
+        if keys.reset is None and not proven:
             assumptions.append(
                 "gru reset gate assumed to act after the matrix product (PyTorch's): reset=before says otherwise"
             )
@@ -269,6 +311,8 @@ def _layer(
     file: str,
     keys: FileKeys,
 ) -> LayerWeights:
+    if cell == "gru" and "bias_ih" in slot.tensors and "bias_hh" not in slot.tensors and not slot.is_pytorch:
+        slot.notes[f"the one bias '{slot.tensors['bias_ih'].name}' is added outside the reset gate's product"] = None
     values: dict[str, Array] = {role: load_weights(tensor, file=file) for role, tensor in slot.tensors.items()}
     bias_ih, bias_hh = values.get("bias_ih"), values.get("bias_hh")
     return LayerWeights(
@@ -289,5 +333,5 @@ def _layer(
             slot.tensors[role].name for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if role in slot.tensors
         ),
         facts_from=dict(facts),
-        assumptions=assumptions,
+        assumptions=(*assumptions, *slot.notes),
     )

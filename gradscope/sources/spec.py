@@ -58,6 +58,7 @@ FILE_KEYS: dict[str, Key] = {
     "activation": Key(one_of(*ACTIVATIONS), None, "candidate activation"),
     "gate_activation": Key(one_of(*GATE_ACTIVATIONS), None, "gate activation"),
     **{name: replace(key, default=None) for name, key in keys_of_cells().items() if key.in_files},
+    "ignore": Key(word, None, "tensors beside the cell to go on without (a glob)"),
     "forget_bias": Key(number, 0.0, "what if this were added to the gate that keeps the old state"),
     "gain": MATRIX_KEYS["gain"],
 }

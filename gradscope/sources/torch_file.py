@@ -18,7 +18,8 @@ import numpy as np
 from gradscope.errors import InputError
 from gradscope.jacobians.base import Array
 from gradscope.sources.budget import Budget
-from gradscope.sources.naming import names_a_recurrent_weight, strip_wrappers
+from gradscope.sources.naming import strip_wrappers
+from gradscope.sources.parameter_names import names_a_recurrent_weight
 from gradscope.sources.pickle_machine import StorageRef, TensorRef
 from gradscope.sources.pickle_names import BITS
 from gradscope.sources.stored_tensor import StoredTensor, bfloat16_to_float32, check_total

@@ -71,7 +71,7 @@ class Checkpoint:
         kind = kind or STORAGE[array.dtype.str[1:]]
         place = ("storage", _Named("torch", kind), key, "cpu", flat.size) + ((None,) if self.legacy else ())
         if stride is None:
-            stride = tuple(int(s // array.itemsize) for s in np.ascontiguousarray(array).strides)
+            stride = tuple(int(s // array.itemsize) for s in np.array(array, order="C").strides)
         hooks = _Call(_Named("collections", "OrderedDict"))
         rebuilt = _Call(_Named("torch._utils", "_rebuild_tensor_v2"), place, offset, array.shape, stride, False, hooks)
         if parameter:

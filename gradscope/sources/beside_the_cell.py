@@ -1,0 +1,76 @@
+"""What stands beside a cell in its own module: it changes what the module computes, and is never dropped in silence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+
+from gradscope.errors import InputError
+from gradscope.sources.file_keys import FileKeys
+from gradscope.sources.layer_weights import module_title
+
+#: At the top level everything stands in one scope, heads and embeddings too: only what names itself counts.
+_TELLING = re.compile(
+    r"(?:\A|[._/:-])(?:layer_?norms?|lns?|norms?|batch_?norms?|bns?|peepholes?|gammas?|betas?|"
+    r"(?:weight|w)_c[ifo]|(?:weight|w)_(?:ih|hh|ch)_?(?:norm|ln)|[hc]_?0|init(?:ial)?_(?:h|c|hidden|cell|state))"
+    r"(?:[._/:\d-].*)?\Z",
+    re.IGNORECASE,
+)
+_KINDS = (
+    (re.compile(r"norm|(?:\A|[._/])(?:ln|bn)|gamma|beta", re.I), "a normalisation"),
+    (re.compile(r"weight_c|w_c|peephole", re.I), "a peephole connection"),
+    (re.compile(r"(?:\A|[._/])[hc]_?0|init", re.I), "a start state"),
+)
+#: Counters that change nothing once the weights are trained.
+_HARMLESS = ("num_batches_tracked",)
+
+
+def check_beside(
+    module: str, own: Collection[str], names: Iterable[str], modules: list[str], *, file: str, keys: FileKeys
+) -> None:
+    """Refuse a module that holds more than its cell, unless ``ignore=`` says to go on without that.
+
+    Parameters
+    ----------
+    own : collection of str
+        The names that are the cell's own arrays.
+    names : iterable of str
+        Every name in the file.
+    modules : list of str
+        Every recurrent module; what lies in the scope of another one inside this is that one's.
+
+    Raises
+    ------
+    InputError
+        Names the first such tensor.
+    """
+    inner = [other for other in modules if other != module and (not module or other.startswith(f"{module}."))]
+    others = set(modules) - {module}
+    found = [
+        name
+        for name in names
+        if name not in own
+        and _in_scope(name, module)
+        and not any(other and _in_scope(name, other) for other in (inner or others))
+        and not name.endswith(_HARMLESS)
+        and not keys.ignores(name)
+    ]
+    if not found:
+        return
+    what = next((kind for pattern, kind in _KINDS if pattern.search(found[0][len(module) :])), "a parameter")
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    one = found[0] if len(found) == 1 else (f"{module}.*" if module else "*")
+    raise InputError(
+        f"{file}: module {module_title(module)}: '{found[0]}'{more} stands beside the cell's own weights: {what} that "
+        f"no cell here has, and without it the numbers are another network's; bring the step Jacobians as a 3-D .npy "
+        f"(gradscope.torch.measure runs any cell), or go on without it with ignore={one}"
+    )
+
+
+def _in_scope(name: str, module: str) -> bool:
+    """Below ``module`` by a dot; at the top level and for spelled prefixes (``enc_w_ih``), what names itself."""
+    if module and name.startswith((f"{module}.", f"{module}/")):
+        return True
+    if module:
+        return name.startswith(f"{module}_") and _TELLING.search(name[len(module) + 1 :]) is not None
+    return _TELLING.match(name) is not None

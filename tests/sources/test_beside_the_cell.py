@@ -1,0 +1,168 @@
+"""What stands in a module beside W_ih, W_hh and two biases: read where it can be, asked about where it cannot."""
+
+import numpy as np
+import pytest
+
+from gradscope.errors import InputError
+from gradscope.sources.files import read_weights, select_layers
+from tests.sources.test_named_tensors import write_npz
+from tests.sources.test_torch_files import Checkpoint
+
+ROUNDING = 1e-13
+
+
+@pytest.fixture
+def lstm():
+    """nn.LSTM(3, 4) in a module called rnn."""
+    rng = np.random.default_rng(5)
+    shapes = {"weight_ih_l0": (16, 3), "weight_hh_l0": (16, 4), "bias_ih_l0": (16,), "bias_hh_l0": (16,)}
+    return {f"rnn.{name}": rng.standard_normal(shape) for name, shape in shapes.items()}
+
+
+def saved(tmp_path, arrays):
+    checkpoint = Checkpoint()
+    return checkpoint.write(tmp_path / "w.ckpt", {"state_dict": checkpoint.state_dict(arrays), "epoch": 3})
+
+
+def only(path, **keys):
+    (layer,) = select_layers(read_weights(path, **keys))
+    return layer
+
+
+def test_a_plain_pytorch_file_assumes_nothing(tmp_path, lstm):
+    layer = only(saved(tmp_path, lstm))
+    assert (layer.module, layer.cell, layer.assumptions) == ("rnn", "lstm", ())
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias"),
+    [
+        ("rnn.weight_hh_l0", "rnn.bias_l0"),
+        ("rnn.weight_hh_l0", "rnn.bias"),
+        ("rnn.w_hh", "rnn.b"),
+        ("w_hh", "b"),
+    ],
+)
+def test_a_single_bias_is_read(tmp_path, lstm, weight, bias):
+    arrays = {weight: lstm["rnn.weight_hh_l0"], weight.replace("hh", "ih"): lstm["rnn.weight_ih_l0"]}
+    layer = only(write_npz(tmp_path / "w.npz", {**arrays, bias: lstm["rnn.bias_ih_l0"]}))
+    np.testing.assert_array_equal(layer.bias_ih, lstm["rnn.bias_ih_l0"])
+    assert layer.bias_hh is None
+    assert bias in layer.parameters
+
+
+def test_a_head_of_another_length_is_no_bias_of_a_top_level_cell(tmp_path, lstm):
+    arrays = {name.removeprefix("rnn."): array for name, array in lstm.items() if "weight" in name}
+    found = read_weights(write_npz(tmp_path / "w.npz", {**arrays, "bias": np.ones(7), "weight": np.ones((7, 4))}))
+    assert found.layers[0].bias_ih is None
+    assert "bias" in found.other_arrays
+
+
+@pytest.mark.parametrize(
+    "names", [("{}_g", "{}_v"), ("parametrizations.{}.original0", "parametrizations.{}.original1")]
+)
+@pytest.mark.parametrize("dim", [0, 1, None])
+def test_weight_norm_is_computed(tmp_path, lstm, names, dim):
+    """PyTorch's _weight_norm(v, g, dim): each slice along dim has length g; dim None is the whole matrix."""
+    v = lstm.pop("rnn.weight_hh_l0")
+    rng = np.random.default_rng(8)
+    if dim is None:
+        g = np.array(2.5)
+        wanted = 2.5 * v / np.linalg.norm(v)
+    else:
+        g = rng.uniform(0.5, 2, (16, 1) if dim == 0 else (1, 4))
+        wanted = v * g / np.linalg.norm(v, axis=1 - dim, keepdims=True)
+    arrays = {**lstm, **{f"rnn.{n.format('weight_hh_l0')}": a for n, a in zip(names, (g, v), strict=True)}}
+    layer = only(saved(tmp_path, arrays))
+    np.testing.assert_allclose(layer.weight_hh, wanted, rtol=ROUNDING)
+    assert layer.module == "rnn"
+    assert any("weight_norm" in sentence for sentence in layer.assumptions)
+
+
+def test_spectral_norm_is_computed_from_its_stored_vectors(tmp_path, lstm):
+    W = lstm.pop("rnn.weight_hh_l0")
+    left, sizes, right = np.linalg.svd(W)
+    parts = {"_orig": W, "_u": left[:, 0], "_v": right[0]}
+    layer = only(saved(tmp_path, {**lstm, **{f"rnn.weight_hh_l0{end}": array for end, array in parts.items()}}))
+    np.testing.assert_allclose(layer.weight_hh, W / sizes[0], rtol=ROUNDING)
+
+
+def test_another_parametrisation_is_a_question(tmp_path, lstm):
+    lstm["rnn.parametrizations.weight_hh_l0.original"] = lstm.pop("rnn.weight_hh_l0")
+    with pytest.raises(InputError, match=r"parametrisation that the file alone does not settle.*remove_parametriz"):
+        read_weights(saved(tmp_path, lstm))
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_weight_drop_runs_the_raw_weight(tmp_path, lstm, wrapped):
+    """AWD-LSTM: the plain weight is the last masked copy; fastai keeps the raw one in the wrapper's own scope."""
+    raw = lstm["rnn.weight_hh_l0"] + 1
+    inner = {name.replace("rnn.", "rnn.module.") if wrapped else name: array for name, array in lstm.items()}
+    layer = only(saved(tmp_path, {**inner, "rnn.weight_hh_l0_raw": raw, "decoder.weight": np.ones((9, 4))}))
+    np.testing.assert_array_equal(layer.weight_hh, raw)
+    assert any("WeightDrop" in sentence for sentence in layer.assumptions)
+
+
+BESIDE = {
+    "rnn.layernorm_i.weight": ((4,), "a normalisation"),
+    "rnn.ln_ih.bias": ((16,), "a normalisation"),
+    "rnn.weight_ci": ((4,), "a peephole connection"),
+    "rnn.h0": ((1, 4), "a start state"),
+    "rnn.attention.weight": ((4, 4), "a parameter"),
+}
+
+
+@pytest.mark.parametrize(("name", "kind"), BESIDE.items())
+def test_a_tensor_beside_the_cell_is_a_question_with_a_key(tmp_path, lstm, name, kind):
+    shape, what = kind
+    path = saved(tmp_path, {**lstm, name: np.ones(shape)})
+    with pytest.raises(InputError, match=f"'{name}' stands beside.*{what}.*ignore={name}"):
+        read_weights(path)
+    assert only(path, ignore=name).cell == "lstm"
+    assert name in read_weights(path, ignore="rnn.*").skipped
+
+
+@pytest.mark.parametrize("name", ["ln_ih.weight", "layernorm.weight", "weight_cf", "h0", "norm_hh.bias"])
+def test_at_the_top_level_what_names_itself_counts(tmp_path, lstm, name):
+    arrays = {key.removeprefix("rnn."): array for key, array in lstm.items()}
+    with pytest.raises(InputError, match=f"'{name}' stands beside"):
+        read_weights(write_npz(tmp_path / "w.npz", {**arrays, name: np.ones(4)}))
+    head = {"fc.weight": np.ones((9, 4)), "embedding.weight": np.ones((9, 3)), "conv.bias": np.ones(3)}
+    assert only(write_npz(tmp_path / "h.npz", {**arrays, **head})).cell == "lstm"
+
+
+def test_what_stands_outside_the_module_is_no_matter(tmp_path, lstm):
+    outside = {"norm.weight": np.ones(4), "rnn_norm.weight": np.ones(4), "fc.bias": np.ones(2), "h0": np.ones(4)}
+    assert only(saved(tmp_path, {**lstm, "rnn2.x": np.ones(2), "norm.weight": outside["norm.weight"]})).cell == "lstm"
+
+
+def test_a_projection_is_named(tmp_path, lstm):
+    lstm["rnn.weight_hr_l0"] = np.ones((2, 4))
+    with pytest.raises(InputError, match=r"weight_hr_l0' is a projection"):
+        read_weights(saved(tmp_path, lstm))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"rnn.weight_hh_l0": np.full((16, 4), np.nan)}, "finite"),
+        ({"rnn.weight_ih_l0": np.ones((15, 3))}, "16 rows"),
+        ({"rnn.ln.weight": np.ones(4)}, "stands beside"),
+        ({"rnn.weight_hh_l0": np.ones((16, 4), dtype=np.int64)}, "int64"),
+    ],
+)
+def test_one_bad_module_leaves_the_others_reachable(tmp_path, lstm, change, reason):
+    good = {name.replace("rnn", "good"): array for name, array in lstm.items()}
+    path = saved(tmp_path, {**good, **lstm, **change})
+    found = read_weights(path)
+    assert select_layers(found, param="good")[0].module == "good"
+    with pytest.raises(InputError, match=rf"param=good \(lstm 3→4\).*param=rnn \(cannot be read.*{reason}"):
+        select_layers(found)
+    with pytest.raises(InputError, match=reason):
+        select_layers(found, param="rnn")
+
+
+def test_a_quantised_state_dict_says_so(tmp_path):
+    arrays = {"lstm._all_weight_values.0.zero_point": np.ones(1), "fc._packed_params.scale": np.ones(1)}
+    with pytest.raises(InputError, match=r"quantised.*float model"):
+        read_weights(saved(tmp_path, arrays))
