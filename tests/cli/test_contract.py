@@ -225,7 +225,7 @@ def write_bad_files(folder: Path) -> None:
 UNREADABLE = [
     (["missing.npz"], "no such file"),
     (["empty.npz"], "empty"),
-    (["text.npy"], "should be a .npy array"),
+    (["text.npy"], "should hold weights, but it is text"),
     (["text.safetensors"], "safetensors"),
     (["nan.npy"], "NaN"),
     (["wide.npy"], "square"),
