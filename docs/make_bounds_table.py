@@ -14,7 +14,8 @@ from gradscope.cells import CELLS
 from gradscope.cells.base import Cell
 from gradscope.jacobians.base import Array
 from gradscope.networks.layer import Layer
-from gradscope.theory.bounds import block_norms, product_bounds, stepwise_bound
+from gradscope.theory.bounds import product_bounds, stepwise_bound
+from gradscope.theory.certificate import certify
 
 TARGET = Path(__file__).with_name("bounds.md")
 START, END = "<!-- measured: docs/make_bounds_table.py -->", "<!-- end of what was measured -->"
@@ -71,8 +72,9 @@ def slope_table() -> list[str]:
         rng = np.random.default_rng(1)
         worst = [worst_slopes(W, slope, k, rng) for k in LAGS]
         lines.append(f"| {name} | *worst found, log10* | " + " | ".join(f"{value:+.2f}" for value in worst) + " |")
-        sigma, radius = float(np.linalg.norm(W, 2)) * (1 + 1e-14), float(np.abs(np.linalg.eigvals(W)).max())
-        bounds, certificate = product_bounds(W, slope, max(LAGS), sigma=sigma, radius=radius)
+        proof = certify(W, slope=slope)
+        certificate = slope * proof.value
+        bounds = product_bounds(W, slope, max(LAGS), proof)
         for bound in bounds:
             gaps = [bound.log10[k] - value for k, value in zip(LAGS, worst, strict=True)]
             if min(gaps) < -1e-9:
@@ -144,8 +146,7 @@ def cell_table() -> list[str]:
                 bound = float(stepwise_bound(cell, k, 0.0, "end")[k])
                 if name == "rnn":
                     W = cell.recurrent_blocks()["u"]
-                    radius = float(np.abs(np.linalg.eigvals(W)).max())
-                    tighter, _ = product_bounds(W, 1.0, k, sigma=block_norms(cell)["u"], radius=radius)
+                    tighter = product_bounds(W, 1.0, k, certify(W))
                     bound = min(float(each.log10[k]) for each in tighter)
                 if worst > bound + 1e-9:
                     sys.exit(

@@ -7,10 +7,10 @@ import numpy as np
 from gradscope.cells.base import Cell
 from gradscope.networks.independent import Independent
 from gradscope.sources.source import RecurrentBlock, Source
+from gradscope.theory.certificate import Certificate
 from gradscope.theory.conclusion import what_to_conclude
 from gradscope.theory.eigen import Eigendecomposition
 from gradscope.theory.powers import PowerPeak
-from gradscope.theory.scaled_norm import ScaledNorm
 
 
 def cells_of_blocks(source: Source) -> list[Cell | None]:
@@ -28,16 +28,9 @@ def cells_of_blocks(source: Source) -> list[Cell | None]:
     return [cell for cell in cells for _ in cell.gates]
 
 
-def certificate_of(source: Source, cell: Cell | None, eigen: Eigendecomposition, scaled: ScaledNorm) -> float | None:
-    """γ·min(σ₁, ‖SWS⁻¹‖), below 1 only if the gradient vanishes for every input; None where J_t is not diag(φ′) W.
-
-    Zero for a W that is nilpotent by its pattern, whose infimum over S is 0.
-    """
-    if cell is None or not cell.is_slope_times_weight or _hears_itself(source, cell):
-        return None
-    if eigen.nilpotent:
-        return 0.0
-    return cell.activation.max_slope * min(eigen.spectral_norm, scaled.value)
+def is_slope_times_weight(source: Source, cell: Cell | None) -> bool:
+    """Whether J_t = diag(φ′) W at every step, so that the certificate of W says something about the gradient."""
+    return cell is not None and cell.is_slope_times_weight and not _hears_itself(source, cell)
 
 
 def conclude(
@@ -47,7 +40,7 @@ def conclude(
     eigen: Eigendecomposition,
     *,
     peak: PowerPeak | None,
-    scaled: ScaledNorm,
+    proof: Certificate,
 ) -> str:
     """One sentence on what this block proves, for the cell it belongs to (never more than is proved)."""
     sizes = f"ρ = {eigen.spectral_radius:.4g} and σ₁ = {eigen.spectral_norm:.4g}"
@@ -63,7 +56,7 @@ def conclude(
             f"the decoder also hears its own output, so {sizes} of its W alone do not decide the gradient; measure it."
         )
     if cell.is_slope_times_weight:
-        said = what_to_conclude(eigen, peak=peak, scaled=scaled, slope=cell.activation.max_slope)
+        said = what_to_conclude(eigen, peak=peak, proof=proof, slope=cell.activation.max_slope)
         return said if len(source.blocks) == 1 else f"within this layer alone, {said}"
     if cell.norm != "none":
         return f"the pre-activations are normalised, so {sizes} of W alone do not decide the gradient; measure it."

@@ -7,20 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.analysis.block_conclusion import cells_of_blocks, certificate_of, conclude
+from gradscope.analysis.block_conclusion import cells_of_blocks, conclude, is_slope_times_weight
 from gradscope.analysis.request import RunRequest
 from gradscope.cells.base import Cell
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.records import Result
 from gradscope.sources.source import RecurrentBlock, Source
+from gradscope.theory.certificate import certify
 from gradscope.theory.eigen import Eigendecomposition, eigendecompose
 from gradscope.theory.kreiss import kreiss_constant
 from gradscope.theory.non_normality import normal_surrogate
 from gradscope.theory.numerical_range import numerical_abscissa, numerical_radius, numerical_range_boundary
 from gradscope.theory.powers import peak_power
 from gradscope.theory.pseudospectra import CRISS_CROSS_LIMIT, pseudospectral_radius
-from gradscope.theory.scaled_norm import scaled_norm
+from gradscope.theory.radius import with_best_radius
 
 #: ε/‖W‖ of the pseudospectral radius: a perturbation of one percent.
 RELATIVE_EPSILON = 1e-2
@@ -120,10 +121,12 @@ def _row(
     source: Source, block: RecurrentBlock, cell: Cell | None, W: Array, share: float | None
 ) -> tuple[dict[str, Any], float | None]:
     """A row in the contract's order, additions behind it; and the block's certificate of vanishing, if it has one."""
-    eigen = eigendecompose(W)
+    proves = is_slope_times_weight(source, cell)
+    slope = cell.activation.max_slope if cell is not None and proves else 1.0
+    proof = certify(W, slope=slope)
+    eigen = with_best_radius(W, eigendecompose(W), proof)
     peak = peak_power(W, decomposition=eigen)
     kreiss = kreiss_constant(W, decomposition=eigen)
-    scaled = scaled_norm(W)
     condition = eigen.condition_numbers.max() if eigen.n else 1.0
     row = {
         "param": block.param,
@@ -147,13 +150,15 @@ def _row(
         "ill_conditioned": int(eigen.ill_conditioned.sum()),
         "kreiss_upper": None if kreiss is None or not np.isfinite(kreiss.power_bound) else kreiss.power_bound,
         "peak_proven": None if peak is None else peak.proven,
-        "scaled_norm": scaled.value,
-        "log10_scaled_condition": scaled.log10_condition,
+        "certificate": proof.value if proves else None,
+        "vanishes_for_every_input": proves and slope * proof.value < 1.0,
+        "scaled_norm": proof.scaled.value,
+        "log10_scaled_condition": proof.scaled.log10_condition,
         **_pseudospectrum(W, eigen, share),
         **_surrogate(W, eigen),
-        "conclusion": conclude(source, block, cell, eigen, peak=peak, scaled=scaled),
+        "conclusion": conclude(source, block, cell, eigen, peak=peak, proof=proof),
     }
-    return row, certificate_of(source, cell, eigen, scaled)
+    return row, slope * proof.value if proves else None
 
 
 def _pseudospectrum(W: Array, eigen: Eigendecomposition, share: float | None) -> dict[str, Any]:

@@ -20,10 +20,11 @@ from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.networks.stack import Stack
 from gradscope.numerics.tape import chunks
 from gradscope.theory.bounds import Bound, block_norms, product_bounds, step_norm_bounds, stepwise_bound, tightest
+from gradscope.theory.certificate import certify
 from gradscope.theory.closed_forms import article_estimate, eigen_estimate, sums_by_lag
 from gradscope.theory.composition_bounds import decoder_step_bounds, feedback_gain, stack_bound
 from gradscope.theory.power_norms import PowerNorms, power_norms
-from gradscope.theory.powers import nilpotency_by_pattern
+from gradscope.theory.radius import spectral_radius
 
 
 @dataclass(frozen=True)
@@ -139,13 +140,12 @@ def _layer_columns(
     estimate = _batch_mean(
         article_estimate(slopes.log10_mean, np.where(powers.zero, -np.inf, powers.log10_norm), anchor)
     )
-    radius = float(np.max(np.abs(np.linalg.eigvals(W)))) if nilpotency_by_pattern(W) is None else 0.0
+    slope = cell.activation.max_slope
+    proof = certify(W, slope=slope)
+    radius = spectral_radius(W, proof)
     eigen = _batch_mean(eigen_estimate(slopes.log10_mean, float(np.log10(radius)), anchor)) if radius > 0 else nothing
     certificate = None
     if cell.is_slope_times_weight:
-        sharper, certificate = product_bounds(
-            W, cell.activation.max_slope, T, sigma=norms[cell.gates[-1]], radius=radius
-        )
-        bounds = sharper
+        bounds, certificate = product_bounds(W, slope, T, proof), slope * proof.value
     bound, name = tightest(bounds) if bounds else (nothing, None)
     return TheoryColumns(cell.closed_form, estimate, eigen, bound, name, certificate)

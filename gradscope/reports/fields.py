@@ -24,9 +24,9 @@ SPECTRUM_ROWS = (
     "param", "gate", "n", "spectral_radius", "spectral_norm", "log10_condition", "diagonalizable",
     "reconstruction_error", "henrici", "numerical_radius", "numerical_abscissa", "kreiss", "peak_power",
     "log10_peak_power_norm", "eigenvalues", "spectral_radius_low", "spectral_radius_high", "max_eigenvalue_condition",
-    "ill_conditioned", "kreiss_upper", "peak_proven", "scaled_norm", "log10_scaled_condition", "pseudospectral_radius",
-    "pseudospectral_epsilon", "pseudospectral_certified", "surrogate_norm", "surrogate_peak_power",
-    "surrogate_log10_peak_power_norm", "conclusion",
+    "ill_conditioned", "kreiss_upper", "peak_proven", "certificate", "vanishes_for_every_input", "scaled_norm",
+    "log10_scaled_condition", "pseudospectral_radius", "pseudospectral_epsilon", "pseudospectral_certified",
+    "surrogate_norm", "surrogate_peak_power", "surrogate_log10_peak_power_norm", "conclusion",
 )  # fmt: skip
 SPECTRUM_SUMMARY = (
     "max_spectral_radius", "max_spectral_norm", "max_numerical_radius", "max_henrici", "max_kreiss",

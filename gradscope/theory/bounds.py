@@ -10,10 +10,11 @@ import numpy as np
 
 from gradscope.cells.base import Cell
 from gradscope.jacobians.base import Array
+from gradscope.theory.certificate import Certificate
 from gradscope.theory.closed_forms import sums_by_lag
-from gradscope.theory.powers import log10_absolute_power_norms, nilpotency_by_pattern
-from gradscope.theory.scaled_norm import ScaledNorm, scaled_norm
-from gradscope.theory.schur import EPS
+from gradscope.theory.powers import log10_absolute_power_norms
+from gradscope.theory.scaled_norm import PROMISING, ScaledNorm, log10_condition_of, rounded_up_norm, scaled_norm
+from gradscope.theory.schur import power_of_two_scale
 
 Anchor = Literal["end", "start"]
 
@@ -80,130 +81,73 @@ def stepwise_bound(
     return sums_by_lag(step_norm_bounds(cell, n_steps, initial_bound, norms=norms), anchor)
 
 
-def absolute_radius_is_below(W: Array, limit: float, *, sweeps: int = 40) -> bool:
-    """Whether power iteration sees ρ(|W|) < limit; where it does not, ‖|W|^k‖ ≥ ρ(|W|)^k ≥ limit^k is of no use."""
-    A = np.abs(W)
-    v = np.ones(A.shape[0])
-    size = 0.0
-    for _ in range(sweeps):
-        v = A @ v
-        size = float(v.max(initial=0.0))
-        if size == 0.0:
-            return True
-        v = v / size
-    return size < limit
-
-
-def structured_radius(W: Array, *, sweeps: int = 60) -> float:
-    """max ρ(QW) over diagonal |Q| = 1, as power iteration sees it: inf_S ‖SWS⁻¹‖₂ never falls below it.
-
-    The lower bound on the structured singular value μ of Packard, Fan and Doyle (Proc. 27th IEEE CDC, 1988), for
-    diagonal scalar blocks. It only decides whether a search for S can succeed, so it need not have converged.
-    """
-    rng = np.random.default_rng(20260102)
-    starts: Array = rng.standard_normal((4, W.shape[0]))
-    b, w = _unit(starts[0] + 1j * starts[1])[0], _unit(starts[2] + 1j * starts[3])[0]
-    size = 0.0
-    for _ in range(sweeps):
-        a, right = _unit(_times(W, b))
-        w, left = _unit(_times(W.T, np.abs(w) * _phase(a)))
-        size = min(right, left)
-        if size == 0.0:
-            break
-        b, _ = _unit(np.abs(a) * _phase(w))
-    return size
-
-
-def _times(W: Array, v: Array) -> Array:
-    """W·v for real W and complex v, without a complex copy of W."""
-    parts = W @ np.stack([v.real, v.imag], axis=1)
-    return np.asarray(parts[:, 0] + 1j * parts[:, 1])
-
-
-def _unit(v: Array) -> tuple[Array, float]:
-    """v/‖v‖ and ‖v‖; zero stays zero."""
-    length = float(np.linalg.norm(v))
-    return (v / length if length > 0.0 else v), length
-
-
-def _phase(v: Array) -> Array:
-    """v/|v|, 1 where v is 0."""
-    sizes = np.abs(v)
-    return np.asarray(np.where(sizes > 0, v / np.where(sizes > 0, sizes, 1.0), 1.0))
-
-
-def product_bounds(W: Array, slope: float, n_steps: int, *, sigma: float, radius: float) -> tuple[list[Bound], float]:
-    """Bounds on ‖D_k W ⋯ D_1 W‖₂ for any diagonal |D_j| ≤ slope, log10 per lag, and the certificate γ·min_S‖SWS⁻¹‖.
+def product_bounds(W: Array, slope: float, n_steps: int, certificate: Certificate) -> list[Bound]:
+    """Bounds on ‖D_k W ⋯ D_1 W‖₂ for any diagonal |D_j| ≤ slope, log10 per lag.
 
     (γσ₁)^k (Pascanu, Mikolov and Bengio 2013); γ^k ‖|W|^k‖₂ (entrywise domination); κ(S)(γ‖SWS⁻¹‖₂)^k (diagonal S
-    commutes with D_j; Buehner and Young 2006). Only the last can certify vanishing where γσ₁ ≥ 1.
+    commutes with D_j; Buehner and Young 2006). The last two can prove vanishing where γσ₁ ≥ 1.
 
     Parameters
     ----------
     W : ndarray, shape (n, n)
     slope : float
         γ = sup φ′.
-    sigma : float
-        σ₁(W), rounded up.
-    radius : float
-        ρ(W); the scaled norm never falls below it, so it is sought only where it can decide something. Large W are
-        asked :func:`structured_radius` too: where it is above 1/γ no S can certify, and the search is left out.
+    certificate : Certificate
+        Of W: what its S and ρ(|W|) tell is used here.
     """
     lags = np.arange(n_steps + 1, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        bounds = [Bound("(γσ₁)^k", np.where(lags > 0, lags * np.log10(slope * sigma), 0.0))]
-        certificate = float(slope * sigma)
-        nilpotent = nilpotency_by_pattern(W) is not None
-        if nilpotent or absolute_radius_is_below(W, sigma):
+        bounds = [Bound("(γσ₁)^k", np.where(lags > 0, lags * np.log10(slope * certificate.sigma), 0.0))]
+        if certificate.absolute_radius < certificate.sigma:
             powers = log10_absolute_power_norms(W, n_steps)
             bounds.append(Bound("γ^k ‖|W|^k‖₂", powers + lags * np.log10(slope) + ROUNDING_OF_POWERS))
-    if nilpotent:
-        # inf_S ‖SWS⁻¹‖ = 0, though no S attains it; ‖|W|^k‖ above is exactly 0 from k = n on.
-        certificate = 0.0
-    elif slope * radius < 1.0 and (W.shape[0] <= SEVERAL_S_UP_TO or slope * structured_radius(W) < 1.05):
-        envelope, best = scaled_bound(W, slope, lags)
-        certificate = min(certificate, float(slope * best.value))
-        bounds.append(Bound("min_S κ(S)(γ‖SWS⁻¹‖₂)^k", envelope))
-    return bounds, certificate
+    small, scaled = len(W) <= SEVERAL_S_UP_TO, certificate.scaled.value
+    # A nilpotent pattern wants an S without end, and ‖|W|^k‖ above is exactly 0 from k = n on.
+    if certificate.value > 0 and scaled < certificate.sigma and (small or slope * scaled < PROMISING):
+        bounds.append(Bound("min_S κ(S)(γ‖SWS⁻¹‖₂)^k", scaled_bound(W, slope, lags, certificate.scaled)))
+    return bounds
 
 
-def scaled_bound(W: Array, slope: float, lags: Array) -> tuple[Array, ScaledNorm]:
-    """log10 min_S κ(S)(γ‖SWS⁻¹‖₂)^k, the minimum at every lag taken over a family of S; and the S of least ‖SWS⁻¹‖₂.
+def scaled_bound(W: Array, slope: float, lags: Array, found: ScaledNorm) -> Array:
+    """log10 min_S κ(S)(γ‖SWS⁻¹‖₂)^k, the minimum at every lag taken over a family of S.
 
-    The family: optima under several limits on κ(S), and S^θ, 0 < θ ≤ 1, on the way to each. ln ‖S^θ W S^−θ‖₂ is
-    convex in θ, so the way is never worse than what its ends give (Sezginer and Overton 1990).
+    The family: the S of the certificate, optima under several limits on κ(S), and S^θ, 0 < θ ≤ 1, on the way to each.
+    ln ‖S^θ W S^−θ‖₂ is convex in θ, so the way is never worse than what its ends give (Sezginer and Overton 1990).
 
     Parameters
     ----------
     lags : ndarray, shape (T + 1,)
+    found : ScaledNorm
+        That of :func:`certify`.
     """
     n = W.shape[0]
-    effort = 60 if n <= 64 else 20 if n <= 256 else 10
-    limits = CONDITION_LIMITS if n <= SEVERAL_S_UP_TO else CONDITION_LIMITS[-1:]
-    optima: list[ScaledNorm] = []
-    for limit in sorted(limits, reverse=True):
-        # An optimum far inside a tighter limit is what the search within it would find, step by step; one merely
-        # inside may not be the only one, and another with a smaller κ(S) may be worth more at short lags.
-        if not optima or 2.0 * optima[-1].log10_condition > math.log10(limit):
-            optima.append(scaled_norm(W, max_condition=limit, max_steps=effort))
-    envelope = np.min([found.log10_power_bound(lags, slope) for found in optima], axis=0)
-    for found in optima:
-        if found.log10_condition > 0:
-            for between in _on_the_way(W, found):
+    optima = [found]
+    if n <= SEVERAL_S_UP_TO:
+        for limit in sorted(CONDITION_LIMITS, reverse=True):
+            # An optimum far inside a tighter limit is what the search within it would find, step by step; one merely
+            # inside may not be the only one, and another with a smaller κ(S) may be worth more at short lags.
+            if 2.0 * optima[-1].log10_condition > math.log10(limit):
+                optima.append(scaled_norm(W, max_condition=limit, max_steps=120))
+    envelope = np.min([optimum.log10_power_bound(lags, slope) for optimum in optima], axis=0)
+    for optimum in optima:
+        if optimum.log10_condition > 0:
+            for between in _on_the_way(W, optimum):
                 envelope = np.minimum(envelope, between.log10_power_bound(lags, slope))
     envelope[lags == 0] = 0.0
-    return np.asarray(envelope), min(optima, key=lambda found: found.value)
+    return np.asarray(envelope)
 
 
 def _on_the_way(W: Array, found: ScaledNorm) -> list[ScaledNorm]:
-    """S^θ for some θ between 0 and 1, with ‖S^θ W S^−θ‖₂ rounded up as scaled_norm does."""
-    n = W.shape[0]
-    scales = found.scales ** (np.arange(1, SCALINGS_ON_THE_WAY)[:, None] / SCALINGS_ON_THE_WAY)
-    norms = np.linalg.svd(scales[:, :, None] * W / scales[:, None, :], compute_uv=False)[:, 0]
-    # Two roundings per entry, and the SVD's own n·eps.
-    norms = norms * (1.0 + (n + 4.0 * n**0.5) * EPS)
-    conditions = np.log10(scales.max(axis=1) / scales.min(axis=1)) * (1.0 + 4.0 * EPS)
-    return [ScaledNorm(float(v), s, float(c)) for v, s, c in zip(norms, scales, conditions, strict=True)]
+    """S^θ for some θ between 0 and 1, closer to S = I the more graded S is."""
+    A, exponent = power_of_two_scale(W)
+    shares = list(np.arange(1, SCALINGS_ON_THE_WAY) / SCALINGS_ON_THE_WAY)
+    while shares[0] * found.log10_condition > 2.0:
+        shares.insert(0, shares[0] / 2)
+    back = float(np.ldexp(1.0, exponent // 2)), float(np.ldexp(1.0, exponent - exponent // 2))
+    return [
+        ScaledNorm(rounded_up_norm(A, x) * back[0] * back[1], x, log10_condition_of(x))
+        for x in (share * found.log_scales for share in shares)
+    ]
 
 
 def tightest(bounds: list[Bound]) -> tuple[Array, str]:

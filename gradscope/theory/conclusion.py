@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+from gradscope.theory.certificate import Certificate
 from gradscope.theory.eigen import Eigendecomposition
 from gradscope.theory.powers import PowerPeak
-from gradscope.theory.scaled_norm import ScaledNorm
 
 
 def what_to_conclude(
     decomposition: Eigendecomposition,
     *,
     peak: PowerPeak | None = None,
-    scaled: ScaledNorm | None = None,
+    proof: Certificate | None = None,
     slope: float = 1.0,
     gate: str | None = None,
 ) -> str:
-    """Say what may be concluded from ρ, σ₁, the transient and inf_S ‖SWS⁻¹‖ about ∏ D_k W with 0 ≤ D_k ≤ slope.
+    """Say what may be concluded from ρ, σ₁, the transient and the certificate about ∏ D_k W with 0 ≤ D_k ≤ slope.
 
-    "Vanishes for every input" is said only where slope·σ₁ < 1, slope·‖SWS⁻¹‖ < 1 or W is nilpotent by its pattern;
-    eigenvalues alone prove nothing once slopes stand between the factors (theory C01, C05).
+    "Vanishes for every input" is said only where slope·σ₁ < 1, where the certificate proves it, or where W is nilpotent
+    by its pattern; eigenvalues alone prove nothing once slopes stand between the factors (theory C01, C05).
 
     Parameters
     ----------
     decomposition : Eigendecomposition
-    peak, scaled : optional
+    peak, proof : optional
         Left out of the sentence if not given.
     slope : float
         γ = max |φ′|: 1 for tanh, relu and identity, ¼ for sigmoid.
@@ -48,12 +48,11 @@ def what_to_conclude(
             f"γσ₁ = {_below(rate)} < 1: the gradient vanishes for every input, "
             f"by a factor of at least {_below(rate)} per step."
         )
-    if scaled is not None and slope * scaled.value < 1:
-        return (
-            f"γ‖SWS⁻¹‖ = {_below(slope * scaled.value)} < 1 "
-            f"for a diagonal S of condition 10^{scaled.log10_condition:.1f}: the gradient vanishes for every input, "
-            f"though γσ₁ = {rate:.4g} allows it to grow first."
-        )
+    if proof is not None and slope * proof.value < 1:
+        known = f"γ{proof.name} = {_below(slope * proof.value)} < 1"
+        if proof.name.startswith("‖S"):
+            known += f" for a diagonal S of condition 10^{proof.scaled.log10_condition:.1f}"
+        return f"{known}: the gradient vanishes for every input, though γσ₁ = {rate:.4g} allows it to grow first."
     if d.spectral_radius_low >= 1:
         return (
             f"ρ = {d.spectral_radius:.4g} ≥ 1: ‖Wᵏ‖ does not vanish, and explodes if ρ > 1, in a linear network; "
@@ -66,8 +65,8 @@ def what_to_conclude(
         )
     transient = ""
     if peak is not None and peak.k > 0:
-        proof = "" if peak.proven else " at least"
-        transient = f" after growing to{proof} 10^{peak.log10_norm:.2f} at k = {peak.k}"
+        least = "" if peak.proven else " at least"
+        transient = f" after growing to{least} 10^{peak.log10_norm:.2f} at k = {peak.k}"
     return (
         f"ρ = {_below(d.spectral_radius)} < 1: ‖Wᵏ‖ vanishes{transient}; "
         f"γσ₁ = {rate:.4g} ≥ 1, so with slopes in between the gradient may vanish or explode: measure it."

@@ -73,10 +73,12 @@ def smallest_singular_triplet(T: Array, z: complex, start: Array | None = None) 
         for j in range(59):
             half, _ = lapack.ztrtrs(M, basis[j], trans=2)
             w, _ = lapack.ztrtrs(M, half)
+            if not np.isfinite(w).all():
+                break
             ritz[j, j] = np.vdot(basis[j], w).real
             for _ in range(2):  # twice is enough
                 w -= (basis[: j + 1].conj() @ w) @ basis[: j + 1]
-            beta = float(np.linalg.norm(w))
+            beta = float(_lengths(w[:, None])[0])
             if j % 3 == 2 or beta == 0:
                 values, vectors = np.linalg.eigh(ritz[: j + 1, : j + 1])
                 if beta * abs(vectors[-1, -1]) <= 1e-13 * values[-1]:
@@ -102,17 +104,28 @@ def _inverse_lanczos(T: Array, z: Array, steps: int) -> Array:
     ritz = np.zeros((m, steps, steps))
     TH = np.ascontiguousarray(T.conj().T)
     upper, lower = _shifted_diagonal(T, z), _shifted_diagonal(TH, z.conj())
-    for j in range(steps):
-        w = _solve_upper(T, upper, _solve_lower(TH, lower, v)) - beta * before
-        alpha = np.einsum("nm,nm->m", v.conj(), w).real
-        w -= alpha * v
-        ritz[:, j, j] = alpha
-        beta = np.linalg.norm(w, axis=0)
-        if j + 1 < steps:
-            ritz[:, j, j + 1] = ritz[:, j + 1, j] = beta
-        before, v = v, w / np.where(beta > 0, beta, 1.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for j in range(steps):
+            w = _solve_upper(T, upper, _solve_lower(TH, lower, v)) - beta * before
+            alpha = np.einsum("nm,nm->m", v.conj(), w).real
+            w -= alpha * v
+            ritz[:, j, j] = alpha
+            beta = _lengths(w)
+            if j + 1 < steps:
+                ritz[:, j, j + 1] = ritz[:, j + 1, j] = beta
+            before, v = v, w / np.where(beta > 0, beta, 1.0)
+    # Where the square of the resolvent leaves float64 nothing more is known than that it does.
+    lost = ~np.isfinite(ritz).all(axis=(1, 2))
+    ritz[lost] = np.eye(steps) * np.finfo(float).max
     top = np.linalg.eigvalsh(ritz)[:, -1]
     return np.asarray(1 / np.sqrt(np.maximum(top, np.finfo(float).tiny)))
+
+
+def _lengths(w: Array) -> Array:
+    """Length of every column, whose square may be beyond float64."""
+    largest = np.abs(w).max(axis=0)
+    largest = np.where(largest > 0, largest, 1.0)
+    return np.asarray(largest * np.linalg.norm(w / largest, axis=0))
 
 
 def _solve_upper(T: Array, diagonal: Array, right: Array, block: int = 32) -> Array:

@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 
 from gradscope.jacobians.base import Array
+from gradscope.theory.scaling_starts import balanced, geometric, perron, scaled_matrix
 from gradscope.theory.schur import EPS, power_of_two_scale, square_matrix
+
+#: Up to this size the search always runs; above it only from a start for which γ‖SWS⁻¹‖ is below `PROMISING`.
+SEARCH_UP_TO, PROMISING = 16, 1.5
 
 
 @dataclass(frozen=True)
@@ -22,15 +26,20 @@ class ScaledNorm:
     ----------
     value : float
         ‖S W S⁻¹‖₂ of this very S, rounded up by (n + 4√n)·eps.
-    scales : ndarray, shape (n,)
-        Diagonal of S, powers of two apart at most by ``max_condition``, geometric mean about 1.
+    log_scales : ndarray, shape (n,)
+        ln of the diagonal of S, geometric mean 1. S may be as graded as it likes: only ln κ(S) enters a bound.
     log10_condition : float
         log10 κ(S) = log10 (max S / min S).
     """
 
     value: float
-    scales: Array
+    log_scales: Array
     log10_condition: float
+
+    @property
+    def scales(self) -> Array:
+        """Diagonal of S, where it fits into float64."""
+        return np.asarray(np.exp(self.log_scales))
 
     def log10_power_bound(self, k: int | Array, slope: float = 1.0) -> Array:
         """log10 of κ(S)·(slope·value)ᵏ ≥ ‖D_k W ⋯ D_1 W‖₂ for all |D_j| ≤ slope; −inf if the value is 0 and k > 0."""
@@ -39,12 +48,15 @@ class ScaledNorm:
         return self.log10_condition + np.where(k > 0, np.maximum(k, 1) * rate, 0.0)
 
 
-def scaled_norm(W: Array, *, max_condition: float = 1e8, max_steps: int | None = None) -> ScaledNorm:
+def scaled_norm(
+    W: Array, *, max_condition: float = np.inf, max_steps: int | None = None, slope: float | None = None
+) -> ScaledNorm:
     """Minimise ‖S W S⁻¹‖₂ over diagonal S > 0.
 
     ln σ₁(e^x W e^{−x}) is convex in x with gradient |u|² − |v|² (u, v the top singular vectors), but not smooth where
     σ₁ is multiple, as it often is at the minimum. So Schatten 2p-norms ‖·‖_{2p} ≥ σ₁ are minimised for growing p, from
-    the best of S = I, the balanced S of |W| and its Perron S (optimal for W ≥ 0, where the infimum is ρ(W)).
+    the best of S = I, the balanced S of |W|, its Perron S (optimal for W ≥ 0, where the infimum is ρ(W)) and, for a
+    banded W, the best geometric S.
 
     Parameters
     ----------
@@ -55,6 +67,8 @@ def scaled_norm(W: Array, *, max_condition: float = 1e8, max_steps: int | None =
     max_steps : int, optional
         Norm-and-gradient evaluations, one eigendecomposition each; default 300 up to n = 64, then falling like 1/n² to
         30 (0.15 s at n = 64, 2 s at n = 512). 100 leave the value within 1e-4 of its minimum on Gaussian matrices.
+    slope : float, optional
+        γ, if only γ‖SWS⁻¹‖ < 1 matters: with more than 16 units and a best start above 1.5/γ the search ends there.
 
     Returns
     -------
@@ -77,57 +91,38 @@ def scaled_norm(W: Array, *, max_condition: float = 1e8, max_steps: int | None =
     n = A.shape[0]
     half = float(np.log(max_condition)) / 2
     steps = max_steps if max_steps is not None else max(30, min(300, 300 * 64 * 64 // n**2))
-    if not A.any():
-        return ScaledNorm(0.0, np.ones(n), 0.0)
-    starts = [np.zeros(n), _balanced(A), _perron(A)]
+    if n == 1 or not A.any():
+        return ScaledNorm(float(np.abs(np.asarray(W)).max()), np.zeros(n), 0.0)
+    starts = [np.zeros(n), *(start for start in (balanced(A), perron(A), geometric(A)) if start is not None)]
     candidates = [np.clip(x - (x.max() + x.min()) / 2, -half, half) for x in starts]
     best = min(candidates, key=lambda x: _sigma(A, x))
-    best = _descend(A, best, half, steps)
-    scales = np.exp(best)
-    # Allowance: two roundings per entry, ‖ΔB‖ ≤ 2eps√n‖B‖, and the SVD's own n·eps, twice over.
-    sigma = float(np.linalg.svd(scales[:, None] * A / scales, compute_uv=False)[0])
-    sigma *= 1 + (n + 4 * n**0.5) * EPS
-    value = sigma * 2.0 ** (exponent // 2) * 2.0 ** (exponent - exponent // 2)
-    return ScaledNorm(value, scales, float(np.log10(scales.max() / scales.min()) * (1 + 4 * EPS)))
+    promising = slope is None or n <= SEARCH_UP_TO or slope * _sigma(A, best) * 2.0**exponent < PROMISING
+    if steps and promising:
+        best = _descend(A, best, half, steps)
+    value = rounded_up_norm(A, best) * 2.0 ** (exponent // 2) * 2.0 ** (exponent - exponent // 2)
+    return ScaledNorm(value, best - best.mean(), log10_condition_of(best))
+
+
+def rounded_up_norm(A: Array, x: Array) -> float:
+    """‖S A S⁻¹‖₂ for S = e^x as `scaled_matrix` holds it, rounded up; A with its largest entry about 1."""
+    n = A.shape[0]
+    B = scaled_matrix(A, x)
+    if not np.isfinite(B).all():
+        return float("inf")
+    # Two roundings per entry, ‖ΔB‖ ≤ 2eps√n‖B‖, and the SVD's own n·eps, twice over; entries that underflow.
+    sigma = float(np.linalg.svd(B, compute_uv=False)[0])
+    return float(sigma * (1 + (n + 4 * n**0.5) * EPS) + n * 1e-300)
+
+
+def log10_condition_of(x: Array) -> float:
+    """log10 κ(e^x), rounded up."""
+    # The exponents of S as `scaled_matrix` holds it are right to eps·|x|.
+    return float((x.max() - x.min()) / np.log(10.0)) * (1 + 8 * EPS) + 4 * EPS * float(np.abs(x).max())
 
 
 def _sigma(A: Array, x: Array) -> float:
-    return float(np.linalg.norm(np.exp(x)[:, None] * A * np.exp(-x), 2))
-
-
-def _balanced(A: Array) -> Array:
-    """Osborne's S: every row of S|A|S⁻¹ as large as its column, in squares (which minimises the Frobenius norm)."""
-    squares = np.abs(A) ** 2
-    np.fill_diagonal(squares, 0.0)
-    x = np.zeros(A.shape[0])
-    for _ in range(20):
-        for i in range(x.size):
-            weight = np.exp(2 * (x[i] - x))
-            row, column = float(squares[i] @ weight), float(squares[:, i] @ (1 / weight))
-            if row > 0 and column > 0:
-                x[i] += float(np.log(column / row)) / 4
-            elif row > 0 or column > 0:
-                x[i] += -2.0 if row > 0 else 2.0  # an irreducible part ends here: the infimum lies at infinity
-        x -= x.mean()
-        x = np.clip(x, -40.0, 40.0)
-    return x
-
-
-def _perron(A: Array) -> Array:
-    """½ ln(y/x) with Perron vectors |A|x = ρx, yᵀ|A| = ρyᵀ: then ‖S|A|S⁻¹‖₂ = ρ(|A|) exactly.
-
-    A little is added to every entry, so that reducible matrices have positive vectors too.
-    """
-    absolute = np.abs(A) + 1e-12 * np.abs(A).max() / A.shape[0]
-    right, left = np.ones(A.shape[0]), np.ones(A.shape[0])
-    for _ in range(500):
-        before = right, left
-        # The shift keeps periodic matrices from oscillating.
-        right, left = absolute @ right + right, left @ absolute + left
-        right, left = right / right.sum(), left / left.sum()
-        if np.array_equal(right, before[0]) and np.array_equal(left, before[1]):
-            break
-    return np.asarray(np.log(left / right) / 2)
+    B = scaled_matrix(A, x)
+    return float(np.linalg.norm(B, 2)) if np.isfinite(B).all() else float("inf")
 
 
 def _descend(A: Array, start: Array, half: float, steps: int) -> Array:
@@ -140,7 +135,10 @@ def _descend(A: Array, start: Array, half: float, steps: int) -> Array:
     def objective(y: Array, p: int) -> tuple[float, Array]:
         nonlocal best, best_sigma, left
         left -= 1
-        B = np.exp(y)[:, None] * A * np.exp(-y)
+        B = scaled_matrix(A, y)
+        if not (np.abs(B) < 1e100).all():
+            # Its square is no number: far from any minimum.
+            return 1e3, np.zeros(y.size)
         # BᴴB gives the top of the spectrum as well as an SVD would, several times faster; the rest has no weight.
         squares, V = np.linalg.eigh(B.conj().T @ B)
         top = float(squares[-1])
@@ -159,8 +157,10 @@ def _descend(A: Array, start: Array, half: float, steps: int) -> Array:
         if left <= 0:
             break
         options: Any = {"maxfun": max(5, min(left, steps // 4)), "gtol": 1e-9, "ftol": 1e-13}
+        # Without a limit the search stays where e^x and e^−x are numbers, measured from where it starts.
+        box = [(-half, half)] * x.size if np.isfinite(half) else [(c - 300.0, c + 300.0) for c in start]
         found: Any = minimize(
-            objective, best if p > 4 else x, args=(p,), jac=True, method="L-BFGS-B", bounds=[(-half, half)] * x.size,
+            objective, best if p > 4 else x, args=(p,), jac=True, method="L-BFGS-B", bounds=box,
             options=options,
         )  # fmt: skip
         x = found.x

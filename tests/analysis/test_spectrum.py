@@ -184,3 +184,49 @@ def test_gates_read_the_new_names(capsys):
     assert run([*words, "--fail-on", "pseudospectral_radius@n=6 > 0"]) == 1
     assert run([*words, "--fail-on", "max_kreis < 1"]) == 2
     assert "max_kreiss" in capsys.readouterr().err
+
+
+def grcar(n):
+    return -np.eye(n, k=-1) + sum(np.eye(n, k=j) for j in range(4))
+
+
+PROVED = {
+    "grcar": (0.4 * grcar(100), 0.905170254264, 0.90779),
+    "chain 33": (0.6 * np.eye(33) + np.eye(33, k=1) + 0.02 * np.eye(33, k=-1), 0.8816, 0.8829),
+    "shift": (0.9 * np.eye(64) + np.eye(64, k=1), 0.9, 0.9 + 1e-12),
+    "alternating shift": (0.7 * np.eye(40) - np.eye(40, k=1), 0.7, 0.7 + 1e-12),
+    "hidden rotation": (
+        2.0 ** np.arange(24)[:, None] * (0.95 * np.roll(np.eye(24), 1, axis=1)) / 2.0 ** np.arange(24), 0.95, 0.9501
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROVED)
+def test_one_certificate_in_every_verb(tmp_path: Path, name):
+    W, at_least, at_most = PROVED[name]
+    np.save(tmp_path / "W.npy", W)
+    (spectrum,) = gradscope.spectrum(str(tmp_path / "W.npy")).results
+    (gradients,) = gradscope.gradients(str(tmp_path / "W.npy"), steps=30).results
+    value = spectrum.columns["certificate"][0]
+    assert at_least * (1 - 1e-11) <= value <= at_most
+    assert gradients.summary["certificate"] == value == spectrum.summary["certificate"]
+    assert spectrum.columns["vanishes_for_every_input"] == [True]
+    assert gradients.summary["vanishes_for_every_input"]
+    assert spectrum.columns["spectral_radius_high"][0] <= value
+    assert spectrum.columns["kreiss"][0] >= 1
+    assert "vanishes for every input" in spectrum.columns["conclusion"][0]
+
+
+def test_the_bound_of_a_graded_chain_comes_down(tmp_path: Path):
+    """W = .9 I + shift, n = 64: σ₁^3000 is 10^836, ‖|W|^3000‖ 10^-2.9; with a sign, a graded S does as much."""
+    for sign, largest in ((1.0, -2.8), (-1.0, -2.8)):
+        np.save(tmp_path / "W.npy", 0.9 * np.eye(64) + sign * np.eye(64, k=1))
+        (result,) = gradscope.gradients(str(tmp_path / "W.npy"), steps=3000, loss="none").results
+        assert result.columns["log10_bound"][-1] < largest
+        assert result.columns["log10_bound"][-1] >= result.columns["log10_norm"][-1]
+
+
+def test_a_gate_has_no_certificate():
+    result = gradscope.spectrum("lstm:hidden=4").results[0]
+    assert result.columns["certificate"] == [None] * 4
+    assert result.columns["vanishes_for_every_input"] == [False] * 4

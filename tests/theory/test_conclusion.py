@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gradscope.theory.certificate import certify
 from gradscope.theory.conclusion import what_to_conclude
 from gradscope.theory.eigen import eigendecompose
 from gradscope.theory.powers import peak_power
-from gradscope.theory.scaled_norm import scaled_norm
 
 
 def sentence(W, **options):
     W = np.asarray(W, dtype=float)
-    return what_to_conclude(eigendecompose(W), peak=peak_power(W), scaled=scaled_norm(W), **options)
+    return what_to_conclude(
+        eigendecompose(W), peak=peak_power(W), proof=certify(W, slope=options.get("slope", 1.0)), **options
+    )
 
 
 def test_vanishes_for_every_input_only_with_a_certificate():
