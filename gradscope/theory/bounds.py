@@ -14,7 +14,7 @@ from gradscope.theory.certificate import Certificate
 from gradscope.theory.closed_forms import sums_by_lag
 from gradscope.theory.powers import log10_absolute_power_norms
 from gradscope.theory.scaled_norm import PROMISING, ScaledNorm, log10_condition_of, rounded_up_norm, scaled_norm
-from gradscope.theory.schur import power_of_two_scale
+from gradscope.theory.scaling_starts import scale_without_loss
 
 Anchor = Literal["end", "start"]
 
@@ -139,7 +139,7 @@ def scaled_bound(W: Array, slope: float, lags: Array, found: ScaledNorm) -> Arra
 
 def _on_the_way(W: Array, found: ScaledNorm) -> list[ScaledNorm]:
     """S^θ for some θ between 0 and 1, closer to S = I the more graded S is."""
-    A, exponent = power_of_two_scale(W)
+    A, exponent = scale_without_loss(W)
     shares = list(np.arange(1, SCALINGS_ON_THE_WAY) / SCALINGS_ON_THE_WAY)
     while shares[0] * found.log10_condition > 2.0:
         shares.insert(0, shares[0] / 2)

@@ -13,7 +13,7 @@ import numpy as np
 
 from gradscope.jacobians.base import Array
 from gradscope.theory.scaled_norm import ScaledNorm, log10_condition_of, rounded_up_norm, scaled_norm
-from gradscope.theory.scaling_starts import perron_vector, scaled_matrix
+from gradscope.theory.scaling_starts import perron_vector, scale_without_loss, scaled_matrix
 from gradscope.theory.schur import EPS, square_matrix
 
 #: Size to which a graded S brings what couples irreducible parts, relative to the largest entry of W.
@@ -64,7 +64,7 @@ def certify(W: Array, *, slope: float = 1.0, max_steps: int | None = None) -> Ce
     >>> round(certify(0.9 * np.eye(64) + np.eye(64, k=1)).value, 12)
     0.9
     """
-    A, exponent = _scale_without_loss(square_matrix(W))
+    A, exponent = scale_without_loss(square_matrix(W))
     # Searching is done at W's own size, since γ decides how far.
     unscale = 2.0 ** (exponent // 2), 2.0 ** (exponent - exponent // 2)
     sigma = float(np.linalg.norm(A, 2)) * (1.0 + 4.0 * len(A) * EPS)
@@ -95,17 +95,6 @@ def certify(W: Array, *, slope: float = 1.0, max_steps: int | None = None) -> Ce
         true_size(absolute),
         ScaledNorm(true_size(whole.value), whole.log_scales, whole.log10_condition),
     )
-
-
-def _scale_without_loss(A: Array) -> tuple[Array, int]:
-    """A·2^−e with its largest entry about 1, or as close to it as its smallest one allows without being lost."""
-    sizes = np.abs(A[A != 0])
-    if not sizes.size:
-        return A, 0
-    largest, smallest = int(np.frexp(sizes.max())[1]), int(np.frexp(sizes.min())[1])
-    exponent = min(largest, max(0, smallest + 960))
-    half = exponent // 2
-    return A * 2.0**-half * 2.0 ** -(exponent - half), exponent
 
 
 def irreducible_parts(A: Array) -> tuple[Array, Array]:

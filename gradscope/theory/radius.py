@@ -14,7 +14,7 @@ from gradscope.jacobians.base import Array
 from gradscope.theory.certificate import Certificate
 from gradscope.theory.eigen import Eigendecomposition, eigendecompose, permuted_triangle_diagonal
 from gradscope.theory.scaled_norm import rounded_up_norm
-from gradscope.theory.scaling_starts import scaled_matrix
+from gradscope.theory.scaling_starts import scale_without_loss, scaled_matrix
 from gradscope.theory.schur import EPS, power_of_two_scale, square_matrix
 
 LN2 = float(np.log(2.0))
@@ -36,7 +36,7 @@ def with_best_radius(W: Array, known: Eigendecomposition, certificate: Certifica
         # ρ itself is not above what is proved.
         radius = min(known.spectral_radius, high)
         return replace(known, spectral_radius=radius, spectral_radius_high=max(high, radius))
-    A, exponent = power_of_two_scale(square_matrix(W))
+    A, exponent = scale_without_loss(square_matrix(W))
     x = certificate.scaled.log_scales
     low, above = power_bounds(A, x)
     unscale = float(np.ldexp(1.0, exponent // 2)), float(np.ldexp(1.0, exponent - exponent // 2))
@@ -63,7 +63,7 @@ def spectral_radius(W: Array, certificate: Certificate) -> float:
 
     Eigenvalues of the balanced matrix, in which a W that is ill-conditioned by scale alone is not.
     """
-    A, exponent = power_of_two_scale(square_matrix(W))
+    A, exponent = scale_without_loss(square_matrix(W))
     diagonal = permuted_triangle_diagonal(A)
     if diagonal is None:
         diagonal = np.linalg.eigvals(scaled_matrix(A, certificate.scaled.log_scales))

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from gradscope.jacobians.base import Array
-from gradscope.theory.scaling_starts import balanced, geometric, perron, scaled_matrix
-from gradscope.theory.schur import EPS, power_of_two_scale, square_matrix
+from gradscope.theory.scaling_starts import balanced, geometric, perron, scale_without_loss, scaled_matrix
+from gradscope.theory.schur import EPS, square_matrix
 
 #: Up to this size the search always runs; above it only from a start for which γ‖SWS⁻¹‖ is below `PROMISING`.
 SEARCH_UP_TO, PROMISING = 16, 1.5
@@ -87,7 +87,7 @@ def scaled_norm(
     >>> round(found.value, 4)
     0.7449
     """
-    A, exponent = power_of_two_scale(square_matrix(W))
+    A, exponent = scale_without_loss(square_matrix(W))
     n = A.shape[0]
     half = float(np.log(max_condition)) / 2
     steps = max_steps if max_steps is not None else max(30, min(300, 300 * 64 * 64 // n**2))

@@ -11,6 +11,17 @@ from gradscope.jacobians.base import Array
 LN2 = float(np.log(2.0))
 
 
+def scale_without_loss(A: Array) -> tuple[Array, int]:
+    """A·2^−e with its largest entry about 1, or as close to it as its smallest one allows without being lost."""
+    sizes = np.abs(A[A != 0])
+    if not sizes.size:
+        return A, 0
+    largest, smallest = int(np.frexp(sizes.max())[1]), int(np.frexp(sizes.min())[1])
+    exponent = min(largest, max(0, smallest + 960))
+    half = exponent // 2
+    return A * 2.0**-half * 2.0 ** -(exponent - half), exponent
+
+
 def scaled_matrix(A: Array, x: Array) -> Array:
     """S A S⁻¹ for S = diag(m·2^e) with m·2^e = exp(x) to rounding: two roundings per entry however graded S is.
 
