@@ -92,7 +92,7 @@ def keras_weights(
             found.questions.setdefault(arrays.module, arrays.reason)
             continue
         used.update(tensor.name for tensor in arrays.tensors.values())
-        used.update(arrays.beside)
+        used.update(arrays.parts, arrays.beside)
         _read(arrays, found, file=file, keys=keys)
     found.layers = [layer for layer in found.layers if layer.module not in found.questions]
     found.layers.sort(key=lambda layer: (layer.module, layer.layer, layer.direction != "forward"))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gradscope.errors import InputError
 from gradscope.sources.hdf5 import Hdf5File
 from gradscope.sources.keras_config import CELL_OF_CLASS, KerasConfig, RecurrentConfig
 from gradscope.sources.keras_layers import KerasArrays, unknown_class
+from gradscope.sources.keras_one import keras1_cells
 from gradscope.sources.layer_weights import Direction, module_title
 from gradscope.sources.stored_tensor import StoredTensor
 
@@ -154,11 +155,16 @@ def cells_by_name(
         for place, group in groups.items()
         if {"kernel", "recurrent_kernel"} <= set(group)
     }
+    parts: dict[str, tuple[str, ...]] = {}
+    if not cells:
+        cells, parts = keras1_cells(h5.tensors)
+        version = version or ((1,) if cells else ())  # nothing else was ever named so
     if len(cells) > MAX_CELLS:
         raise InputError(
             f"{file}: has {len(cells)} recurrent cells, and {MAX_CELLS} is the most that are read; split it"
         )
     taken = {tensor.name for group in cells.values() for tensor in group.values()}
+    taken |= {name for names in parts.values() for name in names}
     others = ((name.rpartition("/")[0], tensor) for name, tensor in h5.tensors.items() if name not in taken)
     beside = _beside({place: _scope(place) for place in cells}, others)
     by_layer: dict[str, list[str]] = {}
@@ -170,13 +176,14 @@ def cells_by_name(
     for top, places in by_layer.items():
         for at, found in _pair(h5, top, places, by_name.get(top, [])):
             if at is not None and found is not None:
-                yield _configured(found, cells[at], version, tensorflow, beside.get(at, ()))
+                arrays = _configured(found, cells[at], version, tensorflow, beside.get(at, ()))
+                yield replace(arrays, parts=parts.get(at, ()))
             elif found is not None:
                 yield Missing(found.module, _no_weights(found, file))
             elif at is not None:
                 module, direction = _unconfigured(at, top, places)
-                extra = beside.get(at, ())
-                yield KerasArrays(module, direction, cells[at], None, {}, version, tensorflow, beside=extra)
+                arrays = KerasArrays(module, direction, cells[at], None, {}, version, tensorflow)
+                yield replace(arrays, parts=parts.get(at, ()), beside=beside.get(at, ()))
     for layer in config.layers if config else ():
         if layer.names[0] not in by_layer:
             yield Missing(layer.module, _no_weights(layer, file))

@@ -50,6 +50,8 @@ class KerasArrays:
         Its place in its module: 0, or among the cells of StackedRNNCells.
     remarks : tuple of str
         What the configuration says beside the weights (a mask, a start state); they become warnings.
+    parts : tuple of str
+        Names of the stored arrays, where ``tensors`` are put together of several.
     beside : tuple of str
         Names of further tensors in the cell's own scope, which change what it computes.
     """
@@ -64,6 +66,7 @@ class KerasArrays:
     layer: int = 0
     remarks: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 def keras_layer(arrays: KerasArrays, *, file: str, keys: FileKeys) -> LayerWeights:
@@ -128,7 +131,7 @@ def keras_layer(arrays: KerasArrays, *, file: str, keys: FileKeys) -> LayerWeigh
         reset=reset,
         dtype=arrays.tensors["recurrent_kernel"].dtype,
         gates_in_file=KERAS_GATES[cell],
-        parameters=tuple(tensor.name for tensor in arrays.tensors.values()),
+        parameters=arrays.parts or tuple(tensor.name for tensor in arrays.tensors.values()),
         facts_from=facts,
         assumptions=tuple(assumed),
     )
@@ -226,7 +229,7 @@ def _reset(
         )
     convention = None
     if by_bias is None and by_config is None:
-        if arrays.class_name is not None and arrays.version[:1] == (2,) and not arrays.tensorflow:
+        if arrays.class_name is not None and arrays.version[:1] in ((1,), (2,)) and not arrays.tensorflow:
             convention = "before"  # Keras before 2.1.6 knew nothing else and does not write it
         elif arrays.version[:1] == (3,):
             convention = "after"
@@ -272,7 +275,7 @@ def _activations(
         assumed.append("activation assumed to be tanh (Keras's default): activation= settles it")
     if cell == "rnn":
         return activation, "sigmoid"
-    gate = _named(arrays.config.get("recurrent_activation"))
+    gate = _named(arrays.config.get("recurrent_activation", arrays.config.get("inner_activation")))  # Keras 1's word
     if gate not in (None, "sigmoid", "hard_sigmoid"):
         raise InputError(
             f"{where}its recurrent_activation is '{gate}', and only sigmoid and hard_sigmoid can be represented; "

@@ -543,3 +543,43 @@ def test_missing_h5py_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(InputError, match=r"pip install 'gradscope-rnn\[keras\]'"):
         read_weights(path)
+
+
+KERAS1_GATES = {"LSTM": "icfo", "GRU": "zrh"}
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+@pytest.mark.parametrize("consume_less", ["cpu", "gpu"])
+@pytest.mark.parametrize("configured", [False, True])
+def test_keras1_keeps_an_array_for_each_gate(tmp_path, forward, kind, consume_less, configured):
+    """keras 1.2.2: lstm_1_W_i, lstm_1_U_i, lstm_1_b_i, then c, f, o; with consume_less='gpu' W, U, b in i, f, c, o."""
+    rng = np.random.default_rng(12)
+    arrays = arrays_of(rng, kind, 3, 4, bias="before")
+    order = {"LSTM": "ifco", "GRU": "zrh"}.get(kind)
+    stored = {}
+    for letter, array in zip("WUb", arrays, strict=True):
+        if order is None or consume_less == "gpu":
+            stored[f"l_1_{letter}"] = array
+        else:
+            blocks = dict(zip(order, np.split(array, len(order), axis=-1), strict=True))
+            stored |= {f"l_1_{letter}_{gate}": blocks[gate] for gate in KERAS1_GATES[kind]}
+    config = {"name": "l_1", "output_dim": 4, "activation": "tanh", "inner_activation": "sigmoid"}
+    layers = [{"class_name": kind, "config": config}]
+    path = write_keras2(
+        tmp_path / "m.h5", layers, {"l_1": stored}, version="1.2.2", weights_only=not configured, colon=""
+    )
+    weights = read_weights(path)
+    (w,) = select_layers(weights)
+    gate = "sigmoid" if configured or kind == "SimpleRNN" else "hard_sigmoid"
+    assert (w.module, w.cell, w.gate_activation) == ("l_1", CELL[kind], gate)
+    assert (w.reset, len(w.parameters)) == ("before" if kind == "GRU" else None, len(stored))
+    assert not weights.other_arrays
+    x = rng.standard_normal((5, 3))
+    wanted = keras_forward(forward.phi, kind, arrays, x, gate=gate, reset_after=False)
+    np.testing.assert_allclose(forward.run(w, x), wanted, rtol=0, atol=ROUNDING)
+
+
+def test_keras1_arrays_that_do_not_fit_are_no_layer(tmp_path):
+    stored = {f"l_1_{letter}_{gate}": np.ones((4, 4 + (gate == "f"))) for letter in "WUb" for gate in "icfo"}
+    with pytest.raises(InputError, match="should hold a recurrent layer"):
+        read_weights(write_keras2(tmp_path / "m.h5", [], {"l_1": stored}, version="1.2.2", colon=""))
