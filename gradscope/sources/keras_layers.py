@@ -9,6 +9,7 @@ only sign of that layout.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from posixpath import commonpath
 from typing import Any, Literal
 
 import numpy as np
@@ -82,14 +83,12 @@ def keras_layer(arrays: KerasArrays, *, file: str, keys: FileKeys) -> LayerWeigh
     where = f"{file}: module {module_title(arrays.module)}: "
     facts: dict[str, str] = {"gates": "file", "layout": "file"}
     assumed: list[str] = list(arrays.remarks)
+    _check_beside(arrays, keys, where, assumed)
     if arrays.class_name is not None and arrays.class_name not in CELL_OF_CLASS:
-        raise unknown_class(arrays.class_name, where)
-    if arrays.beside:
-        raise InputError(
-            f"{where}'{arrays.beside[0]}' {_and_others(len(arrays.beside) - 1)}in its own scope, which no cell here "
-            "has, so it computes something else than its kernels alone (a normalised or peephole cell?); bring its "
-            "step Jacobians as a 3-D .npy instead"
-        )
+        # Whoever names the cell and what to leave out has said what the class does not.
+        if keys.cell is None or not arrays.beside:
+            raise unknown_class(arrays.class_name, where)
+        assumed.append(f"{arrays.module}: its class {arrays.class_name[:60]} read as {keys.cell}, as cell= says")
     n_blocks, hidden = _check_kernels(arrays, where)
     stated = CELL_OF_CLASS.get(arrays.class_name or "")
     if stated is None and n_blocks not in _CELL_OF_BLOCKS:
@@ -143,6 +142,30 @@ def unknown_class(class_name: str, where: str) -> InputError:
         f"{where}its class is {class_name}, and only {', '.join(list(CELL_OF_CLASS)[:5])} (and their cells) "
         "can be read; bring its step Jacobians as a 3-D .npy instead"
     )
+
+
+def _check_beside(arrays: KerasArrays, keys: FileKeys, where: str, assumed: list[str]) -> None:
+    """Refuse a cell whose own scope holds more than its kernels, unless ``ignore=`` names all of it."""
+    left = [name for name in arrays.beside if not keys.ignores(name)]
+    if left:
+        scope = left[0] if len(left) == 1 else f"{commonpath(left)}/*".lstrip("/")
+        known = arrays.class_name is None or arrays.class_name in CELL_OF_CLASS
+        raise InputError(
+            f"{where}'{left[0]}' {_and_others(len(left) - 1)}in its own scope, which no cell here has, so it computes "
+            f"something else than its kernels alone ({_what(arrays)}); bring its step Jacobians as a 3-D .npy, or go "
+            f"on without that with ignore={scope}{'' if known else ',cell=lstm (or what it is)'}"
+        )
+    if arrays.beside:
+        assumed.append(
+            f"{arrays.module}: '{arrays.beside[0]}' {_and_others(len(arrays.beside) - 1)}beside the cell and left out, "
+            "as ignore= says: the numbers are of its kernels alone"
+        )
+
+
+def _what(arrays: KerasArrays) -> str:
+    if arrays.class_name is None or arrays.class_name in CELL_OF_CLASS:
+        return "a normalised or peephole cell?"
+    return f"its class is {arrays.class_name[:80]}"
 
 
 def _and_others(n: int) -> str:

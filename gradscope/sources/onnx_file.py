@@ -182,7 +182,7 @@ def _node_layers(one: OnnxNode, folder: ConstantFolder, *, file: str, keys: File
         )
     attributes = one.scope.attributes(node)
     inputs = [*node.input, *[""] * 12]
-    _refuse_extras(attributes, inputs[7], one, folder, where)
+    _refuse_extras(attributes, inputs[7], one, folder, where, keys)
     side = attributes["direction"].s.decode("utf-8", "replace") if "direction" in attributes else "forward"
     if side.lower() not in _DIRECTIONS:
         raise InputError(f"{where}its direction is '{side[:40]}', not forward, reverse or bidirectional; damaged")
@@ -210,6 +210,8 @@ def _node_layers(one: OnnxNode, folder: ConstantFolder, *, file: str, keys: File
         facts["reset"] = "file"
     start = start_of(one, folder, len(directions), hidden, where)
     remarks = (*start.remarks, *((_ROUNDED.format(one.module),) if quantised else ()))
+    if inputs[7] and keys.ignores(inputs[7]):
+        remarks = (*remarks, f"{one.module}: its peephole weights '{inputs[7]}' are left out, as ignore= says")
     take = [gate * hidden + np.arange(hidden) for gate in _TAKE[kind]]
     rows = np.concatenate(take)
     n = len(rows)
@@ -259,21 +261,22 @@ def _dequantised(
 
 
 def _refuse_extras(
-    attributes: dict[str, Any], peepholes: str, one: OnnxNode, folder: ConstantFolder, where: str
+    attributes: dict[str, Any], peepholes: str, one: OnnxNode, folder: ConstantFolder, where: str, keys: FileKeys
 ) -> None:
     """Refuse by name what no cell here has."""
     if "clip" in attributes:
         raise InputError(f"{where}it clips its pre-activations (clip), which no cell here does; export without it")
     if "input_forget" in attributes and attributes["input_forget"].i:
         raise InputError(f"{where}it couples input and forget gate (input_forget), which no cell here does")
-    if peepholes:
+    if peepholes and not keys.ignores(peepholes):
         try:
             used = bool(np.any(folder.value(peepholes, one.scope)))
         except NotConstantError:
             used = True
         if used:
             raise InputError(
-                f"{where}it has peephole weights (P), which no cell here has; train or export without them"
+                f"{where}it has peephole weights ('{peepholes}'), which no cell here has; train or export without "
+                f"them, or go on without them with ignore={peepholes}"
             )
 
 

@@ -320,6 +320,10 @@ def test_tensors_beside_a_keras2_cell_make_it_a_question(tmp_path, class_name, w
     said = sorted(extras)[0] if weights_only else class_name
     with pytest.raises(InputError, match=f"module rnn: .*{said}"):
         select_layers(weights, param="rnn")
+    (w,) = (
+        select_layers(read_weights(path, ignore="*rnn/*norm*", cell="lstm"), param="rnn") if extras is NORMS else (0,)
+    )
+    assert w == 0 or any("kernels alone" in sentence for sentence in w.assumptions)
     (w,) = select_layers(weights, param="lstm")
     np.testing.assert_array_equal(w.weight_hh[:4], good[1][:, :4].T)
     assert not any(name.startswith("rnn/") for name in weights.other_arrays)  # no head, no embedding
@@ -347,6 +351,9 @@ def test_variables_beside_a_keras3_cell_make_it_a_question(tmp_path, extra, weig
     with pytest.raises(InputError, match=f"module rnn: '{extra}' stands in its own scope"):
         select_layers(read_weights(path), param="rnn")
     assert len(select_layers(read_weights(path), param="lstm")) == 1
+    (w,) = select_layers(read_weights(path, ignore="layers/rnn/cell/*"), param="rnn")
+    np.testing.assert_array_equal(w.weight_hh[:4], arrays[1][:, :4].T)
+    assert any(f"'{extra}' stands beside the cell and left out" in sentence for sentence in w.assumptions)
 
 
 def test_the_random_state_of_a_dropout_changes_nothing(tmp_path):

@@ -177,6 +177,8 @@ def test_peepholes_are_refused_unless_they_are_all_zero(tmp_path):
         if P.any():
             with pytest.raises(InputError, match="peephole"):
                 read_weights(path)
+            (w,) = read_weights(path, ignore="P").layers
+            assert w.assumptions == ("n: its peephole weights 'P' are left out, as ignore= says",)
         else:
             assert read_weights(path).layers[0].hidden_size == 4
 
