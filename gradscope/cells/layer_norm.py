@@ -38,6 +38,16 @@ def norm_jacobian(p: Array, hidden_size: int) -> NormJacobian:
     """∂â/∂p of every block of p (..., G·H)."""
     blocks = np.asarray(p, dtype=np.float64).reshape(*p.shape[:-1], p.shape[-1] // hidden_size, hidden_size)
     value, inverse_scale = layer_normalise(blocks)
-    length = np.sqrt(np.square(value).sum(axis=-1, keepdims=True))
-    direction = np.divide(value, length, out=np.zeros_like(value), where=length > 0)
+    # Where all units have nearly the same pre-activation, p − mean p is rounding and has a mean of its own. N is
+    # symmetric only for a direction without one, so it is taken out again at the direction's own size, twice.
+    direction = _unit(value)
+    for _ in range(2):
+        direction = _unit(direction - direction.mean(axis=-1, keepdims=True))
     return NormJacobian(direction, EPSILON * inverse_scale**2, inverse_scale)
+
+
+def _unit(v: Array) -> Array:
+    """v/‖v‖ over the last axis; what is zero, or no more than rounding of a unit vector, gives 0."""
+    length = np.sqrt(np.square(v).sum(axis=-1, keepdims=True))
+    rounding = 8 * np.finfo(np.float64).eps
+    return np.asarray(np.divide(v, length, out=np.zeros_like(v), where=length > rounding * np.sqrt(v.shape[-1])))
