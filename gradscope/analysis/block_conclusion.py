@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.cells.base import Cell
-from gradscope.networks.independent import Independent
 from gradscope.sources.source import RecurrentBlock, Source
 from gradscope.theory.certificate import Certificate
 from gradscope.theory.conclusion import what_to_conclude
@@ -13,36 +11,21 @@ from gradscope.theory.eigen import Eigendecomposition
 from gradscope.theory.powers import PowerPeak
 
 
-def cells_of_blocks(source: Source) -> list[Cell | None]:
-    """The cell each block belongs to, in the order of ``source.blocks``; None where every step has a W of its own."""
-    if isinstance(source.network, Independent):
-        return [None] * len(source.blocks)
-    cells: list[Cell]
-    if source.seq2seq is not None:
-        cells = [source.seq2seq.encoder, source.seq2seq.decoder]
-    elif source.directions:
-        named = [named for pair in source.directions for named in zip(("forward", "backward"), pair, strict=False)]
-        cells = [cell for direction, cell in named if source.spec.given.get("direction") in (None, direction)]
-    else:
-        cells = list(source.network.layers) if source.network is not None else []
-    return [cell for cell in cells for _ in cell.gates]
-
-
-def is_slope_times_weight(source: Source, cell: Cell | None) -> bool:
+def is_slope_times_weight(block: RecurrentBlock) -> bool:
     """Whether J_t = diag(φ′) W at every step, so that the certificate of W says something about the gradient."""
-    return cell is not None and cell.is_slope_times_weight and not _hears_itself(source, cell)
+    return block.cell is not None and block.cell.is_slope_times_weight and not block.hears_output
 
 
 def conclude(
     source: Source,
     block: RecurrentBlock,
-    cell: Cell | None,
     eigen: Eigendecomposition,
     *,
     peak: PowerPeak | None,
     proof: Certificate,
 ) -> str:
     """One sentence on what this block proves, for the cell it belongs to (never more than is proved)."""
+    cell = block.cell
     sizes = f"ρ = {eigen.spectral_radius:.4g} and σ₁ = {eigen.spectral_norm:.4g}"
     if cell is None:
         return (
@@ -51,7 +34,7 @@ def conclude(
         )
     if block.gate is not None:
         return what_to_conclude(eigen, gate=block.gate)
-    if _hears_itself(source, cell):
+    if block.hears_output:
         return (
             f"the decoder also hears its own output, so {sizes} of its W alone do not decide the gradient; measure it."
         )
@@ -68,7 +51,3 @@ def conclude(
         f"the step Jacobian is {identity} + {weight}, not W ({sizes}): without saturation the gradient goes like "
         f"max {mode}ᵏ = {linear:.4g}ᵏ, with it the slopes decide; measure it."
     )
-
-
-def _hears_itself(source: Source, cell: Cell) -> bool:
-    return source.seq2seq is not None and cell is source.seq2seq.decoder and source.seq2seq.feedback == "soft"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from gradscope.sources.inputs import (
     is_generated,
     load_numeric_array,
 )
+from gradscope.sources.kinds import BidirectionalSource, EncoderDecoderSource, JacobianSource, NetworkSource
 from gradscope.sources.seeding import generator
 from gradscope.sources.source import Source
 
@@ -157,21 +159,19 @@ def _noise_warning(source: Source, request: RunRequest, width: int) -> tuple[str
     )
 
 
+@singledispatch
 def cases_of(source: Source, request: RunRequest) -> list[Case]:
     """Run a source: one case, or one per layer and direction of a bidirectional network."""
-    if source.jacobians is not None:
-        return [_ready_case(source, request)]
-    if source.directions:
-        return _bidirectional_cases(source, request)
-    if source.seq2seq is not None:
-        return [_seq2seq_case(source, request, source.seq2seq)]
-    network = source.network
-    if network is None:
-        raise UsageError(f"'{source.spec.text}' holds nothing that runs.")
-    inputs = open_inputs(request, network.input_size, seed=request.seed)
+    raise TypeError(f"no way to run a {type(source).__name__}")
+
+
+@cases_of.register
+def _network_case(source: NetworkSource, request: RunRequest) -> list[Case]:
+    inputs = open_inputs(request, source.network.input_size, seed=request.seed)
     if source.backward:
         inputs = reversed_inputs(inputs)
-    return [run_case(source, request, network, inputs, source.record, name=source.spec.text, start=source.start())]
+    name, start = source.spec.text, source.start()
+    return [run_case(source, request, source.network, inputs, source.record, name=name, start=start)]
 
 
 def layer_cases(case: Case, request: RunRequest) -> list[Case]:
@@ -195,18 +195,18 @@ def reversed_inputs(inputs: ArrayInputs | GeneratedInputs) -> ArrayInputs:
     return ArrayInputs(x[::-1], inputs.description)
 
 
-def _ready_case(source: Source, request: RunRequest) -> Case:
-    matrices = source.jacobians
-    assert matrices is not None
+@cases_of.register
+def _ready_case(source: JacobianSource, request: RunRequest) -> list[Case]:
     for name, value, default in (("--state", request.state, None), ("--transient", request.transient, 0)):
         if value != default:
             raise UsageError(f"{name} has no meaning for ready Jacobians: '{source.spec.text}' is already linearised.")
-    tape: StoredTape = tape_of_matrices(matrices)
+    tape: StoredTape = tape_of_matrices(source.jacobians)
     settings = {**request.settings(), **source.settings, "steps": tape.n_steps, "batch": 1, "inputs": "none"}
-    return Case(source, source.record, settings, tape, None, 0.0, source.warnings)
+    return [Case(source, source.record, settings, tape, None, 0.0, source.warnings)]
 
 
-def _bidirectional_cases(source: Source, request: RunRequest) -> list[Case]:
+@cases_of.register
+def _bidirectional_cases(source: BidirectionalSource, request: RunRequest) -> list[Case]:
     width = source.directions[0][0].input_size
     inputs = open_inputs(request, width, seed=request.seed)
     cases = []
@@ -231,7 +231,7 @@ def _bidirectional_cases(source: Source, request: RunRequest) -> list[Case]:
     return cases
 
 
-def _last_output_trap(source: Source, inputs: ArrayInputs | GeneratedInputs) -> tuple[str, ...]:
+def _last_output_trap(source: BidirectionalSource, inputs: ArrayInputs | GeneratedInputs) -> tuple[str, ...]:
     """What the last output's backward half has seen, measured on the first few steps (theory C16)."""
     steps = min(inputs.n_steps, TRAP_STEPS)
     if steps < 2:
@@ -241,8 +241,10 @@ def _last_output_trap(source: Source, inputs: ArrayInputs | GeneratedInputs) -> 
     return () if found is None else (f"{found} (measured on the first {steps} steps, T = {steps} there)",)
 
 
-def _seq2seq_case(source: Source, request: RunRequest, model: Seq2Seq) -> Case:
+@cases_of.register
+def _seq2seq_case(source: EncoderDecoderSource, request: RunRequest) -> list[Case]:
     """Encode the inputs, decode, and measure over both."""
+    model = source.seq2seq
     if request.transient:
         raise UsageError("--transient has no meaning for seq2seq: the encoder starts where its input starts.")
     inputs = open_inputs(request, model.encoder.input_size, seed=request.seed)
@@ -263,7 +265,7 @@ def _seq2seq_case(source: Source, request: RunRequest, model: Seq2Seq) -> Case:
     if tape.decoded is not None and tape.decoder_steps == model.max_steps:
         warnings = (*warnings, f"decoding did not reach End within max_steps={model.max_steps}: raise max_steps=")
     bound = float(np.max(np.abs(state))) if state.size else 0.0
-    return Case(source, source.record, settings, tape, None, bound, warnings)
+    return [Case(source, source.record, settings, tape, None, bound, warnings)]
 
 
 def _decoder_target(request: RunRequest, model: Seq2Seq, n_steps: int) -> Array:

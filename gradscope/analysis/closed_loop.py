@@ -2,51 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 
 from gradscope.analysis.losses import read_readout
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array
 from gradscope.networks.closed_loop import ClosedLoop
-from gradscope.networks.independent import Independent
+from gradscope.sources.kinds import NetworkSource
 from gradscope.sources.seeding import generator
 from gradscope.sources.source import Source
 
 
-def close_loop(source: Source, *, readout: str | None, seed: int) -> tuple[ClosedLoop, tuple[str, ...]]:
+def close_loop(source: Source, *, readout: str | None, seed: int) -> NetworkSource:
     """Feed the output back through --readout, the file's own readout, or a seeded one, W_out ~ N(0, 1/H).
 
-    Returns
-    -------
-    network : ClosedLoop
-    warnings : tuple of str
-        What was assumed.
+    What was assumed is among the warnings of the source that comes back.
 
     Raises
     ------
     UsageError
         The source is not one network that reads inputs, or its file holds several readouts.
     """
-    network, name = source.network, source.spec.text
-    if source.jacobians is not None:
-        raise UsageError(
-            f"--closed-loop: '{name}' holds ready Jacobians; their loop, open or closed, is in them already."
-        )
-    if source.seq2seq is not None:
-        raise UsageError(
-            f"--closed-loop: the decoder of '{name}' reads its own output already (:feedback=soft has its gradient)."
-        )
-    if network is None:
-        raise UsageError(
-            f"--closed-loop: '{name}' reads its input from both ends, so no output can be its next input;\n"
-            "say :direction=forward for a file, or build it without bidirectional."
-        )
-    if isinstance(network, Independent):
-        raise UsageError(
-            f"--closed-loop: '{name}' is a network in depth, with no next step for its output to be read at."
-        )
-    if network.input_size == 0:
-        raise UsageError(f"--closed-loop: '{name}' has no input weights through which to read its output.")
+    network = source.network_to_close()
     wanted = (network.input_size, len(network.output_components))
     warnings: tuple[str, ...] = ()
     if readout is not None:
@@ -63,7 +42,9 @@ def close_loop(source: Source, *, readout: str | None, seed: int) -> tuple[Close
                 warnings = (
                     f"the file holds no readout of shape {wanted}: a random one closes the loop; bring --readout FILE",
                 )
-    return ClosedLoop(network, weight, bias), warnings
+    known = {entry.name: getattr(source, entry.name) for entry in fields(Source)}
+    known["warnings"] = (*source.warnings, *warnings)
+    return NetworkSource(**known, network=ClosedLoop(network, weight, bias))
 
 
 def _of_the_file(source: Source, wanted: tuple[int, int]) -> tuple[Array, Array, str] | None:

@@ -14,6 +14,7 @@ from gradscope.networks.run import Trajectory
 from gradscope.networks.sensitivity import Influence, measure_influence, sensitivity_of
 from gradscope.numerics.statistics import fit_rate
 from gradscope.records import Result
+from gradscope.sources.kinds import EncoderDecoderSource
 from gradscope.sources.seeding import generator
 
 #: The control changes x_2 … x_{t−1} and watches ∂h_t/∂x_1, at t = 10 as in the article (or T, if shorter).
@@ -29,7 +30,7 @@ def measure_input_sensitivity(case: Case, request: GradientsRequest) -> Result:
         Where no input is read (ready Jacobians, a matrix alone) or the run has no step.
     """
     trajectory = case.tape
-    if case.source.seq2seq is not None:
+    if isinstance(case.source, EncoderDecoderSource):
         raise UsageError(
             f"--wrt inputs: not measured for an encoder–decoder ('{case.record['name']}').\n"
             "Leave it out: rows of phase encoder say how far a decoder step reaches into the encoder's states."

@@ -123,23 +123,16 @@ def _row(layer: LayerWeights) -> dict[str, Any]:
 def _of_source(source: Source) -> Result:
     """Built networks and matrices: the same columns, the facts from the source's keys."""
     rows: list[dict[str, Any]] = []
-    layers: list[tuple[str, int, str, Any]] = []
-    if source.network is not None:
-        layers = [("", index, "forward", cell) for index, cell in enumerate(source.network.layers)]
-    for index, (forward, backward) in enumerate(source.directions):
-        layers += [("", index, "forward", forward), ("", index, "backward", backward)]
-    if source.seq2seq is not None:
-        model = source.seq2seq
-        layers += [("encoder", 0, "forward", model.encoder), ("decoder", 0, "forward", model.decoder)]
     came_from = "key" if source.spec.kind == "cell" else "convention"
-    for module, index, direction, cell in layers:
+    for named in source.named_cells:
+        cell = named.cell
         has_gates = len(cell.gates) > 1
         rows.append(
             {
-                "module": module,
+                "module": named.module,
                 "cell": cell.name,
-                "layer": index,
-                "direction": direction,
+                "layer": named.layer,
+                "direction": named.direction,
                 "input_size": cell.input_size,
                 "hidden_size": cell.hidden_size,
                 "gates": list(cell.gates),
@@ -159,8 +152,7 @@ def _of_source(source: Source) -> Result:
         "skipped": [],
     }
     summary["recurrent_layers"] = len(rows)
-    if source.jacobians is not None:
-        summary["jacobians"] = list(source.jacobians.shape)
+    summary |= source.described
     warnings = source.warnings
     if source.edits:
         warnings = (Edits.of(source.edits).words([row["cell"] for row in rows]), *warnings)

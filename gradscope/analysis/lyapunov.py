@@ -77,8 +77,7 @@ class LyapunovRequest(RunRequest):
 def measure_exponents(source: Source, request: LyapunovRequest) -> list[Result]:
     """Measure one source: one result, or one per layer and direction of a bidirectional network."""
     if request.closed_loop:
-        network, assumed = close_loop(source, readout=request.readout, seed=request.seed)
-        source = replace(source, network=network, warnings=(*source.warnings, *assumed))
+        source = close_loop(source, readout=request.readout, seed=request.seed)
     return [_result(case, request) for case in cases_of(source, request)]
 
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.analysis.block_conclusion import cells_of_blocks, conclude, is_slope_times_weight
+from gradscope.analysis.block_conclusion import conclude, is_slope_times_weight
 from gradscope.analysis.request import RunRequest
-from gradscope.cells.base import Cell
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.records import Result
@@ -62,11 +61,11 @@ def measure_spectrum(source: Source, request: RunRequest) -> list[Result]:
     ranges: dict[str, Any] = {}
     certificates: list[float | None] = []
     share = request.pseudospectrum if isinstance(request, SpectrumRequest) else None
-    for done, (block, cell) in enumerate(zip(source.blocks, cells_of_blocks(source), strict=True)):
+    for done, block in enumerate(source.blocks):
         if request.progress is not None:
             request.progress(f"{source.spec.text}: spectrum", done, len(source.blocks))
         W = np.asarray(block.matrix, dtype=np.float64)
-        row, certificate = _row(source, block, cell, W, share)
+        row, certificate = _row(source, block, W, share)
         rows.append(row)
         certificates.append(certificate)
         boundary = numerical_range_boundary(W, 128)
@@ -117,12 +116,10 @@ def _label(block: RecurrentBlock) -> str:
     return block.param if block.gate is None else f"{block.param}:{block.gate}"
 
 
-def _row(
-    source: Source, block: RecurrentBlock, cell: Cell | None, W: Array, share: float | None
-) -> tuple[dict[str, Any], float | None]:
+def _row(source: Source, block: RecurrentBlock, W: Array, share: float | None) -> tuple[dict[str, Any], float | None]:
     """A row in the contract's order, additions behind it; and the block's certificate of vanishing, if it has one."""
-    proves = is_slope_times_weight(source, cell)
-    slope = cell.activation.max_slope if cell is not None and proves else 1.0
+    proves = is_slope_times_weight(block)
+    slope = block.cell.activation.max_slope if block.cell is not None and proves else 1.0
     proof = certify(W, slope=slope)
     eigen = with_best_radius(W, eigendecompose(W), proof)
     peak = peak_power(W, decomposition=eigen)
@@ -156,7 +153,7 @@ def _row(
         "log10_scaled_condition": proof.scaled.log10_condition,
         **_pseudospectrum(W, eigen, share),
         **_surrogate(W, eigen),
-        "conclusion": conclude(source, block, cell, eigen, peak=peak, proof=proof),
+        "conclusion": conclude(source, block, eigen, peak=peak, proof=proof),
     }
     return row, slope * proof.value if proves else None
 

@@ -19,6 +19,7 @@ from gradscope.networks.seq2seq import Seq2Seq
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.networks.stack import Stack
 from gradscope.numerics.tape import chunks
+from gradscope.sources.kinds import EncoderDecoderSource
 from gradscope.theory.bounds import Bound, block_norms, product_bounds, step_norm_bounds, stepwise_bound, tightest
 from gradscope.theory.certificate import certify
 from gradscope.theory.closed_forms import article_estimate, eigen_estimate, sums_by_lag
@@ -50,7 +51,7 @@ def theory_columns(
     """
     T = case.tape.n_steps
     nothing = np.full(T + 1, np.nan)
-    if case.source.seq2seq is not None:
+    if isinstance(case.source, EncoderDecoderSource):
         return _seq2seq_columns(case, case.source.seq2seq, gathered[0], request.anchor)  # type: ignore[arg-type]
     if case.network is None:
         return TheoryColumns("none: only Jacobians are known", nothing, nothing, nothing, None)

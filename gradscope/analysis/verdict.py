@@ -139,8 +139,7 @@ def _warnings(summary: Mapping[str, Any], status: Array, request: GradientsReque
 
 
 def _every_cell(case: Case) -> tuple[Cell, ...]:
-    model = case.source.seq2seq
-    return case.cells if model is None else (model.encoder, model.decoder)
+    return () if case.trajectory is None else case.trajectory.layers
 
 
 def underflowed_lags(

@@ -20,6 +20,7 @@ from gradscope.numerics.lyapunov import measure_lyapunov
 from gradscope.numerics.propagate import measure_norms
 from gradscope.numerics.tape import Tape
 from gradscope.sources.build import build_source
+from gradscope.sources.kinds import NetworkSource
 from gradscope.sources.seeding import generator
 from gradscope.sources.spec import parse_source
 
@@ -62,9 +63,10 @@ def run(network: Network, x: Array | int, *, state: Any = None) -> Trajectory:
 
 def build(text: str, seed: int) -> Layer:
     """A one-layer network as the command line builds it."""
-    network = build_source(parse_source(text), seed=seed).network
-    assert isinstance(network, Layer)
-    return network
+    source = build_source(parse_source(text), seed=seed)
+    assert isinstance(source, NetworkSource)
+    assert isinstance(source.network, Layer)
+    return source.network
 
 
 def log_norms(tape: Tape, *, anchor: Any = "start") -> Array:

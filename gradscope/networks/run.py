@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from gradscope.cells.base import Cell
 from gradscope.errors import UntrustedNumbersError
 from gradscope.jacobians.base import Array, StepJacobian
 from gradscope.networks.base import Linearised, Network
@@ -89,6 +90,11 @@ class Trajectory:
     def state_size(self) -> int:
         """n."""
         return self.network.state_size
+
+    @property
+    def layers(self) -> tuple[Cell, ...]:
+        """The network's cells, bottom first."""
+        return self.network.layers
 
     @property
     def batch_shape(self) -> tuple[int, ...]:

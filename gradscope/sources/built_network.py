@@ -13,8 +13,9 @@ from gradscope.networks.dropout import SeededDropout
 from gradscope.networks.independent import Independent
 from gradscope.sources.drawing import draw_cell
 from gradscope.sources.ensembles import ENSEMBLES
+from gradscope.sources.kinds import BidirectionalSource, IndependentSource, NetworkSource, source_of_seq2seq
 from gradscope.sources.seeding import generator
-from gradscope.sources.source import RecurrentBlock, Source, blocks_of, record_of, source_of_seq2seq, stack_of
+from gradscope.sources.source import RecurrentBlock, Source, blocks_of, record_of, stack_of
 from gradscope.sources.spec import SourceSpec, known_keys
 
 
@@ -47,8 +48,8 @@ def built_source(spec: SourceSpec, seed: int, dtype: Any, memory: int) -> Source
     shared: dict[str, Any] = {"blocks": tuple(blocks), "classes": spec["classes"], "warnings": _built_warnings(spec)}
     if both:
         directions = tuple((forward, backward) for forward, backward in pairs)
-        return Source(spec, record, directions=directions, dropout=dropout, **shared)
-    return Source(spec, record, stack_of(tuple(cells[0] for cells in pairs), dropout=dropout), **shared)
+        return BidirectionalSource(spec, record, directions=directions, dropout=dropout, **shared)
+    return NetworkSource(spec, record, network=stack_of(tuple(cells[0] for cells in pairs), dropout=dropout), **shared)
 
 
 def _check_size(spec: SourceSpec, gates: int, memory: int) -> None:
@@ -72,8 +73,8 @@ def _independent(spec: SourceSpec, seed: int, dtype: Any) -> Source:
     ensemble, n, gain = ENSEMBLES[spec["init"]], spec["hidden"], spec["gain"]
     network = Independent.from_draws(cell, lambda t: ensemble(generator(seed, "weights", "step", t), n, gain))
     record = record_of(spec, "dnn", n, 1, n, ((network.cell,),))
-    blocks = (RecurrentBlock("weight_hh_l0[step 1]", None, network.cell.weight_hh),)
-    return Source(spec, record, network, blocks=blocks, classes=spec["classes"])
+    blocks = (RecurrentBlock("weight_hh_l0[step 1]", None, network.cell.weight_hh, None),)
+    return IndependentSource(spec, record, network=network, blocks=blocks, classes=spec["classes"])
 
 
 def _built_warnings(spec: SourceSpec) -> tuple[str, ...]:

@@ -20,8 +20,9 @@ from gradscope.networks.layer import Layer
 from gradscope.sources.build_seq2seq import one_layer, read_seq2seq
 from gradscope.sources.edits import Edits
 from gradscope.sources.files import read_matrices, read_weights, select_layers
+from gradscope.sources.kinds import BidirectionalSource, JacobianSource, NetworkSource, source_of_seq2seq
 from gradscope.sources.layer_weights import LayerWeights
-from gradscope.sources.source import RecurrentBlock, Source, blocks_of, record_of, source_of_seq2seq, stack_of
+from gradscope.sources.source import RecurrentBlock, Source, blocks_of, record_of, stack_of
 from gradscope.sources.spec import SourceSpec
 
 
@@ -41,11 +42,11 @@ def source_of_matrices(spec: SourceSpec, dtype: Any) -> Source:
         activation=find_activation(spec["activation"] or "tanh"),
     )
     record = record_of(spec, "rnn", n, 1, n, (), edits.sha256(matrices.sha256))
-    blocks = (RecurrentBlock("W_hh", None, W),)
+    blocks = (RecurrentBlock("W_hh", None, W, cell),)
     warnings: tuple[str, ...] = ()
     if "activation" not in spec.given:
         warnings = ("a matrix alone does not name its activation: tanh was assumed; say :activation=identity for W^k",)
-    return Source(spec, record, Layer(cell), blocks=blocks, warnings=warnings, edits=edits.record)
+    return NetworkSource(spec, record, network=Layer(cell), blocks=blocks, warnings=warnings, edits=edits.record)
 
 
 def _from_jacobians(spec: SourceSpec, matrices: Array, sha256: str) -> Source:
@@ -53,7 +54,7 @@ def _from_jacobians(spec: SourceSpec, matrices: Array, sha256: str) -> Source:
         raise UsageError(f"'{spec.text}' holds ready Jacobians, which take no keys: drop :{next(iter(spec.given))}=.")
     n = int(matrices.shape[-1])
     record = record_of(spec, "jacobians", n, 1, n, (), sha256)
-    return Source(spec, record, jacobians=matrices)
+    return JacobianSource(spec, record, jacobians=matrices)
 
 
 def source_of_weights(spec: SourceSpec, dtype: Any) -> Source:
@@ -140,7 +141,7 @@ def source_of_layers(
         for layer, cell in zip(layers, cells, strict=True):
             groups.setdefault(layer.layer, []).append(cell)
         pairs = tuple(tuple(groups[number]) for number in sorted(groups))
-        return Source(spec, record, directions=pairs, **shared)
+        return BidirectionalSource(spec, record, directions=pairs, **shared)
     if directions == {"backward"}:
         record["direction"] = "backward"
         if n_layers > 1:
@@ -148,11 +149,11 @@ def source_of_layers(
                 f"{spec.name}: {n_layers} backward layers without the forward ones that feed them.\n"
                 f"Pick one with layer=N."
             )
-        return Source(spec, record, Layer(cells[0]), backward=True, **shared)
+        return NetworkSource(spec, record, network=Layer(cells[0]), backward=True, **shared)
     if spec["direction"] is not None:
         record["direction"] = spec["direction"]
     _check_chain(spec, layers)
-    return Source(spec, record, stack_of(tuple(cells)), **shared)
+    return NetworkSource(spec, record, network=stack_of(tuple(cells)), **shared)
 
 
 def assumptions_of(spec: SourceSpec, layers: tuple[LayerWeights, ...]) -> tuple[str, ...]:

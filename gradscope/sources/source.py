@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -15,34 +16,53 @@ from gradscope.jacobians.base import Array
 from gradscope.networks.base import Network
 from gradscope.networks.dropout import SeededDropout
 from gradscope.networks.layer import Layer
-from gradscope.networks.seq2seq import Seq2Seq
 from gradscope.networks.stack import Stack
 from gradscope.sources.spec import SourceSpec
 
 
 @dataclass(frozen=True)
 class RecurrentBlock:
-    """One square recurrent matrix: what ``spectrum`` decomposes."""
+    """One square recurrent matrix: what ``spectrum`` decomposes.
+
+    Attributes
+    ----------
+    param : str
+        Its name in PyTorch's words, or the file's own.
+    gate : str or None
+        None where the cell has one block.
+    matrix : ndarray, shape (H, H)
+    cell : Cell or None
+        Where it recurs; None where every step has a W of its own.
+    hears_output : bool
+        Whether the cell also hears its own output, past this matrix (a decoder with soft feedback).
+    """
 
     param: str
     gate: str | None
     matrix: Array
+    cell: Cell | None
+    hears_output: bool = False
 
 
 @dataclass(frozen=True)
-class Source:
-    """A network (or ready Jacobians) with everything a verb needs to know of where it came from.
+class NamedCell:
+    """One layer and direction, as ``inspect`` lists it."""
+
+    module: str
+    layer: int
+    direction: str
+    cell: Cell
+
+
+@dataclass(frozen=True)
+class Source(ABC):
+    """What every kind of source (:mod:`gradscope.sources.kinds`) tells of where it came from.
 
     Attributes
     ----------
     spec : SourceSpec
     record : dict
         The ``source`` object of the contract.
-    network : Network or None
-        What runs; None for ready Jacobians, a bidirectional pair (``directions``) or an encoder–decoder.
-    seq2seq : Seq2Seq or None
-    jacobians : ndarray, shape (K, n, n), or None
-    directions : tuple of (forward, backward) or (forward,) cells, bottom layer first, or ()
     blocks : tuple of RecurrentBlock
     warnings : tuple of str
     edits : dict of str to float
@@ -53,12 +73,6 @@ class Source:
 
     spec: SourceSpec
     record: Mapping[str, Any]
-    network: Network | None = None
-    seq2seq: Seq2Seq | None = None
-    jacobians: Array | None = None
-    directions: tuple[tuple[Cell, ...], ...] = ()
-    dropout: SeededDropout | None = None
-    backward: bool = False
     blocks: tuple[RecurrentBlock, ...] = ()
     warnings: tuple[str, ...] = ()
     classes: int = 10
@@ -78,16 +92,44 @@ class Source:
         """What a result's ``settings`` say of the source: edits of what was read, if there are any."""
         return {"edits": dict(self.edits)} if self.edits else {}
 
+    @property
+    @abstractmethod
+    def named_cells(self) -> list[NamedCell]:
+        """Every layer and direction, in the order of the results."""
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What ``inspect`` says beyond the cells."""
+        return {}
+
+    @property
+    def gives_several_results(self) -> bool:
+        """Whether a measurement gives one result per layer and direction."""
+        return False
+
+    @abstractmethod
+    def network_to_close(self) -> Network:
+        """The network whose output can be its next input.
+
+        Raises
+        ------
+        UsageError
+            There is none, and why.
+        """
+
 
 def stack_of(cells: tuple[Cell, ...], *, dropout: SeededDropout | None = None) -> Network:
     """One layer as itself, several as a stack with a dropout mask between layers."""
     return Layer(cells[0]) if len(cells) == 1 else Stack(cells, dropout=dropout)
 
 
-def blocks_of(cell: Cell, param: str) -> list[RecurrentBlock]:
+def blocks_of(cell: Cell, param: str, *, hears_output: bool = False) -> list[RecurrentBlock]:
     """The recurrent blocks of one cell, gate None when there is one only."""
     blocks = cell.recurrent_blocks()
-    return [RecurrentBlock(param, gate if len(blocks) > 1 else None, matrix) for gate, matrix in blocks.items()]
+    alone = len(blocks) == 1
+    return [
+        RecurrentBlock(param, None if alone else gate, matrix, cell, hears_output) for gate, matrix in blocks.items()
+    ]
 
 
 def record_of(
@@ -118,17 +160,3 @@ def hash_of_weights(groups: Any) -> str:
             for array in (array for array in arrays if isinstance(array, np.ndarray)):
                 digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def source_of_seq2seq(
-    spec: SourceSpec, model: Seq2Seq, sha256: str | None, names: tuple[str, str] = ("encoder", "decoder")
-) -> Source:
-    """An encoder–decoder as a source."""
-    cells = (model.encoder, model.decoder)
-    record = record_of(spec, "seq2seq", model.decoder.hidden_size, 1, model.decoder.state_size, (cells,), sha256)
-    record |= {"encoder": model.encoder.name, "decoder": model.decoder.name, "symbols": model.n_symbols}
-    record["feedback"] = model.feedback
-    blocks: list[RecurrentBlock] = []
-    for name, cell in zip(names, cells, strict=True):
-        blocks += blocks_of(cell, name if "w" in name.rsplit(".", 1)[-1] else f"{name}.weight_hh_l0")
-    return Source(spec, record, seq2seq=model, blocks=tuple(blocks), classes=model.n_symbols)

@@ -279,7 +279,7 @@ def _look_at(plan: Plan, result: int) -> PlannedSource:
                 record["state_size"] = None
         for name in ("hidden", "layers"):
             record.setdefault(name, None)
-        several = bool(source.directions) or "bidirectional" in varied or "direction" in varied
+        several = source.gives_several_results or "bidirectional" in varied or "direction" in varied
         return PlannedSource(planned.spec, planned.axes, record, several)
     assert refused is not None
     raise refused
