@@ -92,7 +92,7 @@ def _of_file(spec: SourceSpec, weights: WeightFile) -> Result:
 def _edited(spec: SourceSpec, weights: WeightFile, edits: Edits) -> str:
     """What is edited where; with several modules to choose from, what would be."""
     try:
-        layers = select_layers(weights, param=spec["param"], layer=spec["layer"], direction=spec["direction"])
+        layers = select_layers(weights, **{key: spec[key] for key in ("param", "layer", "direction", "stack")})
         title = module_title(layers[0].module)
     except InputError:
         layers, title = weights.layers, "the module that param= picks"

@@ -82,7 +82,7 @@ def source_of_weights(spec: SourceSpec, dtype: Any) -> Source:
         if matrices is None or not matrices.are_jacobians:
             raise
         return _from_jacobians(spec, matrices.values, matrices.sha256)
-    wanted = {"param": spec["param"], "layer": spec["layer"]}
+    wanted: dict[str, Any] = {key: spec[key] for key in ("param", "layer", "stack")}
     layers = select_layers(weights, **wanted, direction=spec["direction"])
     if len(layers) > 1 and spec["direction"] is not None:
         # Every layer of a bidirectional stack reads both directions below: all run, one direction is measured.
@@ -92,7 +92,7 @@ def source_of_weights(spec: SourceSpec, dtype: Any) -> Source:
 
 def _seq2seq_from_weights(spec: SourceSpec, dtype: Any) -> Source:
     """An encoder–decoder from one file: the modules, head and embedding that the keys name."""
-    for key in ("param", "layer", "direction"):
+    for key in ("param", "layer", "direction", "stack"):
         if spec[key] is not None:
             raise UsageError(f"{key}= has no meaning with cell=seq2seq: encoder= and decoder= name the modules.")
     given = {key: spec[key] for key in ("activation", "gate_activation", "reset", "ignore")}

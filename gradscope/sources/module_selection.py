@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from dataclasses import replace
+from itertools import pairwise
 
 from gradscope.errors import InputError, UsageError, did_you_mean
 from gradscope.sources.file_bytes import plain_messages
@@ -13,7 +15,12 @@ _MOST_LISTED = 12
 
 
 def select_layers(
-    weights: WeightFile, *, param: str | None = None, layer: int | None = None, direction: str | None = None
+    weights: WeightFile,
+    *,
+    param: str | None = None,
+    layer: int | None = None,
+    direction: str | None = None,
+    stack: str | None = None,
 ) -> tuple[LayerWeights, ...]:
     """Pick one module's layers, sorted by layer and direction (forward first).
 
@@ -26,6 +33,9 @@ def select_layers(
     layer : int, optional
         That layer alone, 0 = bottom.
     direction : {'forward', 'backward'}, optional
+    stack : str, optional
+        Modules that run as one network, bottom first, separated by commas or plus signs: names, or globs that match
+        one module each.
 
     Raises
     ------
@@ -35,21 +45,28 @@ def select_layers(
         If ``direction`` is neither of the two, or ``layer`` is negative.
     """
     with plain_messages():
-        return _select(weights, param, layer, direction)
+        return _select(weights, param, layer, direction, stack)
 
 
 def _select(
-    weights: WeightFile, param: str | None, layer: int | None, direction: str | None
+    weights: WeightFile, param: str | None, layer: int | None, direction: str | None, stack: str | None
 ) -> tuple[LayerWeights, ...]:
     if direction not in (None, "forward", "backward"):
         raise UsageError(f"direction={direction}: known values are forward, backward")
     if layer is not None and layer < 0:
         raise UsageError(f"layer={layer}: layers count from 0, the bottom one")
-    matched = _matching(weights, param)
-    if len(matched) == 1 and matched[0] in weights.questions:
+    if stack is not None and param is not None:
+        raise UsageError("stack= names the modules itself: leave param= out")
+    matched = _matching(weights, param) if stack is None else _named_stack(weights, stack)
+    if stack is not None:
+        layers = _as_stack(
+            weights, tuple(matched), f"{' → '.join(map(module_title, matched))} run as one stack, as asked"
+        )
+    elif len(matched) == 1 and matched[0] in weights.questions:
         raise weights.questions[matched[0]]
-    if len(matched) > 1 and tuple(matched) in weights.chains:
-        layers = _as_stack(weights, tuple(matched))
+    elif len(matched) > 1 and tuple(matched) in weights.chains:
+        said = f"{' → '.join(matched)} taken as one stack, as {weights.name} chains them: param= picks one of them"
+        layers = _as_stack(weights, tuple(matched), said)
     elif len(matched) > 1:
         raise InputError(_which(weights, matched))
     else:
@@ -146,9 +163,34 @@ def _listed(items: list[str]) -> str:
     return ", ".join(shown)
 
 
-def _as_stack(weights: WeightFile, chain: tuple[str, ...]) -> tuple[LayerWeights, ...]:
+def _named_stack(weights: WeightFile, stack: str) -> list[str]:
+    """The modules of ``stack=``, each readable and as wide as what the one below puts out."""
+    modules: list[str] = []
+    for part in re.split(r"[,+]", stack):
+        matched = _matching(weights, part.strip())
+        if len(matched) > 1:
+            raise InputError(f"{weights.name}: '{part}' in stack= matches {_listed(matched)}; name one module each")
+        if matched[0] in modules:
+            raise UsageError(f"stack={stack}: module {module_title(matched[0])} stands twice; it has one place")
+        if matched[0] in weights.questions:
+            raise weights.questions[matched[0]]
+        modules += matched
+    if len(modules) < 2:
+        raise UsageError(f"stack={stack}: wanted two modules or more, bottom first; param= picks one")
+    for below, above in pairwise(modules):
+        top = max(found.layer for found in weights.layers if found.module == below)
+        puts_out = sum(found.hidden_size for found in weights.layers if (found.module, found.layer) == (below, top))
+        reads = next(found.input_size for found in weights.layers if found.module == above and found.layer == 0)
+        if reads != puts_out:
+            raise InputError(
+                f"{weights.name}: module {module_title(above)} reads {reads} inputs, but {module_title(below)} below "
+                f"it puts out {puts_out}; stack= lists the modules bottom first"
+            )
+    return modules
+
+
+def _as_stack(weights: WeightFile, chain: tuple[str, ...], said: str) -> tuple[LayerWeights, ...]:
     """Number a chain's layers through, bottom first, and say what was taken as one."""
-    said = f"{' → '.join(chain)} taken as one stack, as {weights.name} chains them: param= picks one of them"
     layers: list[LayerWeights] = []
     for module in chain:
         base = 1 + max((found.layer for found in layers), default=-1)

@@ -52,6 +52,7 @@ MATRIX_KEYS: dict[str, Key] = {
 }
 FILE_KEYS: dict[str, Key] = {
     "param": Key(word, None, "the module, as `inspect` lists it (a glob)"),
+    "stack": Key(word, None, "modules that run as one network, bottom first: stack=a,b or a+b"),
     "layer": Key(integer(0), None, "that layer alone, 0 = bottom"),
     "direction": Key(one_of("forward", "backward"), None, "one direction of a bidirectional network"),
     "cell": Key(one_of(*BUILT_CELLS), None, "what the file cannot tell"),
@@ -180,6 +181,9 @@ def _split_keys(text: str, keys: str) -> dict[str, str]:
     for item in keys.split(",") if keys else []:
         key, equals, value = item.partition("=")
         key = key.strip()
+        if not equals and next(reversed(raw), None) == "stack":
+            raw["stack"] += f",{key}"  # stack=a,b,c: a part without "=" goes on with the list
+            continue
         if not equals:
             raise UsageError(f"'{item}' in '{text}': wanted key=value.")
         if key in raw:

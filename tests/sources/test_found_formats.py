@@ -169,3 +169,13 @@ def test_decimal_numbers_that_are_none(tmp_path, line):
         members.writestr("archive/data.pkl", b"\x80\x02" + line + b".")
     with pytest.raises(InputError, match="a number that is none"):
         read_weights(tmp_path / "w.pt")
+
+
+def test_silero_vads_torchscript_holds_the_weights_of_its_onnx_models(forward):
+    """Two exports of one network, in gate orders i,f,g,o and i,o,f,c, at 16 kHz and at 8 kHz."""
+    script = read_weights(forward.model_file("silero-vad", "silero_vad.jit"))
+    graph = read_weights(forward.model_file("silero-vad", "silero_vad.onnx"))
+    for module, branch in (("_model.decoder.rnn", "*then*"), ("_model_8k.decoder.rnn", "*else*")):
+        (layer,), (same,) = select_layers(script, param=module), select_layers(graph, param=branch)
+        np.testing.assert_array_equal(layer.weight_hh, same.weight_hh)
+        np.testing.assert_array_equal(layer.weight_ih, same.weight_ih)
