@@ -96,6 +96,20 @@ ONNX = [
         ),
         1,
     ),
+    (
+        "arabic-name-romanizer",
+        "0.2.0",
+        "f70b89614d9b5866dcf911d098c5e45d2b1f559461f238e8c5259b731fcf2a7e",
+        ("arabic_name_romanizer/resources/encoder.onnx",),
+        12,
+    ),
+    (
+        "dksplit",
+        "1.0.2",
+        "428a4a4c342aeea83e50c806bb51d54aff574e603e0f71f984237300e4307c3d",
+        ("dksplit/models/dksplit-int8.onnx",),
+        40,
+    ),
 ]
 KIND = {"rnn": "SimpleRNN", "gru": "GRU", "lstm": "LSTM"}
 STEPS = 40
@@ -147,7 +161,7 @@ def onnx_differences(path: Path, open_extent: int) -> tuple[dict[str, float], st
 
     model = onnx.load(str(path))
     kinds = ("RNN", "GRU", "LSTM", "DynamicQuantizeLSTM")
-    nodes = {node.name: node for node in model.graph.node if node.op_type in kinds}
+    nodes = {node.name.strip("/"): node for node in model.graph.node if node.op_type in kinds}
     for node in nodes.values():
         for name in (node.input[0], node.output[0]):
             if name not in {value.name for value in (*model.graph.output, *model.graph.input)}:
@@ -156,7 +170,13 @@ def onnx_differences(path: Path, open_extent: int) -> tuple[dict[str, float], st
     feed = {}
     for value in model.graph.input:
         extents = [axis.dim_value or open_extent for axis in value.type.tensor_type.shape.dim]
-        feed[value.name] = rng.standard_normal(extents).astype(np.float32)
+        kind = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        # Tokens are small numbers; a mask of true or of ones masks nothing.
+        if "mask" in value.name:
+            feed[value.name] = np.ones(extents, kind)
+        else:
+            drawn = rng.standard_normal(extents) if kind.kind == "f" else rng.integers(1, 10, extents)
+            feed[value.name] = drawn.astype(kind)
     asked = [name for node in nodes.values() for name in (node.input[0], node.output[0])]
     try:
         import onnxruntime

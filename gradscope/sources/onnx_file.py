@@ -129,8 +129,8 @@ def _decomposed(model: Any) -> str:
     kinds = Counter(str(node.op_type) for node in model.graph.node)
     if kinds["Sigmoid"] >= 3 and kinds["Tanh"] >= 1:
         return (
-            "; its gates may have been unrolled into single operators: export with torch.onnx.export(..., dynamo=False)"
-            ", or give the .pt"
+            "; its gates may stand in it as single operators (a cell, or an unrolled layer): give the model's .pt, or "
+            "export a layer with torch.onnx.export(..., dynamo=False)"
         )
     return ""
 
