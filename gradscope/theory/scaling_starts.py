@@ -136,12 +136,12 @@ def perron(A: Array) -> Array | None:
 
 def geometric(A: Array) -> Array | None:
     """The best S = diag(rⁱ) of a banded A, such as a chain; None if A is not banded."""
-    from scipy.optimize import minimize_scalar
-
     n = A.shape[0]
     rows, columns = np.nonzero(A)
     if n < 3 or np.ptp(np.append(columns - rows, 0)) > max(2, n // 4):
         return None
+    from scipy.optimize import minimize_scalar  # a dense W does not wait for it
+
     places = np.arange(n) - (n - 1) / 2
 
     def norm(slope: float) -> float:
