@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # BLAS threads only slow small matrices down, and make timings and test runs noisy.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: run test test-torch lint format bench bench-compare docs docs-check fuzz clean help
+.PHONY: run test test-torch lint format bench bench-compare docs docs-check fuzz verify clean help
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -54,6 +54,9 @@ bench-compare: $(VENV)/.dev-ready  ## make bench-compare BASE=old.json: fail on 
 
 fuzz: $(VENV)/.dev-ready  ## mutate valid weight files for long; the record is in docs/security.md
 	$(ONE_THREAD) $(BIN)/python tests/fuzz_files.py --files 10000
+
+verify: $(VENV)/.dev-ready  ## hunt for exceeded bounds for an hour; the record is in docs/verification.md
+	$(ONE_THREAD) $(BIN)/python tests/verify/hunt_bounds.py
 
 format: $(VENV)/.dev-ready  ## rewrite in the house style
 	$(BIN)/ruff check --fix .

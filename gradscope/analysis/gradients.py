@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from gradscope.numerics.block_bound import log10_block_bound
 from gradscope.numerics.propagate import LagNorms, StepNorms, measure_norms, step_norms
 from gradscope.records import Result
 from gradscope.sources.source import Source
+from gradscope.theory.bounds import says_nothing
 from gradscope.theory.closed_forms import sums_by_lag
 from gradscope.theory.power_norms import PowerNorms
 
@@ -78,8 +79,12 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     del gathered
     columns["log10_theory"] = _finite(theory.estimate)
     columns["log10_eigen"] = _finite(theory.eigen)
+    path = _mean(sums_by_lag(log10_steps, anchor))
+    gated = theory.certificate is None and not isinstance(case.tape, Seq2SeqTape)
+    if gated and says_nothing(theory.bound, path):
+        theory = replace(theory, bound=np.full_like(theory.bound, np.nan), bound_name=None)
     columns["log10_bound"] = _finite(theory.bound)
-    columns["log10_path_bound"] = _finite(_mean(sums_by_lag(log10_steps, anchor)))
+    columns["log10_path_bound"] = _finite(path)
     block = beforehand.block if beforehand is not None else log10_block_bound(case.tape, log10_steps, anchor=anchor)
     columns["log10_block_bound"] = _nothing(case) if block is None else _finite(_mean(block))
     del log10_steps, block

@@ -27,6 +27,10 @@ CONDITION_LIMITS = (1e1, 1e3, 1e8)
 SCALINGS_ON_THE_WAY = 16
 
 
+#: Decades above the path bound from which a growing bound is left out.
+EMPTY_ABOVE = 100.0
+
+
 @dataclass(frozen=True)
 class Bound:
     """One certified bound.
@@ -154,3 +158,19 @@ def tightest(bounds: list[Bound]) -> tuple[Array, str]:
     """The smallest of several true bounds at every lag, and the name of the one that wins at the longest."""
     table = np.array([bound.log10 for bound in bounds])
     return np.asarray(table.min(axis=0)), bounds[int(np.argmin(table[:, -1]))].name
+
+
+def says_nothing(bound: Array, along_path: Array) -> bool:
+    """Whether a bound true for every input is empty: it grows, and ends a hundred decades above the path bound.
+
+    That of a gated cell, whose gates are all given their worst slope at once, is 10^352 at lag 200 of an lstm where
+    the product of the norms along the trajectory is 10^36. A bound that falls is kept, however far above.
+
+    Parameters
+    ----------
+    bound, along_path : ndarray, shape (T + 1,)
+        log10 per lag.
+    """
+    if len(bound) < 2 or not np.isfinite(bound[-2:]).all():
+        return False
+    return bool(bound[-1] > bound[-2] and bound[-1] - along_path[-1] > EMPTY_ABOVE)

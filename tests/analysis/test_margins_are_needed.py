@@ -44,3 +44,13 @@ def test_output_files_have_the_mode_that_the_umask_allows(tmp_path, umask, capsy
         os.umask(before)
     capsys.readouterr()
     assert stat.S_IMODE((tmp_path / "out.json").stat().st_mode) == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("source", ["lstm:hidden=16", "gru:hidden=16", "lstm:hidden=16,layers=2"])
+def test_a_gated_cell_shows_no_empty_bound(source):
+    (result,) = gradscope.gradients(source, steps=200, loss="none").results
+    assert np.isnan(np.asarray(result.columns["log10_bound"], dtype=float)).all()
+    assert result.summary["bound"] is None
+    assert result.summary["bound_violations"] == 0  # the bounds along the trajectory are still compared
+    (short,) = gradscope.gradients(source, steps=3, loss="none").results
+    assert np.isfinite(np.asarray(short.columns["log10_bound"], dtype=float)).all()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradscope.theory.bounds import CONDITION_LIMITS, product_bounds, scaled_bound
+from gradscope.theory.bounds import CONDITION_LIMITS, product_bounds, says_nothing, scaled_bound
 from gradscope.theory.certificate import certify
 from gradscope.theory.scaled_norm import scaled_norm
 
@@ -186,3 +186,12 @@ def test_limits_left_out_would_have_found_nothing_else(kind):
     assert best.value <= min(found.value for found in searches) * (1 + 1e-12)
     for found in searches:
         assert (envelope[1:] <= found.log10_power_bound(lags, 1.0)[1:] + 1e-10).all()
+
+
+def test_an_empty_bound_is_left_out():
+    lags = np.arange(201.0)
+    assert says_nothing(1.76 * lags, 0.18 * lags)
+    assert not says_nothing(-0.01 * lags, -2.0 * lags)  # it falls, and proves something
+    assert not says_nothing(0.2 * lags, 0.18 * lags)
+    assert not says_nothing(np.zeros(1), np.zeros(1))
+    assert says_nothing(np.full(201, 5.0) * lags, np.full(201, -np.inf))  # a path that is exactly zero
