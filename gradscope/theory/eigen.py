@@ -176,13 +176,13 @@ def permuted_triangle_diagonal(A: Array) -> Array | None:
     That is so exactly when the directed graph of A's off-diagonal entries has no cycle, i.e. as many strongly
     connected components as nodes.
     """
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
     edges = A != 0
     np.fill_diagonal(edges, False)
     if 2 * np.count_nonzero(edges) > A.shape[0] * (A.shape[0] - 1):
         return None  # more edges than any acyclic graph has
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
     components, _ = connected_components(csr_array(edges), directed=True, connection="strong")
     return np.diag(A).copy() if components == A.shape[0] else None
 
