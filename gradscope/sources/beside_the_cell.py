@@ -27,8 +27,8 @@ _HARMLESS = ("num_batches_tracked",)
 
 def check_beside(
     module: str, own: Collection[str], names: Iterable[str], modules: list[str], *, file: str, keys: FileKeys
-) -> None:
-    """Refuse a module that holds more than its cell, unless ``ignore=`` says to go on without that.
+) -> str:
+    """Refuse a module that holds more than its cell, unless ``ignore=`` says to go on without that; then say so.
 
     Parameters
     ----------
@@ -53,10 +53,12 @@ def check_beside(
         and _in_scope(name, module)
         and not any(other and _in_scope(name, other) for other in (inner or others))
         and not name.endswith(_HARMLESS)
-        and not keys.ignores(name)
     ]
+    left = [name for name in found if keys.ignores(name)]
+    found = [name for name in found if not keys.ignores(name)]
     if not found:
-        return
+        more = f" and {len(left) - 1} more beside it" if len(left) > 1 else ""
+        return f"'{left[0]}'{more} is left out, as ignore= says: the numbers are the plain cell's" if left else ""
     what = next((kind for pattern, kind in _KINDS if pattern.search(found[0][len(module) :])), "a parameter")
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
     one = found[0] if len(found) == 1 else (f"{module}.*" if module else "*")

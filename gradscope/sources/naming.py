@@ -12,7 +12,7 @@ a module's scope changes what it computes, so it makes the module a question (:m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobians.base import Array
@@ -97,8 +97,9 @@ def group_recurrent(
         if module in questions:
             continue
         try:
-            check_beside(module, own, tensors, list(modules), file=file, keys=keys)
-            layers += _read_module(module, places, file=file, keys=keys)
+            left_out = check_beside(module, own, tensors, list(modules), file=file, keys=keys)
+            read = _read_module(module, places, file=file, keys=keys)
+            layers += [replace(one, assumptions=(*one.assumptions, left_out)) for one in read] if left_out else read
         except OverBudgetError:
             raise
         except (InputError, UsageError) as question:

@@ -118,7 +118,9 @@ def test_a_tensor_beside_the_cell_is_a_question_with_a_key(tmp_path, lstm, name,
     path = saved(tmp_path, {**lstm, name: np.ones(shape)})
     with pytest.raises(InputError, match=f"'{name}' stands beside.*{what}.*ignore={name}"):
         read_weights(path)
-    assert only(path, ignore=name).cell == "lstm"
+    layer = only(path, ignore=name)
+    assert layer.cell == "lstm"
+    assert any(f"'{name}' is left out" in sentence for sentence in layer.assumptions)
     assert name in read_weights(path, ignore="rnn.*").skipped
 
 
