@@ -194,6 +194,10 @@ def cell_of_layer(layer: LayerWeights, dtype: Any, given: Mapping[str, Any] = Ma
         settings["reset"] = layer.reset
     for name, key in _said_by_the_user(layer).items():
         settings[name] = given.get(name, key.default)
+    if layer.leak is not None:
+        if "leak" in given and given["leak"] != layer.leak:
+            raise UsageError(f"leak={given['leak']} was asked for, but the file says {layer.leak}: leave leak= out.")
+        settings["leak"] = layer.leak
     biases = [None if b is None else b.astype(dtype) for b in (layer.bias_ih, layer.bias_hh)]
     return CELLS[layer.cell].from_layer(
         layer.weight_ih.astype(dtype), layer.weight_hh.astype(dtype), biases[0], biases[1], **settings

@@ -48,6 +48,8 @@ class LayerWeights:
         ``"file"``, ``"configuration"``, ``"convention"`` or ``"key"``.
     assumptions : tuple of str
         One sentence for each convention that was assumed; shown as warnings, each with the key that settles it.
+    leak : float, optional
+        Of the cell ``leaky``, where the file holds it.
     initial_state : ndarray, shape (H,) or, of an lstm, (2·H,) as [h; c], or None
         What the file itself starts the layer from; None for zeros.
     """
@@ -69,6 +71,7 @@ class LayerWeights:
     facts_from: dict[str, str] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
     initial_state: NDArray[Any] | None = None
+    leak: float | None = None
 
     @property
     def hidden_size(self) -> int:

@@ -18,6 +18,7 @@ from gradscope.errors import InputError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.sources.beside_the_cell import check_beside
 from gradscope.sources.budget import OverBudgetError
+from gradscope.sources.echo_state import echo_states
 from gradscope.sources.file_keys import FileKeys
 from gradscope.sources.layer_weights import GATE_ORDER, Direction, LayerWeights, module_title
 from gradscope.sources.parameter_names import ParameterName, parse_name, parse_single_bias, resolve
@@ -104,6 +105,9 @@ def group_recurrent(
             raise
         except (InputError, UsageError) as question:
             questions[module] = question
+    if not modules:
+        reservoirs = echo_states(tensors, file=file, keys=keys)
+        return RecurrentModules(tuple(reservoirs.layers), reservoirs.questions, frozenset(reservoirs.used))
     return RecurrentModules(tuple(layers), questions, frozenset(used))
 
 
@@ -194,6 +198,8 @@ def _blocks(slot: _Slot, place: tuple[int, Direction], where: str) -> int:
             raise InputError(f"{where}{layer} has {found} but no {role}; the file is incomplete, save the whole module")
     w_hh, w_ih = slot.tensors["weight_hh"], slot.tensors["weight_ih"]
     for tensor in (w_hh, w_ih):
+        if tensor.dtype == "object":
+            tensor.load()  # says what it is
         if len(tensor.shape) != 2 or 0 in tensor.shape:
             raise InputError(
                 f"{where}'{tensor.name}' should be a matrix (gates·hidden, columns) with at least one row and column, "

@@ -21,6 +21,10 @@ _ORDER = re.compile(r"""['"]fortran_order['"]\s*:\s*(True|False)""")
 _SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(([\d\s,L]*)\)""")
 
 
+class NoNumbersError(InputError):
+    """A sound array of something else than numbers (exit 3); the arrays beside it may be weights."""
+
+
 class NpyHeader:
     """Shape, dtype and place of the values in one ``.npy`` array.
 
@@ -58,12 +62,12 @@ class NpyHeader:
         text = start[begin : begin + length].decode("latin-1")
         descr, order, shape = _DESCR.search(text), _ORDER.search(text), _SHAPE.search(text)
         if descr is None and ("'descr': [" in text or '"descr": [' in text):
-            raise InputError(f"{where} is a structured array; save each field as a plain numeric array")
+            raise NoNumbersError(f"{where} is a structured array; save each field as a plain numeric array")
         if descr is None or order is None or shape is None:
             raise InputError(f"{where} has a header that is not numpy's; the file is damaged")
         byte_order, kind, width = descr.groups()
         if kind == "O":
-            raise InputError(
+            raise NoNumbersError(
                 f"{where} is an object array, and reading it would run pickled code; save each part as a numeric array"
             )
         try:

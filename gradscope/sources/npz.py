@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from gradscope.errors import InputError
 from gradscope.jacobians.base import Array
-from gradscope.sources.npy_header import MAX_HEADER, NpyHeader
+from gradscope.sources.npy_header import MAX_HEADER, NoNumbersError, NpyHeader
 from gradscope.sources.stored_tensor import StoredTensor, check_total
 from gradscope.sources.zip_members import ZipMembers
 
@@ -24,7 +27,11 @@ def npz_tensors(members: ZipMembers) -> dict[str, StoredTensor]:
     for member in members.names:
         name = member.removesuffix(".npy")
         start = members.read(member, first=MAX_HEADER + 12)
-        header = NpyHeader(start, members.size(member), name=name, budget=members.budget)
+        try:
+            header = NpyHeader(start, members.size(member), name=name, budget=members.budget)
+        except NoNumbersError as problem:
+            tensors[name] = StoredTensor(name, (), "object", partial(_refuse, problem))
+            continue
 
         def load(header: NpyHeader = header, member: str = member) -> Array:
             return header.values(members.read(member))
@@ -32,3 +39,7 @@ def npz_tensors(members: ZipMembers) -> dict[str, StoredTensor]:
         tensors[name] = StoredTensor(name, header.shape, header.dtype, load)
     check_total(tensors.values(), members.budget)
     return tensors
+
+
+def _refuse(problem: InputError) -> Array:
+    raise problem

@@ -168,3 +168,11 @@ def test_a_quantised_state_dict_says_so(tmp_path):
     arrays = {"lstm._all_weight_values.0.zero_point": np.ones(1), "fc._packed_params.scale": np.ones(1)}
     with pytest.raises(InputError, match=r"quantised.*float model"):
         read_weights(saved(tmp_path, arrays))
+
+
+def test_an_object_array_beside_the_weights_is_passed_over(tmp_path, lstm):
+    """numpy.savez(config={...}) pickles its configuration: it is never opened, and takes nothing down."""
+    np.savez(tmp_path / "w.npz", **lstm, config=np.array({"hidden": 4}), table=np.zeros(2, dtype="f4,i4"))
+    found = read_weights(tmp_path / "w.npz")
+    assert found.layers[0].cell == "lstm"
+    assert {"config", "table"} <= set(found.skipped)
