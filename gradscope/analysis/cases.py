@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gradscope.analysis.request import RunRequest
+from gradscope.analysis.tokens import embedded_tokens
 from gradscope.cells.base import Cell
 from gradscope.errors import InputError, ShapeError, UsageError
 from gradscope.jacobians.base import Array
@@ -41,6 +42,34 @@ TRAP_STEPS = 8
 
 
 @dataclass(frozen=True)
+class Beside:
+    """The other direction of a bidirectional layer, whose output a head reads beside this one's.
+
+    Attributes
+    ----------
+    tape : Tape
+        The other direction's run, in its own order.
+    components : ndarray of int
+        Where its h stands.
+    own_first : bool
+        Whether this direction is the forward one, which stands first.
+    """
+
+    tape: Tape
+    components: Array
+    own_first: bool
+
+    @property
+    def width(self) -> int:
+        """Units of the other direction."""
+        return len(self.components)
+
+    def output(self, t: int) -> Array:
+        """The other direction's h after its own step t, shape (batch, H)."""
+        return np.asarray(self.tape.state(t)[..., self.components])
+
+
+@dataclass(frozen=True)
 class Case:
     """One trajectory to measure.
 
@@ -62,6 +91,22 @@ class Case:
     network: Network | None
     initial_bound: float
     warnings: tuple[str, ...]
+    beside: Beside | None = None
+    above: tuple[Case, ...] = ()
+
+    def other_direction(self) -> Case | None:
+        """The other direction of the same bidirectional layer, or None."""
+        if self.beside is None or self.network is None or not isinstance(self.beside.tape, Trajectory):
+            return None
+        beside = Beside(self.tape, self.network.output_components, own_first=not self.beside.own_first)
+        direction = "forward" if self.record.get("direction") == "backward" else "backward"
+        record = {**self.record, "direction": direction}
+        tape = self.beside.tape
+        return replace(self, record=record, tape=tape, network=tape.network, beside=beside)
+
+    def time_of(self, t: int) -> int:
+        """Where the run's step t stands in the sequence: from the end for a backward direction."""
+        return self.tape.n_steps + 1 - t if self.record.get("direction") == "backward" else t
 
     @property
     def trajectory(self) -> Trajectory | Seq2SeqTape | None:
@@ -74,11 +119,16 @@ class Case:
         return () if self.network is None else self.network.layers
 
 
-def open_inputs(request: RunRequest, width: int, *, seed: int) -> ArrayInputs | GeneratedInputs:
-    """x_1 … x_T (transient included): generated, or read from the file and checked against the width."""
+def open_inputs(request: RunRequest, source: Source, width: int) -> ArrayInputs | GeneratedInputs:
+    """x_1 … x_T (transient included): generated, read from a file and checked against the width, or embedded tokens."""
+    tokens = embedded_tokens(request, source.file_head, source=source.spec.text)
+    if tokens is not None:
+        if tokens.n_steps < request.transient:
+            raise InputError(f"{tokens.n_steps} tokens, fewer than --transient {request.transient}.")
+        return tokens
     if is_generated(request.inputs):
         total = request.steps + request.transient
-        return GeneratedInputs(request.inputs, total, request.batch, width, seed, np.dtype(request.dtype))
+        return GeneratedInputs(request.inputs, total, request.batch, width, request.seed, np.dtype(request.dtype))
     check_inputs_name(request.inputs)
     array, name = read_inputs_file(request.inputs)
     arranged = arrange_inputs(array, width, purpose=f"--inputs {name}")
@@ -151,7 +201,7 @@ def run_case(
 
 def _noise_warning(source: Source, request: RunRequest, width: int) -> tuple[str, ...]:
     """Trained weights on generated inputs: the numbers are right and may be about another network than in use."""
-    if source.spec.kind != "file" or width == 0 or not is_generated(request.inputs):
+    if source.spec.kind != "file" or width == 0 or not is_generated(request.inputs) or request.tokens:
         return ()
     return (
         f"driven by generated input ({request.inputs}): a trained network may forget noise and carry real features, "
@@ -167,7 +217,7 @@ def cases_of(source: Source, request: RunRequest) -> list[Case]:
 
 @cases_of.register
 def _network_case(source: NetworkSource, request: RunRequest) -> list[Case]:
-    inputs = open_inputs(request, source.network.input_size, seed=request.seed)
+    inputs = open_inputs(request, source, source.network.input_size)
     if source.backward:
         inputs = reversed_inputs(inputs)
     name, start = source.spec.text, source.start()
@@ -208,7 +258,7 @@ def _ready_case(source: JacobianSource, request: RunRequest) -> list[Case]:
 @cases_of.register
 def _bidirectional_cases(source: BidirectionalSource, request: RunRequest) -> list[Case]:
     width = source.directions[0][0].input_size
-    inputs = open_inputs(request, width, seed=request.seed)
+    inputs = open_inputs(request, source, width)
     cases = []
     x = inputs.read(1, inputs.n_steps)
     starts = None
@@ -228,7 +278,25 @@ def _bidirectional_cases(source: BidirectionalSource, request: RunRequest) -> li
         if part.direction == "backward" and part.layer == len(source.directions) - 1:
             case = replace(case, warnings=(*case.warnings, *_last_output_trap(source, inputs)))
         cases.append(case)
-    return cases
+    return _beside_one_another(cases)
+
+
+def _beside_one_another(cases: list[Case]) -> list[Case]:
+    """Tell the two directions of each layer of each other, and a lower layer of what leads to the loss."""
+    above: tuple[Case, ...] = ()
+    out: list[Case] = []
+    for layer in sorted({case.record["layer"] for case in cases}, reverse=True):
+        here = tuple(replace(case, above=above) for case in cases if case.record["layer"] == layer)
+        if len(here) == 2:
+            here = (_beside(here[0], here[1], own_first=True), _beside(here[1], here[0], own_first=False))
+        out[:0] = here
+        above = here
+    return out
+
+
+def _beside(case: Case, other: Case, *, own_first: bool) -> Case:
+    assert other.network is not None
+    return replace(case, beside=Beside(other.tape, other.network.output_components, own_first))
 
 
 def _last_output_trap(source: BidirectionalSource, inputs: ArrayInputs | GeneratedInputs) -> tuple[str, ...]:
@@ -247,7 +315,7 @@ def _seq2seq_case(source: EncoderDecoderSource, request: RunRequest) -> list[Cas
     model = source.seq2seq
     if request.transient:
         raise UsageError("--transient has no meaning for seq2seq: the encoder starts where its input starts.")
-    inputs = open_inputs(request, model.encoder.input_size, seed=request.seed)
+    inputs = open_inputs(request, source, model.encoder.input_size)
     if inputs.n_steps == 0:
         raise UsageError("seq2seq needs at least one encoder step: raise -T.")
     state = initial_state(request, Layer(model.encoder), inputs.batch)

@@ -9,17 +9,19 @@ import numpy as np
 
 from gradscope.analysis.cases import Case, cases_of, layer_cases
 from gradscope.analysis.figure_details import figure_details
-from gradscope.analysis.losses import loss_side
+from gradscope.analysis.losses import LossSide, loss_side
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import gather_slopes
 from gradscope.analysis.theory_columns import theory_columns
 from gradscope.analysis.verdict import describe_course, underflowed_lags
+from gradscope.analysis.weight_gradients import measure_weight_gradients
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.numerics.backprop import LossGradients, measure_loss_gradients
 from gradscope.numerics.block_bound import log10_block_bound
 from gradscope.numerics.propagate import LagNorms, StepNorms, measure_norms, step_norms
+from gradscope.numerics.weight_tails import WeightTails
 from gradscope.records import Result
 from gradscope.sources.source import Source
 from gradscope.theory.bounds import says_nothing
@@ -51,6 +53,7 @@ class Beforehand:
     block: Array | None
     powers: PowerNorms | None
     loss: LossGradients | None
+    tails: WeightTails | None = None
 
 
 def measure_case(case: Case, request: GradientsRequest, beforehand: Beforehand | None = None) -> Result:
@@ -88,27 +91,56 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     block = beforehand.block if beforehand is not None else log10_block_bound(case.tape, log10_steps, anchor=anchor)
     columns["log10_block_bound"] = _nothing(case) if block is None else _finite(_mean(block))
     del log10_steps, block
-    loss = loss_side(case, request)
+    found = loss_side(case, request)
+    loss = found if isinstance(found, LossSide) else None
     if beforehand is not None or loss is None:
         gradients = None if beforehand is None else beforehand.loss
     else:
         n_layers = len(case.network.layers) if case.network else 1
         progress = request.track(f"{label}: loss")
-        gradients = measure_loss_gradients(case.tape, loss[0], n_layers=n_layers, progress=progress)
+        gradients = measure_loss_gradients(case.tape, loss.term, n_layers=n_layers, progress=progress)
     columns |= _loss_columns(case, gradients)
     del gradients
+    weights = measure_weight_gradients(
+        case, loss.term if loss else None, request, tails=None if beforehand is None else beforehand.tails
+    )
+    columns["log10_dloss_dweight_tail"] = _nothing(case) if weights.tail is None else weights.tail
     if isinstance(case.tape, Seq2SeqTape):
         phases = case.tape.phases()
         columns["phase"] = np.array(phases[::-1] if anchor == "start" else phases, dtype=object)
     columns["status"] = columns.pop("status")  # the last column, as in the contract
     warnings = [*case.warnings, *theory.warnings]
+    if isinstance(found, str):
+        warnings.append(found)
     summary, more = describe_course(columns, request, theory, case.tape.n_steps, state_size=case.tape.state_size)
+    summary |= {**weights.summary} | reach_wanted(columns, request, case.tape.n_steps)
     keep = _kept_lags(request, case.tape.n_steps)
     if keep is not None:
         columns = {name: values[keep] for name, values in columns.items()}
-    settings = {**case.settings, "loss": loss[1] if loss else "none"}
+    settings = {**case.settings, "loss": loss.description if loss else "none"}
+    settings["readout"] = loss.readout if loss else None
     details = {**theory.details, **figure_details(case, request)}
     return Result(case.record, settings, columns, summary, tuple(warnings + more), details)
+
+
+def reach_wanted(columns: dict[str, Array], request: GradientsRequest, n_steps: int) -> dict[str, Any]:
+    """``need`` and whether the gradient is ``enough``: what an output can see (the h corner) is still ≥ epsilon there.
+
+    Raises
+    ------
+    UsageError
+        A lag beyond the run: nothing was measured there.
+    """
+    if request.need is None:
+        return {"need": None, "enough": None}
+    if request.need > n_steps:
+        raise UsageError(f"--need {request.need} is beyond the run of {n_steps} steps: raise --steps.")
+    corner = columns["log10_norm_h"]
+    norms = columns["log10_norm"] if np.isnan(corner).all() else corner
+    found, status = norms[request.need], columns["status"][request.need]
+    known = bool(np.isfinite(found)) or status == "zero"
+    enough = bool(np.isfinite(found) and found >= np.log10(request.epsilon)) if known else None
+    return {"need": request.need, "enough": enough}
 
 
 def _anchor(request: GradientsRequest) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradscope.analysis.cases import Case
+from gradscope.analysis.input_gradients import input_columns
 from gradscope.analysis.request import GradientsRequest
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array
@@ -44,6 +45,9 @@ def measure_input_sensitivity(case: Case, request: GradientsRequest) -> Result:
     T = trajectory.n_steps
     found = sensitivity_of(trajectory, progress=request.track(f"{case.record['name']}: inputs"))
     columns = _columns(found.log10_norm, found.log10_norm_frobenius, found.share, T)
+    heard, said = input_columns(case, trajectory, request)
+    status = columns.pop("status")
+    columns |= {**heard, "status": status}
     summary = {
         **_reach(columns, request.epsilon),
         "log10_total": _mean(found.log10_total),
@@ -58,8 +62,8 @@ def measure_input_sensitivity(case: Case, request: GradientsRequest) -> Result:
         if not keep.any():
             raise UsageError(f"--lags {request.lags_text} keeps none of the lags 0 … {T - 1}: choose lags below T.")
         columns = {name: values[keep] for name, values in columns.items()}
-    settings = {**case.settings, "wrt": "inputs", "loss": "none"}
-    return Result(case.record, settings, columns, summary, case.warnings)
+    settings = {**case.settings, "wrt": "inputs"}
+    return Result(case.record, settings, columns, summary, (*case.warnings, *said))
 
 
 def _columns(spectral: Array, frobenius: Array, share: Array, T: int) -> dict[str, Array]:

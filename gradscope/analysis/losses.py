@@ -3,62 +3,149 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from gradscope.analysis.cases import Case
+from gradscope.analysis.readouts import choose_readout, output_width
 from gradscope.analysis.request import GradientsRequest
 from gradscope.errors import InputError, ShapeError, UsageError
 from gradscope.jacobians.base import Array
-from gradscope.networks.readout import LinearLoss, Loss, SoftmaxCrossEntropy
+from gradscope.networks.input_gradients import loss_input_gradients, sum_of_gradients
+from gradscope.networks.readout import LinearLoss, Loss, MeanSquaredError, SoftmaxCrossEntropy
+from gradscope.networks.run import Trajectory
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.numerics.backprop import DirectTerm
 from gradscope.sources.inputs import load_numeric_array
 from gradscope.sources.seeding import generator
 
 
-def make_loss(case: Case, request: GradientsRequest) -> Loss | None:
-    """The loss of this request, or None for ``--loss none``.
+@dataclass(frozen=True)
+class LossSide:
+    """Where a loss touches the states.
 
-    The default readout is drawn from the seed, W_hy ~ N(0, 1/H), b_hy = 0; the linear loss's v ~ N(0, 1/H).
+    Attributes
+    ----------
+    term : callable
+        ∂L_t/∂s_t for every step that carries a loss, None elsewhere.
+    description, readout : str
+        What ``settings.loss`` and ``settings.readout`` say.
+    weight : ndarray, shape (V, H), or None
+        W_hy as this case's h meets it (of a bidirectional network its own half); None where there is no single y.
     """
-    if request.loss == "none":
-        return None
-    H = len(output_components(case))
-    if request.loss == "linear":
-        if request.target is not None:
-            raise UsageError("--target has no meaning for --loss linear: drop it.")
-        if request.readout is None:
-            return LinearLoss(generator(request.seed, "readout", "linear").standard_normal(H) / np.sqrt(H))
-        vector = load_numeric_array(Path(request.readout), purpose="--readout")
-        if vector.shape != (H,):
-            raise ShapeError(f"--readout {Path(request.readout).name}: wanted a vector ({H},), got {vector.shape}.")
-        return LinearLoss(vector)
-    weight, bias = read_readout(request.readout, H) if request.readout else seeded_readout(case, request, H)
-    batch = case.tape.batch_shape[-1] if case.tape.batch_shape else 1
-    return SoftmaxCrossEntropy(weight, bias, read_target(request.target, weight.shape[0], batch))
+
+    term: DirectTerm
+    description: str
+    readout: str | None
+    weight: Array | None = None
 
 
-def loss_side(case: Case, request: GradientsRequest) -> tuple[DirectTerm, str] | None:
-    """Where the loss touches the states, and its description; None for ``--loss none``.
+def loss_side(case: Case, request: GradientsRequest) -> LossSide | str | None:
+    """The loss of this request; None for ``--loss none``; a sentence where a trained network has no readout.
 
     Raises
     ------
     UsageError
         A loss that seq2seq does not have: its loss is the sum of cross-entropies over decoder steps.
     """
+    if request.loss == "none":
+        return None
     if isinstance(case.tape, Seq2SeqTape):
-        if request.loss == "none":
-            return None
-        if request.loss == "linear" or request.readout is not None or request.loss_at != "last":
+        if request.loss != "cross-entropy" or request.readout is not None or request.loss_at != "last":
             raise UsageError(
                 "seq2seq has its own loss, the sum of cross-entropies over decoder steps through its own head:\n"
-                "drop --loss linear, --readout and --loss-at."
+                "drop --loss, --readout and --loss-at."
             )
-        return case.tape.direct_term, case.tape.loss_description
-    loss = make_loss(case, request)
-    return None if loss is None else (direct_terms(case, loss, request.loss_at), loss.description)
+        return LossSide(case.tape.direct_term, case.tape.loss_description, "its own head")
+    if case.above and request.readout != "random" and request.loss != "linear" and case.source.spec.kind == "file":
+        return _side_from_above(case, request)
+    if request.loss == "linear":
+        return _linear_side(case, request)
+    together = case.beside is not None and request.readout != "random" and case.source.spec.kind == "file"
+    width = output_width(case) + (case.beside.width if together and case.beside is not None else 0)
+    readout = choose_readout(case, request, width=width)
+    if isinstance(readout, str):
+        return readout
+    T, batch = case.tape.n_steps, case.tape.batch_shape[-1] if case.tape.batch_shape else 1
+    targets = read_targets(request, readout.weight.shape[0], steps=T, batch=batch)
+    kind = SoftmaxCrossEntropy if request.loss == "cross-entropy" else MeanSquaredError
+
+    def at(t: int) -> Loss:
+        target = targets.at(case.time_of(t))
+        return kind(readout.weight, readout.bias, target)
+
+    description = at(T).description + (f", read from {readout.reads}" if readout.reads else "")
+    term = beside_terms(case, at, request.loss_at) if together else direct_terms(case, at, request.loss_at)
+    own = output_width(case)
+    weight = readout.weight
+    if together and case.beside is not None:
+        weight = weight[:, :own] if case.beside.own_first else weight[:, case.beside.width :]
+    return LossSide(term, description, readout.name, weight)
+
+
+def _side_from_above(case: Case, request: GradientsRequest) -> LossSide | str | None:
+    """A lower layer of a bidirectional network: it meets the loss through what both directions above read of it."""
+    above = case.above[0]
+    found = loss_side(above, request)
+    if not isinstance(found, LossSide):
+        return found
+    rows, exponents = total_input_gradients(above, request, found)
+    if above.time_of(1) != case.time_of(1):
+        rows, exponents = rows[::-1], exponents[::-1]
+    width = output_width(case)
+    rows = rows[..., :width] if case.record["direction"] == "forward" else rows[..., -width:]
+    components = output_components(case)
+
+    def term(t: int) -> Array | None:
+        if t == 0:
+            return None
+        gradient = np.zeros((*case.tape.batch_shape, case.tape.state_size))
+        gradient[..., components] = np.ldexp(rows[t - 1], exponents[t - 1][..., None])
+        return gradient
+
+    return LossSide(term, f"{found.description}, through the layers above", found.readout)
+
+
+def total_input_gradients(case: Case, request: GradientsRequest, side: LossSide) -> tuple[Array, Array]:
+    """∂L/∂x_t in the case's own order, through both directions where the readout reads both."""
+    trajectory = case.trajectory
+    assert isinstance(trajectory, Trajectory)
+    own = loss_input_gradients(trajectory, side.term)
+    partner = case.other_direction()
+    if partner is None or case.source.spec.kind == "cell" or request.readout == "random" or request.loss == "linear":
+        return own
+    other = loss_side(partner, request)
+    assert isinstance(other, LossSide)
+    assert isinstance(partner.trajectory, Trajectory)
+    rows, exponents = loss_input_gradients(partner.trajectory, other.term)
+    return sum_of_gradients(own, (rows[::-1], exponents[::-1]))
+
+
+def _linear_side(case: Case, request: GradientsRequest) -> LossSide | str:
+    """L = vᵀ h: the user's vector, or a seeded one for built networks."""
+    if request.target is not None:
+        raise UsageError("--target has no meaning for --loss linear: drop it.")
+    H = output_width(case)
+    if request.readout not in (None, "random"):
+        name = str(request.readout)
+        vector = load_numeric_array(Path(name), purpose="--readout")
+        if vector.shape != (H,):
+            raise ShapeError(f"--readout {Path(name).name}: wanted a vector ({H},), got {vector.shape}.")
+        title = Path(name).name
+    elif case.source.spec.kind == "cell" or request.readout == "random":
+        vector = generator(request.seed, "readout", "linear").standard_normal(H) / np.sqrt(H)
+        title = "random" if request.readout else "seeded"
+    else:
+        return (
+            "no loss: --loss linear of a trained network needs its vector: give --readout FILE.npy, "
+            "or --readout random for a seeded one"
+        )
+    loss = LinearLoss(vector)
+    term = direct_terms(case, lambda t: loss, request.loss_at)
+    return LossSide(term, loss.description, title, np.asarray(vector, dtype=np.float64)[None, :])
 
 
 def output_components(case: Case) -> Array:
@@ -66,13 +153,6 @@ def output_components(case: Case) -> Array:
     if case.network is None:
         return np.arange(case.tape.state_size)
     return case.network.output_components
-
-
-def seeded_readout(case: Case, request: GradientsRequest, H: int) -> tuple[Array, Array]:
-    """W_hy ~ N(0, 1/H), b_hy = 0, the same from the same seed."""
-    classes = case.source.classes
-    weight = generator(request.seed, "readout").standard_normal((classes, H)) / np.sqrt(H)
-    return weight, np.zeros(classes)
 
 
 def read_readout(name: str, H: int) -> tuple[Array, Array]:
@@ -99,40 +179,106 @@ def read_readout(name: str, H: int) -> tuple[Array, Array]:
     return weight, bias
 
 
-def read_target(text: str | None, classes: int, batch: int) -> Array:
-    """Class numbers, shape (batch,): one for all (default 0), or a file of them.
+@dataclass(frozen=True)
+class Targets:
+    """What the loss compares with at each step: one for all, or one per step (time first)."""
+
+    values: Array
+    by_step: bool
+
+    def at(self, t: int) -> Array:
+        """The target of step t = 1 … T, shape (batch,) of class numbers or (batch, outputs)."""
+        return np.asarray(self.values[max(t, 1) - 1] if self.by_step else self.values)
+
+
+def read_targets(request: GradientsRequest, outputs: int, *, steps: int, batch: int) -> Targets:
+    """``--target``: class numbers (batch,) or with ``--loss-at all`` (T,) or (batch, T); values likewise for mse.
 
     Raises
     ------
     UsageError, InputError
     """
+    text, mse = request.target, request.loss == "mse"
     if text is None:
-        return np.zeros(batch, dtype=np.int64)
-    if re.fullmatch(r"-?[0-9]+", text):
-        target = np.full(batch, int(text))
+        return Targets(np.zeros((batch, outputs)) if mse else np.zeros(batch, dtype=np.int64), by_step=False)
+    if isinstance(text, str) and re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?", text):
+        values, name = np.array(float(text)), f"--target {text}"
     else:
-        if not Path(text).suffix:
-            raise UsageError(f"--target {text}: wanted a class number or FILE.npy.")
+        if isinstance(text, str) and not Path(text).suffix:
+            raise UsageError(f"--target {text}: wanted {'a value' if mse else 'a class number'} or FILE.npy.")
         values = load_numeric_array(Path(text), purpose="--target")
-        if values.shape not in ((), (1,), (batch,)) or np.any(values != np.round(values)):
-            raise ShapeError(f"--target {Path(text).name}: wanted {batch} whole numbers, got shape {values.shape}.")
-        target = np.broadcast_to(values.astype(np.int64).reshape(-1), (batch,))
-    if target.min() < 0 or target.max() >= classes:
-        wrong = int(target.min()) if target.min() < 0 else int(target.max())
-        raise UsageError(f"--target {wrong}: the readout has classes 0 … {classes - 1}.")
-    return np.asarray(target, dtype=np.int64)
+        name = f"--target {Path(text).name}"
+    tail = (outputs,) if mse else ()
+    wanted = {(): False, tail: False, (batch, *tail): False}
+    if request.loss_at == "all":
+        wanted |= {(steps, *tail): True, (batch, steps, *tail): True}
+        if batch == steps and values.shape == (batch, *tail) and batch > 1:
+            raise ShapeError(
+                f"{name}: shape {values.shape} could be (batch, …) or (T, …), both {batch}; "
+                f"save it as (batch, T{', V' if mse else ''})."
+            )
+    if mse and outputs == 1 and values.ndim == len((batch, steps)) - (request.loss_at != "all"):
+        values = values[..., None] if (*values.shape, 1) in wanted else values
+    if values.shape not in wanted:
+        shapes = " or ".join(str(shape) for shape in wanted)
+        raise ShapeError(f"{name}: wanted shape {shapes} (batch before time), got {values.shape}.")
+    by_step = wanted[values.shape]
+    if not mse:
+        if np.any(values != np.round(values)):
+            raise ShapeError(f"{name}: wanted whole numbers, the classes; for values use --loss mse.")
+        if values.min() < 0 or values.max() >= outputs:
+            wrong = int(values.min()) if values.min() < 0 else int(values.max())
+            raise UsageError(f"--target {wrong}: the readout has classes 0 … {outputs - 1}.")
+        values = values.astype(np.int64)
+    if not by_step:
+        return Targets(np.broadcast_to(values, (batch, *tail)), by_step=False)
+    # (batch, T, …) or (T, …) → (T, batch, …)
+    in_time = values[:, None] if values.ndim == 1 + len(tail) else np.swapaxes(values, 0, 1)
+    return Targets(np.broadcast_to(in_time, (steps, batch, *tail)), by_step=True)
 
 
-def direct_terms(case: Case, loss: Loss, loss_at: str) -> DirectTerm:
+#: The loss that stands at step t.
+LossAt = Callable[[int], Loss]
+
+
+def _has_loss(t: int, T: int, loss_at: str) -> bool:
+    return t == T or (loss_at == "all" and t > 0)
+
+
+def direct_terms(case: Case, at: LossAt, loss_at: str) -> DirectTerm:
     """∂L_t/∂s_t for every step that carries a loss: the last, or all from 1."""
     components, T = output_components(case), case.tape.n_steps
 
     def term(t: int) -> Array | None:
-        if t != T and (loss_at == "last" or t == 0):
+        if not _has_loss(t, T, loss_at):
             return None
         state = case.tape.state(t)
         gradient = np.zeros(state.shape)
-        gradient[..., components] = loss.gradient(np.asarray(state[..., components], dtype=np.float64))
+        gradient[..., components] = at(t).gradient(np.asarray(state[..., components], dtype=np.float64))
+        return gradient
+
+    return term
+
+
+def beside_terms(case: Case, at: LossAt, loss_at: str) -> DirectTerm:
+    """The same for one direction of a bidirectional network, whose head reads [h forward; h backward].
+
+    The last output of each direction's own run stands in for ``--loss-at last``; with ``all``, step t of the
+    sequence reads both directions at t.
+    """
+    beside, components, T = case.beside, output_components(case), case.tape.n_steps
+    assert beside is not None
+
+    def term(t: int) -> Array | None:
+        if not _has_loss(t, T, loss_at):
+            return None
+        state = case.tape.state(t)
+        own = np.asarray(state[..., components], dtype=np.float64)
+        other = np.asarray(beside.output(T if loss_at == "last" else T + 1 - t), dtype=np.float64)
+        h = np.concatenate([own, other] if beside.own_first else [other, own], axis=-1)
+        found = at(t).gradient(h)
+        gradient = np.zeros(state.shape)
+        gradient[..., components] = found[..., : own.shape[-1]] if beside.own_first else found[..., other.shape[-1] :]
         return gradient
 
     return term

@@ -27,6 +27,8 @@ class RunRequest:
         T; an inputs file overrides it.
     inputs : str
         ``normal``, ``uniform``, ``zeros`` or a file.
+    tokens : str or None
+        Tokens (``3,17,4`` or a file), looked up in the file's embedding; they take the place of ``inputs``.
     state : str or None
         File of the initial state; zeros without it.
     transient : int
@@ -37,6 +39,7 @@ class RunRequest:
 
     steps: int = 100
     inputs: str = "normal"
+    tokens: str | None = None
     batch: int = 1
     seed: int = 0
     dtype: str = "float64"
@@ -92,12 +95,16 @@ class GradientsRequest(RunRequest):
         Rows kept; all when None.
     epsilon : float
         Norm below which a gradient counts as gone (the horizon).
-    loss : {"cross-entropy", "linear", "none"}
+    loss : {"cross-entropy", "mse", "linear", "none"}
     loss_at : {"last", "all"}
     readout : str or None
-        File with the readout's weights.
+        File with the readout's weights; ``random`` for a seeded one where the network is a trained one.
     target : str
         Class number, or a file of them.
+    truncation_bias : float
+        Relative bias of ∂L/∂W_hh that truncated backpropagation may have (``tbptt_length``).
+    need : int or None
+        How far back the task needs gradients (``enough``).
     figures : bool
         Also gather what only figures show (the heat map over (t, i)).
     """
@@ -112,6 +119,8 @@ class GradientsRequest(RunRequest):
     loss_at: str = "last"
     readout: str | None = None
     target: str | None = None
+    truncation_bias: float = 0.05
+    need: int | None = None
     figures: bool = False
 
     def __post_init__(self) -> None:
@@ -119,13 +128,17 @@ class GradientsRequest(RunRequest):
         for name, value, known in (
             ("--anchor", self.anchor, ("end", "start")),
             ("--wrt", self.wrt, ("state", "inputs")),
-            ("--loss", self.loss, ("cross-entropy", "linear", "none")),
+            ("--loss", self.loss, ("cross-entropy", "mse", "linear", "none")),
             ("--loss-at", self.loss_at, ("last", "all")),
         ):
             if value not in known:
                 raise UsageError(f"{name} {value}: wanted {' or '.join(known)}.")
         if not 0 < self.epsilon < float("inf"):
             raise UsageError(f"--epsilon {self.epsilon}: wanted a number above 0.")
+        if not 0 < self.truncation_bias < 1:
+            raise UsageError(f"--truncation-bias {self.truncation_bias}: wanted a share between 0 and 1, such as 0.05.")
+        if self.need is not None:
+            _at_least("--need", self.need, 0)
 
     def settings(self) -> dict[str, Any]:
         """The ``settings`` object of a record."""
@@ -137,4 +150,6 @@ class GradientsRequest(RunRequest):
             "wrt": self.wrt,
             "loss": self.loss,
             "loss_at": self.loss_at,
+            "truncation_bias": self.truncation_bias,
+            "need": self.need,
         }

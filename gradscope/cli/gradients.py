@@ -12,6 +12,20 @@ from gradscope.cli.options import examples, refuse_empty, report_options, reques
 from gradscope.cli.progress import Progress
 from gradscope.records import Report
 
+#: What ``gradients`` asks on top of every measuring verb, by its name in the request.
+OWN_OPTIONS = (
+    "anchor",
+    "epsilon",
+    "wrt",
+    "per_layer",
+    "loss",
+    "loss_at",
+    "readout",
+    "target",
+    "truncation_bias",
+    "need",
+)
+
 
 @click.command(
     "gradients",
@@ -43,14 +57,23 @@ from gradscope.records import Report
 @click.option("--per-layer", is_flag=True, help="One result per layer of a stack as well.")
 @click.option(
     "--loss",
-    type=click.Choice(["cross-entropy", "linear", "none"]),
+    type=click.Choice(["cross-entropy", "mse", "linear", "none"]),
     default="cross-entropy",
     show_default=True,
     help="What is differentiated in the loss columns.",
 )
 @click.option("--loss-at", type=click.Choice(["last", "all"]), default="last", show_default=True)
-@click.option("--readout", metavar="FILE", help="npz with weight and bias; for --loss linear an npy vector.")
-@click.option("--target", metavar="K|FILE", help="Class of the cross-entropy (default 0).")
+@click.option("--readout", metavar="FILE|random", help="npz with weight and bias; for linear an npy vector.")
+@click.option("--target", metavar="K|FILE", help="Class numbers, or values for mse (default 0).")
+@click.option(
+    "--truncation-bias",
+    type=float,
+    default=0.05,
+    show_default=True,
+    metavar="SHARE",
+    help="Bias of the weight gradient that truncated backpropagation may have.",
+)
+@click.option("--need", type=int, metavar="LAG", help="How far back the task needs gradients.")
 @report_options
 def command(sources: tuple[str, ...], **values: Any) -> int:
     """Per lag: theory and bounds beside the measured gradient.
@@ -74,10 +97,7 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
             lags=None if values["lags"] is None else whole_numbers(values["lags"]),
             lags_text=values["lags"],
             figures=wants_figures(values),
-            **{
-                name: values[name]
-                for name in ("anchor", "epsilon", "wrt", "per_layer", "loss", "loss_at", "readout", "target")
-            },
+            **{name: values[name] for name in OWN_OPTIONS},
             **request_options(values),
         )
 

@@ -101,6 +101,10 @@ class StepJacobian(ABC):
         """∂s_t/∂drive_t·Q for Q of shape (..., drive_size, r)."""
         raise InputError("these step Jacobians came without their inputs: nothing can be said about ∂s_t/∂x_t")
 
+    def drive_cotangents(self, g: Array) -> tuple[Array, ...]:
+        """Turn g = ∂L/∂s_t, shape (..., n), into ∂L/∂drive_t of every layer, bottom first, shapes (..., G·H)."""
+        return (self.pull_drive(g[..., None, :])[..., 0, :],)
+
     def weight_cotangents(self, g: Array) -> tuple[tuple[WeightCotangent, ...], ...]:
         """Turn g = ∂L/∂s_t, shape (..., n), into the gradients of the recurrent weight copies used at this step.
 

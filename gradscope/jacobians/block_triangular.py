@@ -135,6 +135,11 @@ class BlockTriangularJacobian(StepJacobian):
         nothing = [np.zeros((*first.shape[:-2], part.state_size, first.shape[-1])) for part in self.parts[1:]]
         return self._ascend([first, *nothing])
 
+    def drive_cotangents(self, g: Array) -> tuple[Array, ...]:
+        """Each layer's own, with what comes from above."""
+        rows = self._descend(g[..., None, :])
+        return tuple(part.pull_drive(row)[..., 0, :] for part, row in zip(self.parts, rows, strict=True))
+
     def weight_cotangents(self, g: Array) -> tuple[tuple[WeightCotangent, ...], ...]:
         """One tuple per layer: each sees its own ∂L/∂s^l_t with what comes from above."""
         rows = self._descend(g[..., None, :])

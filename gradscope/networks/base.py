@@ -67,6 +67,9 @@ class Network(Protocol):
     def input_matrix(self, first: int, last: int) -> Array:
         """∂drive_t/∂x_t (U), shape (..., drive_size, I), for :meth:`StepJacobian.pull_drive`."""
 
+    def layer_inputs(self, states: Array, x: Array, *, first: int = 1) -> list[Array]:
+        """What each layer reads at steps first …, bottom first, given states as :meth:`advance` returned them."""
+
     def advance(self, state: Array, x: Array, *, first: int = 1) -> Array:
         """Run over inputs (steps, ..., batch, I); states (steps + 1, ..., batch, n), s_{first−1} first."""
 

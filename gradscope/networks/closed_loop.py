@@ -95,6 +95,11 @@ class ClosedLoop:
     def _output(self, states: Array) -> Array:
         return np.asarray(states[..., self.output_components] @ self.weight.T + self.bias)
 
+    def layer_inputs(self, states: Array, x: Array, *, first: int = 1) -> list[Array]:
+        """What each layer reads: at the bottom W_out h_{t−1} + b_out, whatever x is."""
+        h = states[:-1, ..., self.network.output_components]
+        return self.network.layer_inputs(states, h @ self.weight.T + self.bias, first=first)
+
     def advance(self, state: Array, x: Array, *, first: int = 1) -> Array:
         """Run as many steps as x has; its values (none) are not read."""
         states = np.empty((x.shape[0] + 1, *state.shape), dtype=state.dtype)

@@ -69,3 +69,7 @@ class OneCell:
     def input_matrix(self, first: int, last: int) -> Array:
         """U, the same at every step."""
         return self.cell.weight_ih
+
+    def layer_inputs(self, states: Array, x: Array, *, first: int = 1) -> list[Array]:
+        """x: there is one layer."""
+        return [x]

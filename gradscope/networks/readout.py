@@ -68,6 +68,38 @@ class SoftmaxCrossEntropy:
 
 
 @dataclass(frozen=True)
+class MeanSquaredError:
+    """L = mean over outputs of (y − target)², y = W_hy h + b_hy.
+
+    Attributes
+    ----------
+    weight : ndarray, shape (outputs, H)
+    bias : ndarray, shape (outputs,)
+    target : ndarray, shape (outputs,) or (batch, outputs)
+    """
+
+    weight: Array
+    bias: Array
+    target: Array
+
+    @property
+    def description(self) -> str:
+        """One line for the report."""
+        return f"mean squared error over {self.weight.shape[0]} output{'s' * (self.weight.shape[0] != 1)}"
+
+    def _error(self, h: Array) -> Array:
+        return np.asarray(h @ self.weight.T + self.bias - self.target)
+
+    def value(self, h: Array) -> Array:
+        """The mean of the squared errors."""
+        return np.asarray(np.square(self._error(h)).mean(axis=-1))
+
+    def gradient(self, h: Array) -> Array:
+        """(2/outputs) W_hyᵀ (y − target)."""
+        return np.asarray(self._error(h) @ self.weight * (2.0 / self.weight.shape[0]))
+
+
+@dataclass(frozen=True)
 class LinearLoss:
     """L = vᵀ h."""
 

@@ -82,6 +82,7 @@ def measure_sensitivity(
     input_weight_at: InputWeight,
     *,
     step: int | None = None,
+    readout: Array | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> InputSensitivity:
     """Pull the rows of h_t back and let them out at every input: ∂h_t/∂x_j = E J_t ⋯ J_{j+1} B_j U.
@@ -96,14 +97,19 @@ def measure_sensitivity(
         U at step j; None where the step reads no input (a decoder's): its row is zero (NaN).
     step : int, optional
         t; the last step by default.
+    readout : ndarray, shape (V, H), optional
+        W_hy: then everything is said of y_t = W_hy h_t + b, not of h_t.
     """
     t = tape.n_steps if step is None else step
     if not 0 <= t <= tape.n_steps:
         raise UsageError(f"step {t} is outside this run of {tape.n_steps} steps")
     batch, H = tape.batch_shape, len(output_components)
     spectral, frobenius = np.full((t, *batch), np.nan), np.full((t, *batch), np.nan)
-    rows = np.zeros((H, tape.state_size))
-    rows[np.arange(H), output_components] = 1.0
+    # Of a tall readout only its triangular factor counts: an orthogonal factor on the left changes no singular value.
+    seen = np.eye(H) if readout is None else (np.linalg.qr(readout, mode="r") if len(readout) > H else readout)
+    rows = np.zeros((len(seen), tape.state_size))
+    rows[:, output_components] = seen
+    H = len(seen)
     R, exponent = np.broadcast_to(rows, (*batch, H, tape.state_size)), np.zeros(batch, dtype=np.int64)
     carrier = _Carrier(batch, H)
     for j in range(t, 0, -1):

@@ -86,12 +86,12 @@ def backpropagate(tape: Tape, direct_term: DirectTerm) -> Iterator[ScaledGradien
     direct_term : callable
         ``direct_term(t)`` is the loss's own gradient at s_t, or None. Step 0 is asked too.
     """
-    for step, vector, exponent in _state_gradients(tape, direct_term):
+    for step, vector, exponent in state_gradients(tape, direct_term):
         weights = tape.jacobian(step).weight_cotangents(vector) if step else ()
         yield ScaledGradient(step, vector, exponent, weights)
 
 
-def _state_gradients(tape: Tape, direct_term: DirectTerm) -> Iterator[tuple[int, Array, Array]]:
+def state_gradients(tape: Tape, direct_term: DirectTerm) -> Iterator[tuple[int, Array, Array]]:
     """(t, vector, exponent) of ∂L/∂s_t alone, t = T … 0."""
     shape = (*tape.batch_shape, tape.state_size)
     vector, exponent = np.zeros(shape), np.zeros(tape.batch_shape, dtype=np.int64)
@@ -136,7 +136,7 @@ def measure_loss_gradients(
     dweight = np.full((T + 1, *batch), np.nan)
     # One layer's gradients are the total: no second column for them.
     layers = np.full((T + 1, n_layers if n_layers > 1 else 0, *batch), np.nan)
-    gradients = _state_gradients(tape, direct_term)
+    gradients = state_gradients(tape, direct_term)
     size = min(STEPS_AT_ONCE, max(1, NUMBERS_AT_ONCE // max(n * prod(batch), 1)))
     # Steps last … first + 1 of the tape lie one after another in memory, and so do their lags.
     for last in range(T, -1, -size):

@@ -5,20 +5,22 @@ from __future__ import annotations
 _ARE_TEXT = frozenset(
     {"status", "verdict", "phase", "param", "gate", "theory", "bound", "claim", "id", "measured", "expected", "module",
      "cell", "direction", "activation", "gate_activation", "reset", "dtype", "facts_from", "where", "field",
-     "conclusion", "method"}
+     "conclusion", "method", "tbptt_kind"}
 )  # fmt: skip
 LISTS = frozenset({"eigenvalues", "log10_dloss_dweight_layers", "gates", "parameters"})
 
 GRADIENTS_ROWS = (
     "lag", "log10_norm", "log10_norm_std", "log10_norm_h", "stable_rank", "rank", "log10_theory", "log10_eigen",
     "log10_bound", "log10_path_bound", "log10_block_bound", "log10_dloss_dstate", "log10_dloss_dweight",
-    "log10_dloss_dweight_layers", "phase", "status", "step", "log10_norm_frobenius", "share",
+    "log10_dloss_dweight_layers", "log10_dloss_dweight_tail", "log10_dloss_dinput", "log10_doutput_dinput",
+    "phase", "status", "step", "log10_norm_frobenius", "share",
 )  # fmt: skip
 GRADIENTS_SUMMARY = (
     "verdict", "log10_rate", "log10_rate_low", "log10_rate_high", "horizon", "horizon_censored", "peak_lag",
     "log10_peak", "bound_violations", "theory_violations", "theory", "bound", "epsilon", "certificate",
     "vanishes_for_every_input", "log10_total", "rank", "effective_rank", "influence_step", "log10_influence",
-    "log10_influence_permuted", "log10_influence_rescaled",
+    "log10_influence_permuted", "log10_influence_rescaled", "log10_dloss_dweight_total", "tbptt_length", "tbptt_bias",
+    "tbptt_bias_worst", "tbptt_kind", "need", "enough",
 )  # fmt: skip
 SPECTRUM_ROWS = (
     "param", "gate", "n", "spectral_radius", "spectral_norm", "log10_condition", "diagonalizable",

@@ -112,10 +112,10 @@ def _listed(arrays: Mapping[str, Array]) -> str:
 
 def _find_head(spec: SourceSpec, arrays: Mapping[str, Array], hidden: int) -> tuple[Array, Array, str]:
     weights = _stems(arrays, dims=2, endings=(".weight", "_weight", "_w", ".w"))
-    matched = _match(weights, spec["head"])
+    matched = _match(weights, spec["head"] or "head")
     if len(matched) != 1:
         raise InputError(
-            f"{spec.name}: head={spec['head']} matches {len(matched)} arrays `weight` (symbols, {hidden}); "
+            f"{spec.name}: head={spec['head'] or 'head'} matches {len(matched)} arrays `weight` (symbols, {hidden}); "
             f"found {_listed(arrays)}.\nName the head's module with head=NAME."
         )
     weight = _finite(spec, arrays, weights[matched[0]])
@@ -138,14 +138,17 @@ def _find_embedding(
     """The decoder's embedding, if the file has one; the decoder reads one-hot symbols otherwise."""
     tables = {name: name for name, array in arrays.items() if array.ndim == 2}
     tables |= _stems(arrays, dims=2, endings=(".weight", "_weight", "_w", ".w"))
-    matched = _match(tables, spec["embedding"])
+    wanted = spec["embedding"] or "embedding"
+    matched = _match(tables, wanted)
     if len(matched) > 1:
-        raise InputError(f"{spec.name}: embedding={spec['embedding']} matches {', '.join(matched)}: name one.")
+        raise InputError(
+            f"{spec.name}: embedding={spec['embedding'] or 'embedding'} matches {', '.join(matched)}: name one."
+        )
     if matched:
         return _finite(spec, arrays, tables[matched[0]]), ()
     if "embedding" in spec.given or width != symbols:
         raise InputError(
-            f"{spec.name}: no embedding ({symbols}, {width}) named {spec['embedding']}; found {_listed(arrays)}.\n"
+            f"{spec.name}: no embedding ({symbols}, {width}) named {wanted}; found {_listed(arrays)}.\n"
             "Name it with embedding=NAME."
         )
     return None, ("no embedding in the file: the decoder reads one-hot symbols (embedding= settles it)",)

@@ -20,8 +20,9 @@ from gradscope.networks.layer import Layer
 from gradscope.sources.build_seq2seq import one_layer, read_seq2seq
 from gradscope.sources.edits import Edits
 from gradscope.sources.files import read_matrices, read_weights, select_layers
+from gradscope.sources.heads import FileHead, find_head
 from gradscope.sources.kinds import BidirectionalSource, JacobianSource, NetworkSource, source_of_seq2seq
-from gradscope.sources.layer_weights import LayerWeights
+from gradscope.sources.layer_weights import LayerWeights, WeightFile
 from gradscope.sources.source import RecurrentBlock, Source, blocks_of, record_of, stack_of
 from gradscope.sources.spec import SourceSpec
 
@@ -87,7 +88,7 @@ def source_of_weights(spec: SourceSpec, dtype: Any) -> Source:
     if len(layers) > 1 and spec["direction"] is not None:
         # Every layer of a bidirectional stack reads both directions below: all run, one direction is measured.
         layers = select_layers(weights, **wanted)
-    return source_of_layers(spec, layers, weights.sha256, dtype, arrays=weights.other_arrays)
+    return source_of_layers(spec, layers, weights, dtype)
 
 
 def _seq2seq_from_weights(spec: SourceSpec, dtype: Any) -> Source:
@@ -110,9 +111,7 @@ def _seq2seq_from_weights(spec: SourceSpec, dtype: Any) -> Source:
     return replace(source, warnings=(*assumed, *warnings), arrays=weights.other_arrays, edits=edits.record)
 
 
-def source_of_layers(
-    spec: SourceSpec, layers: tuple[LayerWeights, ...], sha256: str, dtype: Any, *, arrays: Mapping[str, Array]
-) -> Source:
+def source_of_layers(spec: SourceSpec, layers: tuple[LayerWeights, ...], weights: WeightFile, dtype: Any) -> Source:
     """A network from one module's layers: a single layer, a stack, or a bidirectional pair of each."""
     edits = Edits.of(spec.given)
     layers = edits.apply(layers, direction=spec["direction"], file=spec.name)
@@ -120,14 +119,17 @@ def source_of_layers(
     first = layers[0]
     n_layers = len({layer.layer for layer in layers})
     state_size = sum(cell.state_size for cell in cells) // (2 if len(cells) > n_layers else 1)
-    record = record_of(spec, first.cell, first.hidden_size, n_layers, state_size, (), edits.sha256(sha256))
+    record = record_of(spec, first.cell, first.hidden_size, n_layers, state_size, (), edits.sha256(weights.sha256))
     record["module"] = first.module
     blocks: list[RecurrentBlock] = []
     for layer, cell in zip(layers, cells, strict=True):
         if spec["direction"] in (None, layer.direction):
             blocks += blocks_of(cell, recurrent_parameter(layer))
     warnings = assumptions_of(spec, layers)
-    shared: dict[str, Any] = {"blocks": tuple(blocks), "warnings": warnings, "arrays": arrays, "edits": edits.record}
+    shared: dict[str, Any] = {"blocks": tuple(blocks), "warnings": warnings, "edits": edits.record}
+    shared["arrays"] = weights.other_arrays
+    shared["biases"] = sum(bias is not None for bias in (first.bias_ih, first.bias_hh))
+    shared["file_head"] = _file_head(spec, layers, weights)
     if any(layer.initial_state is not None for layer in layers):
         shared["starts"] = tuple(
             np.zeros(cell.state_size) if layer.initial_state is None else layer.initial_state
@@ -154,6 +156,23 @@ def source_of_layers(
         record["direction"] = spec["direction"]
     _check_chain(spec, layers)
     return NetworkSource(spec, record, network=stack_of(tuple(cells)), **shared)
+
+
+def _file_head(spec: SourceSpec, layers: tuple[LayerWeights, ...], weights: WeightFile) -> FileHead:
+    """The file's readout and embedding, for the layers that were picked; a lower layer alone has no readout."""
+    module = [layer for layer in weights.layers if layer.module == layers[-1].module]
+    top = max(layer.layer for layer in layers)
+    width = sum(layer.hidden_size for layer in layers if layer.layer == top)
+    is_top = spec["layer"] is None or top == max(layer.layer for layer in module)
+    return find_head(
+        weights.other_arrays,
+        output_width=width if is_top else 0,
+        input_width=layers[0].input_size,
+        container=weights.format,
+        head=spec["head"],
+        embedding=spec["embedding"],
+        file=spec.name,
+    )
 
 
 def assumptions_of(spec: SourceSpec, layers: tuple[LayerWeights, ...]) -> tuple[str, ...]:

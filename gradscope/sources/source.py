@@ -17,6 +17,7 @@ from gradscope.networks.base import Network
 from gradscope.networks.dropout import SeededDropout
 from gradscope.networks.layer import Layer
 from gradscope.networks.stack import Stack
+from gradscope.sources.heads import FileHead
 from gradscope.sources.spec import SourceSpec
 
 
@@ -69,6 +70,10 @@ class Source(ABC):
         What the user changed of a file's weights, by key; empty for the file as it is.
     starts : tuple of ndarray
         What the file starts each layer and direction from; () where it says nothing.
+    biases : int
+        Bias vectors of each layer, as its framework trains them: two in PyTorch and in built networks.
+    file_head : FileHead or None
+        What the file says of its readout and its embedding; None for built networks.
     """
 
     spec: SourceSpec
@@ -76,6 +81,8 @@ class Source(ABC):
     blocks: tuple[RecurrentBlock, ...] = ()
     warnings: tuple[str, ...] = ()
     classes: int = 10
+    biases: int = 2
+    file_head: FileHead | None = None
     arrays: Mapping[str, Array] = field(default_factory=dict)
     edits: Mapping[str, float] = field(default_factory=dict)
     starts: tuple[Array, ...] = ()

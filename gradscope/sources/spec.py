@@ -58,6 +58,8 @@ FILE_KEYS: dict[str, Key] = {
     "cell": Key(one_of(*BUILT_CELLS), None, "what the file cannot tell"),
     "activation": Key(one_of(*ACTIVATIONS), None, "candidate activation"),
     "gate_activation": Key(one_of(*GATE_ACTIVATIONS), None, "gate activation"),
+    "head": Key(word, None, "the readout, a weight (V, H) with its bias (a glob; seq2seq: head)"),
+    "embedding": Key(word, None, "the embedding, a weight (V, I) (a glob; seq2seq: embedding)"),
     **{name: replace(key, default=None) for name, key in keys_of_cells().items() if key.in_files},
     "ignore": Key(word, None, "tensors beside the cell to go on without (a glob)"),
     "forget_bias": Key(number, 0.0, "what if this were added to the gate that keeps the old state"),
@@ -66,8 +68,6 @@ FILE_KEYS: dict[str, Key] = {
 SEQ2SEQ_FILE_KEYS: dict[str, Key] = {
     "encoder": Key(word, "encoder", "module of the encoder"),
     "decoder": Key(word, "decoder", "module of the decoder"),
-    "head": Key(word, "head", "module of the softmax head"),
-    "embedding": Key(word, "embedding", "module of the decoder's embedding"),
     "start": Key(integer(0), 0, "symbol the decoder starts from"),
     "end": Key(integer(-1), -1, "symbol that ends decoding (-1: the last)"),
     **{name: SEQ2SEQ_KEYS[name] for name in ("feedback", "max_steps", "temperature")},

@@ -16,7 +16,7 @@ import numpy as np
 
 from gradscope.analysis.cases import Case, cases_of
 from gradscope.analysis.gradients import Beforehand, measure_case
-from gradscope.analysis.losses import loss_side
+from gradscope.analysis.losses import LossSide, loss_side
 from gradscope.analysis.request import GradientsRequest
 from gradscope.cells.base import Cell
 from gradscope.jacobians.base import Array
@@ -26,6 +26,7 @@ from gradscope.numerics.backprop import LossGradients, measure_loss_gradients
 from gradscope.numerics.block_bound import log10_block_bound
 from gradscope.numerics.lag_norms import LagNorms
 from gradscope.numerics.propagate import StepNorms, measure_norms, step_norms
+from gradscope.numerics.weight_tails import WeightTails, measure_weight_tails
 from gradscope.records import Result
 from gradscope.sources.build import build_source
 from gradscope.sources.inputs import ArrayInputs
@@ -77,7 +78,7 @@ def _measure_together(cases: Sequence[Case], requests: Sequence[GradientsRequest
     powers = None
     if tape.n_steps and cell.is_slope_times_weight:
         powers = power_norms(cell.recurrent_blocks()[cell.gates[-1]], tape.n_steps)
-    losses = measure_losses(tape, cases, requests)
+    losses, tails = measure_losses(tape, cases, requests)
     return [
         measure_case(
             case,
@@ -88,6 +89,7 @@ def _measure_together(cases: Sequence[Case], requests: Sequence[GradientsRequest
                 None if block is None else block[:, i],
                 None if powers is None else PowerNorms(powers.log10_norm[:, i], powers.zero[:, i]),
                 losses[i],
+                tails[i],
             ),
         )
         for i, (case, request) in enumerate(zip(cases, requests, strict=True))
@@ -108,12 +110,12 @@ def norms_of_each(tape: Trajectory, cases: Sequence[Case], anchor: Literal["end"
 
 def measure_losses(
     tape: Trajectory, cases: Sequence[Case], requests: Sequence[GradientsRequest]
-) -> list[LossGradients | None]:
-    """The loss gradients of every case, backpropagated through all networks at once; None for ``--loss none``."""
+) -> tuple[list[LossGradients | None], list[WeightTails | None]]:
+    """Loss gradients and tails of every case, through all networks at once; None for ``--loss none``."""
     sides = [loss_side(case, request) for case, request in zip(cases, requests, strict=True)]
-    terms = [None if side is None else side[0] for side in sides]
+    terms = [side.term if isinstance(side, LossSide) else None for side in sides]
     if all(term is None for term in terms):
-        return [None] * len(cases)
+        return [None] * len(cases), [None] * len(cases)
     shape = (*tape.batch_shape[1:], tape.state_size)
 
     def direct_term(t: int) -> Array | None:
@@ -123,10 +125,17 @@ def measure_losses(
         return np.stack([np.zeros(shape) if values is None else values for values in direct])
 
     loss = measure_loss_gradients(tape, direct_term)
-    return [
+    tails = measure_weight_tails(tape, direct_term) if requests[0].loss_at == "last" else None
+    gradients = [
         None
         if term is None
         else LossGradients(loss.log10_dstate[:, i], loss.log10_dweight[:, i], loss.log10_dweight_layers[:, :, i])
+        for i, term in enumerate(terms)
+    ]
+    if tails is None:
+        return gradients, [None] * len(cases)
+    return gradients, [
+        None if term is None else WeightTails(tails.log10_tail[:, i], tails.log10_mean_tail[:, i])
         for i, term in enumerate(terms)
     ]
 

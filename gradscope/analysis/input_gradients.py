@@ -1,0 +1,50 @@
+"""What the loss and the outputs hear of each input: ∂L/∂x_j and ∂y_T/∂x_j (which word, which frame?)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradscope.analysis.cases import Case
+from gradscope.analysis.losses import LossSide, loss_side, output_components, total_input_gradients
+from gradscope.analysis.request import GradientsRequest
+from gradscope.jacobians.base import Array
+from gradscope.log_domain import LN10
+from gradscope.networks.run import Trajectory
+from gradscope.networks.sensitivity import measure_sensitivity
+from gradscope.networks.tangents import input_weight
+
+LOG10_2 = float(np.log(2.0)) / LN10
+
+
+def input_columns(case: Case, trajectory: Trajectory, request: GradientsRequest) -> tuple[dict[str, Array], list[str]]:
+    """The columns by input step j = T … 1 (null without a readout), and what has to be said about them.
+
+    ∂L/∂x_j of a bidirectional network goes through both directions, and is their sum.
+    """
+    found = loss_side(case, request)
+    nothing = np.full(trajectory.n_steps, np.nan)
+    columns = {"log10_dloss_dinput": nothing, "log10_doutput_dinput": nothing}
+    if not isinstance(found, LossSide):
+        return columns, [] if found is None else [found]
+    rows, exponent = total_input_gradients(case, request, found)
+    with np.errstate(divide="ignore"):
+        log10 = np.log10(np.sqrt(np.square(rows).sum(axis=-1))) + exponent * LOG10_2
+    columns["log10_dloss_dinput"] = _living_mean(log10)[::-1]
+    if found.weight is not None:
+        heard = measure_sensitivity(
+            trajectory,
+            output_components(case),
+            lambda j: input_weight(trajectory.network, j, j),
+            readout=np.asarray(found.weight, dtype=np.float64),
+        )
+        log10 = np.where(np.isnan(heard.log10_norm), -np.inf, heard.log10_norm)
+        columns["log10_doutput_dinput"] = _living_mean(log10)[::-1]
+    return columns, []
+
+
+def _living_mean(log10: Array) -> Array:
+    """Mean over the samples that are not exactly zero; NaN where every one is."""
+    flat = log10.reshape(len(log10), -1)
+    living = np.isfinite(flat)
+    count = living.sum(axis=1)
+    return np.where(count, np.where(living, flat, 0.0).sum(axis=1) / np.maximum(count, 1), np.nan)

@@ -1,0 +1,103 @@
+"""Integer inputs: tokens looked up in the file's own embedding."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from gradscope.analysis.request import RunRequest
+from gradscope.errors import InputError, ShapeError, UsageError
+from gradscope.jacobians.base import Array
+from gradscope.sources.heads import FileHead
+from gradscope.sources.inputs import ArrayInputs, load_numeric_array
+
+#: Longest text file of tokens that is read.
+MAX_TEXT = 64 << 20
+
+
+def embedded_tokens(request: RunRequest, head: FileHead | None, *, source: str) -> ArrayInputs | None:
+    """x_t = E[token_t] for ``--tokens`` or an ``--inputs`` array of integers; None where neither is given.
+
+    Raises
+    ------
+    UsageError, InputError, ShapeError
+        Tokens without an embedding, out of the vocabulary, or of a shape that is no sequence.
+    """
+    if request.tokens is not None:
+        tokens, name = _read_tokens(request.tokens), f"tokens {Path(request.tokens).name}"
+    else:
+        array = _integer_inputs(request, head)
+        if array is None:
+            return None
+        tokens, name = array, Path(request.inputs).name
+    if head is None or head.embedding is None:
+        raise InputError(
+            f"{name}: '{source}' holds no embedding to look tokens up in (a weight (V, I) without a bias).\n"
+            "Name it with embedding=NAME, or give the embedded sequence with --inputs FILE.npy."
+        )
+    table = head.embedding
+    vocabulary = table.weight.shape[0]
+    if tokens.ndim not in (1, 2) or tokens.size == 0:
+        raise ShapeError(f"{name}: wanted tokens (T,) or (batch, T), got shape {tokens.shape}.")
+    if tokens.min() < 0 or tokens.max() >= vocabulary:
+        wrong = int(tokens.min()) if tokens.min() < 0 else int(tokens.max())
+        raise InputError(f"{name}: token {wrong} is not in the vocabulary: {table.title} has 0 … {vocabulary - 1}.")
+    looked_up = np.asarray(table.weight, dtype=np.float64)[np.atleast_2d(tokens)]  # (batch, T, I)
+    x = np.ascontiguousarray(np.swapaxes(looked_up, 0, 1)).astype(request.dtype)
+    return ArrayInputs(x, f"{name} through {table.name}")
+
+
+def _integer_inputs(request: RunRequest, head: FileHead | None) -> Array | None:
+    """The ``--inputs`` file if it holds integers of the shape of tokens and there is an embedding to read them by."""
+    path = Path(request.inputs)
+    if head is None or head.embedding is None or path.suffix.lower() != ".npy" or not path.is_file():
+        return None
+    with path.open("rb") as stream:
+        try:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(stream)
+        except ValueError:
+            return None  # the ordinary reader says what is wrong with it
+    if dtype.kind not in "iu" or len(shape) not in (1, 2):
+        return None
+    return load_numeric_array(path, purpose="--inputs").astype(np.int64)
+
+
+def _read_tokens(text: str) -> Array:
+    """``3,17,4``, an .npy of integers, or a text file of them (a line is a sequence)."""
+    if re.fullmatch(r"\s*-?[0-9]+(\s*,\s*-?[0-9]+)*\s*", text):
+        return np.array([int(part) for part in text.split(",")], dtype=np.int64)
+    path = Path(text)
+    if not path.is_file():
+        raise UsageError(f"--tokens {text}: wanted whole numbers like 3,17,4 or a file of them.")
+    if path.suffix.lower() == ".npy":
+        values = load_numeric_array(path, purpose="--tokens")
+        if np.any(values != np.round(values)):
+            raise ShapeError(f"--tokens {path.name}: wanted whole numbers.")
+        return values.astype(np.int64)
+    if path.stat().st_size > MAX_TEXT:
+        raise InputError(f"--tokens {path.name}: longer than {MAX_TEXT >> 20} MiB of text: save it as .npy.")
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"--tokens {path.name}: not a text file of whole numbers.") from None
+    lines = [line for line in content.splitlines() if line.strip()]
+    rows = []
+    for line in lines:
+        words = re.split(r"[\s,]+", line.strip(" ,\t"))
+        if not all(re.fullmatch(r"-?[0-9]{1,18}", word) for word in words):
+            raise InputError(f"--tokens {path.name}: not a text file of whole numbers.")
+        rows.append([int(word) for word in words])
+    if not rows:
+        raise InputError(f"--tokens {path.name}: holds no tokens.")
+    lengths = {len(row) for row in rows}
+    if lengths == {1}:
+        return np.array([row[0] for row in rows], dtype=np.int64)  # a column: one sequence
+    if len(lengths) > 1:
+        raise ShapeError(
+            f"--tokens {path.name}: lines of {min(lengths)} to {max(lengths)} tokens: sequences of one length are read."
+        )
+    return np.array(rows, dtype=np.int64)
