@@ -62,7 +62,7 @@ def choose_readout(case: Case, request: GradientsRequest, *, width: int) -> Read
         return Readout("seeded", *seeded_readout(case, request, output_width(case)))
     found = case.source.file_head
     if found is not None and found.head is not None and found.head.weight.shape[1] != width:
-        return f"no loss: the head {found.head.title} reads more than the {width} units measured here: leave direction= out"
+        return f"no loss: the head {found.head.title} reads more than {width} units: leave direction= out"
     if found is not None and found.head is not None:
         return _of_table(found.head, case)
     return _no_head(found.candidates if found is not None else (), width)
