@@ -162,6 +162,7 @@ def _norm_columns(case: Case, norms: LagNorms, underflow: Array) -> dict[str, Ar
     status[underflow] = "underflow"
     status[_any(norms.nonfinite)] = "nonfinite"
     untrusted = status != "ok"
+    status[_any(norms.doubtful) & ~untrusted] = "doubtful"  # the number is given all the same
     log10 = np.where(norms.zero, -np.inf, norms.log10_norm)
     columns: dict[str, Any] = {"lag": np.arange(T + 1)}
     columns["log10_norm"] = np.where(untrusted, np.nan, _mean(log10))

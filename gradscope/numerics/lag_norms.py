@@ -29,6 +29,8 @@ class LagNorms:
         Singular values above n·eps·‖P_k‖₂ (eps = 2.2e−16): the directions that still carry digits. Zero where ``zero``.
     nonfinite : ndarray of bool
         P_k holds infinities or NaN (because some factor does).
+    doubtful : ndarray of bool
+        Rounding may have taken most digits of the norm (estimated where products are formed in full).
     """
 
     log10_norm: Array
@@ -38,3 +40,4 @@ class LagNorms:
     stable_rank: Array
     rank: Array
     nonfinite: Array
+    doubtful: Array

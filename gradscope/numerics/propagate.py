@@ -103,6 +103,7 @@ def measure_norms(
         stable_rank=history.stable_rank().reshape(shape),
         rank=history.rank().reshape(shape),
         nonfinite=history.nonfinite.reshape(shape),
+        doubtful=np.broadcast_to(False, shape),
     )
 
 
