@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from gradscope.jacobians.base import Array
-from gradscope.linalg.binary_scale import log10_scaled, normalise
+from gradscope.linalg.binary_scale import exponent_of, log10_scaled, scale_by_power_of_two
 from gradscope.linalg.singular_values import EPS, finite_singular_values, rank_above_rounding
 from gradscope.numerics.lag_norms import LagNorms
 from gradscope.numerics.tape import Tape
@@ -67,7 +67,12 @@ def measure_norms_densely(
     rng = np.random.default_rng(20260101)
     for k in range(T + 1):
         if k:
-            J, step = normalise(np.asarray(tape.dense(T - k + 1 if anchor == "end" else k), dtype=np.float64))
+            J = np.asarray(tape.dense(T - k + 1 if anchor == "end" else k), dtype=np.float64)
+            # Small factors are scaled up, large ones no further down than overflow asks for: their own small entries
+            # may be as far below as float64 reaches.
+            step = exponent_of(J)
+            step = np.where(step < 0, step, np.maximum(step - 1000, 0))
+            J = scale_by_power_of_two(J, -step)
             factor = J if anchor == "end" else np.swapaxes(J, -1, -2)
             # An infinite factor makes NaN out of the products: that is reported below, not warned of.
             with np.errstate(invalid="ignore", over="ignore"):
