@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import numpy as np
 
-from gradscope.analysis.losses import read_readout
+from gradscope.analysis.readouts import read_readout
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array
 from gradscope.networks.closed_loop import ClosedLoop

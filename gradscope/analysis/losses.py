@@ -12,7 +12,7 @@ import numpy as np
 from gradscope.analysis.cases import Case
 from gradscope.analysis.readouts import choose_readout, output_width
 from gradscope.analysis.request import GradientsRequest
-from gradscope.errors import InputError, ShapeError, UsageError
+from gradscope.errors import ShapeError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.networks.input_gradients import loss_input_gradients, sum_of_gradients
 from gradscope.networks.readout import LinearLoss, Loss, MeanSquaredError, SoftmaxCrossEntropy
@@ -153,30 +153,6 @@ def output_components(case: Case) -> Array:
     if case.network is None:
         return np.arange(case.tape.state_size)
     return case.network.output_components
-
-
-def read_readout(name: str, H: int) -> tuple[Array, Array]:
-    """``weight`` (classes, H) and ``bias`` (classes,) from an .npz.
-
-    Raises
-    ------
-    InputError, ShapeError
-    """
-    from gradscope.sources.named_arrays import read_arrays
-
-    path = Path(name)
-    if path.suffix.lower() != ".npz":
-        raise InputError(f"--readout {path.name}: wanted an .npz with `weight` (classes, {H}) and `bias`.")
-    arrays = read_arrays(path, purpose="--readout")
-    if "weight" not in arrays:
-        raise InputError(f"--readout {path.name}: no array named weight; found {', '.join(arrays) or 'nothing'}.")
-    weight = np.asarray(arrays["weight"], dtype=np.float64)
-    if weight.ndim != 2 or weight.shape[1] != H or weight.shape[0] < 1:
-        raise ShapeError(f"--readout {path.name}: wanted weight (classes, {H}), got {weight.shape}.")
-    bias = np.asarray(arrays.get("bias", np.zeros(weight.shape[0])), dtype=np.float64)
-    if bias.shape != (weight.shape[0],):
-        raise ShapeError(f"--readout {path.name}: wanted bias ({weight.shape[0]},), got {bias.shape}.")
-    return weight, bias
 
 
 @dataclass(frozen=True)

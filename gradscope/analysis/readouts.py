@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from gradscope.analysis.cases import Case
 from gradscope.analysis.request import GradientsRequest
+from gradscope.errors import InputError, ShapeError
 from gradscope.jacobians.base import Array
 from gradscope.sources.heads import Table
 from gradscope.sources.seeding import generator
@@ -50,13 +52,9 @@ def choose_readout(case: Case, request: GradientsRequest, *, width: int) -> Read
 
     No number is ever made from a random readout of a trained network unless ``--readout random`` asks for it.
     """
-    from gradscope.analysis.losses import read_readout
-
     if request.readout == "random":
         return Readout("random", *seeded_readout(case, request, output_width(case)))
     if request.readout is not None:
-        from pathlib import Path
-
         return Readout(Path(request.readout).name, *read_readout(request.readout, width))
     if case.source.spec.kind == "cell":
         return Readout("seeded", *seeded_readout(case, request, output_width(case)))
@@ -84,3 +82,27 @@ def _no_head(candidates: tuple[Table, ...], width: int) -> str:
         f"no loss: the file has no readout of width {width} (a weight (V, {width})): give --readout FILE.npz, "
         "or --readout random for a seeded one"
     )
+
+
+def read_readout(name: str, H: int) -> tuple[Array, Array]:
+    """``weight`` (classes, H) and ``bias`` (classes,) from an .npz.
+
+    Raises
+    ------
+    InputError, ShapeError
+    """
+    from gradscope.sources.named_arrays import read_arrays
+
+    path = Path(name)
+    if path.suffix.lower() != ".npz":
+        raise InputError(f"--readout {path.name}: wanted an .npz with `weight` (classes, {H}) and `bias`.")
+    arrays = read_arrays(path, purpose="--readout")
+    if "weight" not in arrays:
+        raise InputError(f"--readout {path.name}: no array named weight; found {', '.join(arrays) or 'nothing'}.")
+    weight = np.asarray(arrays["weight"], dtype=np.float64)
+    if weight.ndim != 2 or weight.shape[1] != H or weight.shape[0] < 1:
+        raise ShapeError(f"--readout {path.name}: wanted weight (classes, {H}), got {weight.shape}.")
+    bias = np.asarray(arrays.get("bias", np.zeros(weight.shape[0])), dtype=np.float64)
+    if bias.shape != (weight.shape[0],):
+        raise ShapeError(f"--readout {path.name}: wanted bias ({weight.shape[0]},), got {bias.shape}.")
+    return weight, bias

@@ -35,7 +35,7 @@ def test_a_gradients_table_imports_no_optional_library_and_no_file_reader() -> N
         "import sys, io, contextlib\n"
         "from gradscope.cli import run\n"
         "with contextlib.redirect_stdout(io.StringIO()):\n"
-        "    code = run(['gradients', 'rnn:hidden=4,gain=2', '-T', '5'])\n"
+        "    code = run(['gradients', 'rnn', '-T', '5'])\n"
         "absent = ('scipy.stats', 'scipy.optimize', 'h5py', 'onnx', 'matplotlib', 'torch', 'distributed',\n"
         "          'importlib.metadata', *('gradscope.' + own for own in (\n"
         "              'sources.files', 'sources.hdf5', 'sources.keras_file', 'sources.npz', 'sources.onnx_file',\n"
