@@ -11,6 +11,8 @@ from gradscope.errors import UsageError
 #: From this state size on a second thread speeds the products up; below it only adds overhead
 #: (docs/performance.md has the measurement).
 THREADED_FROM = 2048
+#: More than any machine's cores, and less than what a BLAS library counts in.
+MAX_THREADS = 4096
 
 
 def choose_threads(requested: int | None, state_size: int) -> int:
@@ -23,8 +25,8 @@ def choose_threads(requested: int | None, state_size: int) -> int:
     """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if requested is not None:
-        if requested < 1:
-            raise UsageError(f"--threads {requested}: wanted a whole number ≥ 1.")
+        if not 1 <= requested <= MAX_THREADS:
+            raise UsageError(f"--threads {requested}: wanted a whole number from 1 to {MAX_THREADS}.")
         return requested
     limit = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
     if limit.isdigit() and int(limit) > 0:

@@ -1,7 +1,7 @@
 """The command line: options in, exit codes out. No linear algebra lives here.
 
 0 fine · 1 a gate tripped · 2 usage · 3 the input cannot be read or the numbers cannot be trusted ·
-130 interrupted · 141 closed pipe.
+129 hung up · 130 interrupted · 143 terminated · 141 closed pipe.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
-from gradscope.cli.interrupts import lasting_interrupts
+from gradscope.cli.interrupts import ended_by, lasting_interrupts
 
-EXIT_INTERRUPTED, EXIT_PIPE = 130, 141
+EXIT_PIPE = 141
+ENDED = (129, 130, 143, EXIT_PIPE)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -27,8 +28,9 @@ def run(arguments: Sequence[str]) -> int:
 
             return invoke(arguments)
     except KeyboardInterrupt:
-        print("gradscope: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        code, word = ended_by()
+        print(f"gradscope: {word}", file=sys.stderr)
+        return code
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # An overflow becomes a status in the rows; numpy's own words about it would be neither result nor error.
     warnings.simplefilter("ignore", RuntimeWarning)
     code = run(sys.argv[1:] if arguments is None else arguments)
-    if code in (EXIT_INTERRUPTED, EXIT_PIPE):
+    if code in ENDED:
         # Everything is closed by now; a second Ctrl-C during the interpreter's farewell must not change the code.
         sys.stderr.flush()
         os._exit(code)

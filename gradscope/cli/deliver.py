@@ -14,6 +14,7 @@ import click
 from gradscope.cli.output import Outputs, Terminal, describe_terminal
 from gradscope.cli.progress import Progress
 from gradscope.records import GateOutcome, Report
+from gradscope.text import message
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,9 @@ def write_to_stdout(report: Report, delivery: Delivery, terminal: Terminal) -> N
     if delivery.plot:
         from gradscope.reports.terminal_plot import render
 
-        sys.stdout.write(render(report, **look))
+        # With a machine format on stdout the drawing would be part of the data.
+        stream = sys.stdout if delivery.format_name in ("table", "md") else sys.stderr
+        stream.write(render(report, **look))
     sys.stdout.flush()
 
 
@@ -119,7 +122,7 @@ def judge(report: Report, delivery: Delivery) -> int:
     tripped = [gate for gate in report.gates if not gate.passed]
     for gate in tripped:
         if not delivery.quiet or gate.level == "fail":
-            print(_gate_line(gate), file=sys.stderr)
+            print(message(_gate_line(gate)), file=sys.stderr)
     return 1 if any(gate.level == "fail" for gate in tripped) else 0
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gradscope._version import __version__
+from gradscope.cli.interrupts import ended_by
 
 #: Verb → (module, one-line help). The help stands here so that ``gradscope --help`` imports no verb.
 VERBS: dict[str, tuple[str, str]] = {
@@ -76,7 +77,7 @@ class LazyGroup(click.Group):
         except BrokenPipeError:
             raise RunEnded(141) from None
         except KeyboardInterrupt:
-            raise RunEnded(130) from None
+            raise RunEnded(ended_by()[0]) from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Verbs in the order a newcomer needs them."""

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 import click
 
 from gradscope.cli.group import VERBS, RunEnded, cli
+from gradscope.cli.interrupts import ended_by
 from gradscope.errors import GradscopeError, UsageError
+from gradscope.text import message, printable
 
-EXIT_USAGE, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_PIPE = 2, 3, 130, 141
+EXIT_USAGE, EXIT_INPUT, EXIT_PIPE = 2, 3, 141
 
 
 def invoke(arguments: Sequence[str]) -> int:
@@ -27,7 +29,7 @@ def invoke(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return int(code or 0)
     except click.ClickException as problem:
-        _say(_usage_message(problem))
+        _say(_usage_message(problem), arguments)
         return EXIT_USAGE
     except UsageError as problem:
         return _refuse(problem, EXIT_USAGE, arguments)
@@ -72,26 +74,29 @@ def _was_interrupted(problem: BaseException | None) -> bool:
 
 
 def _interrupted() -> int:
-    _say("gradscope: interrupted")
-    return EXIT_INTERRUPTED
+    code, word = ended_by()
+    _say(f"gradscope: {word}")
+    return code
 
 
 def _usage_message(problem: click.ClickException) -> str:
     context = getattr(problem, "ctx", None)
     path = context.command_path if context is not None else "gradscope"
-    return f"{path}: {problem.format_message()}\nTry: {path} --help"
+    said = printable(problem.format_message())
+    return f"{path}: {said}\nTry: {path} --help"
 
 
 def _refuse(problem: BaseException, code: int, arguments: Sequence[str]) -> int:
     if any(word == "-vv" or word.startswith("-vvv") for word in arguments):
-        traceback.print_exc()
-    _say(f"gradscope: {problem}")
+        for line in traceback.format_exc().splitlines():
+            print(printable(line), file=sys.stderr)
+    _say(f"gradscope: {problem}", arguments)
     return code
 
 
-def _say(text: str) -> None:
+def _say(text: str, arguments: Sequence[str] = ()) -> None:
     try:
-        print(text, file=sys.stderr)
+        print(message(text, tuple(arguments)), file=sys.stderr)
     except BrokenPipeError:
         _leave_quietly()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,7 +15,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 _UNITS = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-class MemorySize(click.ParamType[int]):
+# click 8.3.0 to 8.3.3 cannot be subscripted when run.
+if TYPE_CHECKING:
+    _IntType = click.ParamType[int]
+else:
+    _IntType = click.ParamType
+
+
+class MemorySize(_IntType):
     """``500M``, ``2G``, ``1073741824``."""
 
     name = "size"

@@ -7,6 +7,8 @@ import sys
 import time
 from types import TracebackType
 
+from gradscope.text import printable, shortened
+
 #: Nothing is shown before this many seconds, so that short runs stay silent.
 PATIENCE = 1.0
 #: A terminal is refreshed this often; a CI log gets a plain line this often.
@@ -49,7 +51,7 @@ class Progress:
         if now - self.shown_at < self.every:
             return
         self.shown_at = now
-        text = f"{label}: {100 * done // max(total, 1)} %"
+        text = f"{shortened(printable(label), 60)}: {100 * done // max(total, 1)} %"
         elapsed = now - self.part_started
         if done and elapsed > PATIENCE:
             text += f", {_span(elapsed * (total - done) / done)} left"

@@ -14,6 +14,7 @@ from gradscope.cli.options import examples, refuse_empty, report_options, reques
 from gradscope.cli.progress import Progress
 from gradscope.errors import UntrustedNumbersError, UsageError
 from gradscope.records import Report
+from gradscope.text import message
 
 
 @click.command(
@@ -98,7 +99,7 @@ def _judge_points(report: Report, code: int, *, quiet: bool) -> int:
     if failed == points:
         raise UntrustedNumbersError(f"every one of the {points} points failed; the first: {first}")
     if not quiet:
-        print(f"warning: {failed} of {points} points failed; the first: {first}", file=sys.stderr)
+        print(message(f"warning: {failed} of {points} points failed; the first: {first}"), file=sys.stderr)
     return code
 
 

@@ -23,13 +23,23 @@ def write_csv(report: Report, stream: TextIO) -> None:
         and not any(key in result.columns for result in report.results)
     ]
     names = list(dict.fromkeys(name for result in report.results for name in result.columns if name != "source"))
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = csv.writer(_PlainLines(stream), lineterminator="\r\n")
     writer.writerow(["source", *apart, *names])
     for result in report.results:
         lead = _lead(result, apart)
         for row in plain_rows(result):
             first = _field(row["source"]) if "source" in row else lead[0]
             writer.writerow([first, *lead[1:], *(_field(row.get(name)) for name in names)])
+
+
+class _PlainLines:
+    r"""Lines that end in ``\n``, from a writer told ``\r\n``: a bare carriage return is then quoted on every Python."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, line: str) -> int:
+        return self._stream.write(line.removesuffix("\r\n") + "\n")
 
 
 def _lead(result: Result, apart: list[str]) -> list[str]:

@@ -6,6 +6,10 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from gradscope.text import printable
+
+__all__ = ["NULL", "count", "fixed", "is_null", "log_value", "printable", "significant", "to_ascii"]
+
 NULL = "-"
 
 
@@ -115,15 +119,3 @@ def to_ascii(text: str) -> str:
     """
     spelled = "".join(_ASCII.get(char, char) for char in text)
     return spelled.encode("ascii", "backslashreplace").decode("ascii")
-
-
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)}
-
-
-def printable(text: str) -> str:
-    r"""Make a string from a file safe to print: control characters and lone surrogates are escaped.
-
-    >>> printable("a\x1b[31m")
-    'a\\x1b[31m'
-    """
-    return text.translate(_CONTROL).encode("utf-8", "backslashreplace").decode("utf-8")
