@@ -179,6 +179,8 @@ def read_targets(request: GradientsRequest, outputs: int, *, steps: int, batch: 
         return Targets(np.zeros((batch, outputs)) if mse else np.zeros(batch, dtype=np.int64), by_step=False)
     if isinstance(text, str) and re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?", text):
         values, name = np.array(float(text)), f"--target {text}"
+        if not np.isfinite(values):
+            raise UsageError(f"{name}: beyond what a number can be; wanted a {'value' if mse else 'class number'}.")
     else:
         if isinstance(text, str) and not Path(text).suffix:
             raise UsageError(f"--target {text}: wanted {'a value' if mse else 'a class number'} or FILE.npy.")
