@@ -23,6 +23,15 @@ def printable(text: str) -> str:
     return _STEERING.sub(lambda found: _escape(found.group()), text)
 
 
+def printable_lines(text: str) -> str:
+    r"""The same for a text of our own several lines, whose strangers' parts were made printable before.
+
+    >>> printable_lines("expected 3\n  reproduce: a\tb")
+    'expected 3\n  reproduce: a\\x09b'
+    """
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
 def _escape(letter: str) -> str:
     code = ord(letter)
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from gradscope.errors import InputError
 from gradscope.records import GateOutcome, Report
 from gradscope.reports import markdown
-from gradscope.reports.numbers import printable, to_ascii
+from gradscope.reports.numbers import printable, printable_lines, to_ascii
 
 # The platform shows ten annotations of a level per step and drops the rest in silence; a summary holds 1 MiB.
 ANNOTATIONS_PER_LEVEL = 10
@@ -62,7 +62,7 @@ def _annotation(command: str, gate: GateOutcome) -> str:
 
 
 def _line(command: str, title: str, message: str) -> str:
-    message = printable(message)
+    message = printable_lines(message)
     if len(message) > _MESSAGE_CHARACTERS:
         message = message[: _MESSAGE_CHARACTERS - 3] + "..."
     return f"::{command} title={escape_property(printable(title)[:200])}::{escape_data(message)}"

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from gradscope.text import printable
+from gradscope.text import printable, printable_lines
 
-__all__ = ["NULL", "count", "fixed", "is_null", "log_value", "printable", "significant", "to_ascii"]
+__all__ = ["NULL", "count", "fixed", "is_null", "log_value", "printable", "printable_lines", "significant", "to_ascii"]
 
 NULL = "-"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from gradscope.records import Report, Result, plain
 from gradscope.reports.document import Block, Column, Document, Section, Sentence, Table, Tone
-from gradscope.reports.numbers import NULL, is_null, printable, significant
+from gradscope.reports.numbers import NULL, is_null, printable, printable_lines, significant
 
 _VERDICT_TONES: dict[str, Tone] = {"vanishing": "bad", "exploding": "bad", "neutral": "good"}
 
@@ -108,7 +108,7 @@ def gates_section(report: Report) -> list[Section]:
     said = f"{len(failed)} of {len(report.gates)} gates failed." if failed else f"All {len(report.gates)} gates passed."
     blocks: list[Block] = [Sentence(said, "verdict", "bad" if failed else "good")]
     blocks.append(Table("Gates", columns, tuple(rows), tuple(tones)))
-    blocks += [Sentence(printable(gate.message), "warning", "bad") for gate in failed if gate.message]
+    blocks += [Sentence(printable_lines(gate.message), "warning", "bad") for gate in failed if gate.message]
     return [Section("Gates", tuple(blocks))]
 
 
