@@ -35,10 +35,10 @@ test: $(VENV)/.dev-ready  ## set up and pass the tests
 test-torch: $(VENV)/.torch-ready  ## the tests that hold gradscope against torch
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -m torch tests
 
-docs-check: $(VENV)/.dev-ready  ## docs/commands.md is what --help says
+docs-check: $(VENV)/.dev-ready  ## generated pages and schemas are what --help and the field table say
 	$(BIN)/python docs/make_reference.py --check
 
-docs: $(VENV)/.dev-ready  ## write docs/commands.md from --help
+docs: $(VENV)/.dev-ready  ## write docs/commands.md, docs/fields.md and the JSON Schemas
 	$(BIN)/python docs/make_reference.py
 
 lint: $(VENV)/.dev-ready  ## ruff and mypy --strict

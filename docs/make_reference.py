@@ -1,4 +1,7 @@
-"""Write docs/commands.md from the commands' own --help; ``--check`` only compares."""
+"""Write docs/commands.md from the commands' own --help, docs/fields.md and the JSON Schemas from the field table.
+
+``--check`` only compares.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,16 @@ from pathlib import Path
 
 import click
 
+import gradscope
+from gradscope import fields
 from gradscope.cells import CELLS, keys_of_cells
 from gradscope.cells.keys import Key
 from gradscope.cli.group import VERBS, cli, load_verb
+from gradscope.reports.schemas import generate
 from gradscope.sources.spec import FILE_KEYS, LAYER_KEYS, READOUT_KEYS, SEQ2SEQ_FILE_KEYS, SEQ2SEQ_KEYS, WEIGHT_KEYS
 
-TARGET = Path(__file__).with_name("commands.md")
+DOCS = Path(__file__).parent
+SCHEMAS = Path(gradscope.__file__).parent / "reports" / "schemas"
 #: Help is wrapped at this width, whatever terminal generates it.
 WIDTH = 100
 
@@ -68,10 +75,43 @@ def reference() -> str:
     return "\n".join(parts)
 
 
+def field_table(rows: tuple[fields.Field, ...]) -> str:
+    """A Markdown table of one part of one verb."""
+    lines = ["| field | unit | meaning | a null means | better |", "|---|---|---|---|---|"]
+    for field in rows:
+        words = f" ({', '.join(field.words)})" if field.words else ""
+        cells = (f"`{field.name}`", field.unit, f"{field.title}: {field.meaning}{words}", field.null, field.better)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def field_reference() -> str:
+    """The page of all fields."""
+    parts = [
+        "# Fields\n\nEvery number a report can hold, generated from `gradscope/fields` by `docs/make_reference.py`. "
+        "A null is never 0. Gates may name any of them that is a number or a word.\n"
+    ]
+    for verb in fields.VERBS:
+        if verb == "sweep":
+            parts.append("## sweep\n\nRows: the varied keys, then the summary fields of what was measured.\n")
+            continue
+        parts.append(f"## {verb}\n\nRows:\n\n{field_table(fields.ROWS[verb])}\n")
+        parts.append(f"Summary:\n\n{field_table(fields.SUMMARY[verb])}\n")
+    return "\n".join(parts)
+
+
+def pages() -> dict[Path, str]:
+    """Everything that is generated, by its place."""
+    texts = {DOCS / "commands.md": reference(), DOCS / "fields.md": field_reference()}
+    return texts | {SCHEMAS / name: text for name, text in generate.files().items()}
+
+
 if __name__ == "__main__":
-    text = reference()
+    made = pages()
     if "--check" in sys.argv[1:]:
-        if TARGET.read_text(encoding="utf-8") != text:
-            sys.exit("docs/commands.md is not what --help says: run python docs/make_reference.py")
+        stale = [path.name for path, text in made.items() if not path.exists() or path.read_text("utf-8") != text]
+        if stale:
+            sys.exit(f"{', '.join(stale)}: not what the program says; run python docs/make_reference.py")
     else:
-        TARGET.write_text(text, encoding="utf-8")
+        for path, text in made.items():
+            path.write_text(text, encoding="utf-8")

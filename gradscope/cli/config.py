@@ -69,13 +69,12 @@ def _own_gates(verb: str, expressions: Any) -> Any:
 
     A name that no verb produces stays, and is refused with a suggestion like one from the command line.
     """
-    from gradscope.reports.fields import ROWS, SUMMARY
+    from gradscope.fields import VERBS, names
 
     listed = [expressions] if isinstance(expressions, str) else expressions
-    if verb not in ROWS or not isinstance(listed, list):
+    if verb not in VERBS or not isinstance(listed, list):
         return expressions
-    own = {*ROWS[verb], *SUMMARY.get(verb, ())}
-    of_others = {field for fields in (*ROWS.values(), *SUMMARY.values()) for field in fields} - own
+    of_others = {name for other in VERBS for name in names(other)} - {*names(verb)}
     return [text for text in listed if not (isinstance(text, str) and _gate_name(text) in of_others)]
 
 

@@ -70,12 +70,19 @@ def without_directories(word: str) -> str:
     return before + (os.path.basename(path) if os.path.isabs(path) else path) + keys
 
 
+def _source_keys() -> set[str]:
+    """Every key of the grammar of sources, and what else a sweep varies."""
+    from gradscope.sources.spec import every_key
+
+    return {*every_key(), "seed", "T", "epsilon"}
+
+
 def deliver(verb: str, delivery: Delivery, make: Callable[[Progress], Report]) -> int:
     """Measure and write; returns the exit code."""
     from gradscope.reports.gates import check_names, evaluate
 
     expressions = (*delivery.fail_on, *delivery.warn_on)
-    check_names(expressions, verb)
+    check_names(expressions, verb, keys=_source_keys() if expressions else ())
     with Outputs(delivery.outputs) as outputs:
         with Progress(delivery.progress, quiet=delivery.quiet) as progress:
             report = make(progress)

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gradscope.errors import UsageError
+from gradscope.fields import LISTS
+from gradscope.fields import names as names_of
 from gradscope.records import Report, Result, plain
-from gradscope.reports.fields import DIFF_ROWS, LISTS
 from gradscope.reports.reading import has, labels, number
 from gradscope.reports.views.sweep import varied_keys
 from gradscope.reports.worse import IGNORED, direction_of, noise_of
 
+DIFF_ROWS = tuple(name for name in names_of("diff", "rows") if name != "change_percent")
 _KEYS = {
     "gradients": ("lag",),
     "spectrum": ("param", "gate"),

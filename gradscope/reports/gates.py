@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradscope.errors import UsageError, did_you_mean
+from gradscope.fields import LISTS, SOURCE_FIELDS, every, field, is_text, names
 from gradscope.records import GateOutcome, Report, Result, plain
-from gradscope.reports.fields import LISTS, ROWS, SOURCE_FIELDS, SOURCE_KEYS, SUMMARY, is_text
 from gradscope.reports.gate_values import Known, row_value, summary_value
 from gradscope.reports.reading import labels
 
@@ -47,8 +47,8 @@ def _as_written(wanted: float | bool | str) -> str:
     return f"{wanted:.17g}" if isinstance(wanted, float) and wanted == int(wanted) else str(wanted)
 
 
-def parse_gate(expression: str) -> Gate:
-    """Parse one expression.
+def parse_gate(expression: str, verb: str | None = None) -> Gate:
+    """Parse one expression; a verb tells whether a name it shares with another holds words.
 
     Raises
     ------
@@ -68,19 +68,20 @@ def parse_gate(expression: str) -> Gate:
         if not (key and equals and value):
             raise UsageError(f"gate '{expression}': '@{part.strip()}' is not @key=value; wanted {_FORM}.")
         selectors.append((key, value))
-    wanted = _wanted(text.strip("'\""), name)
+    words = is_text(name, verb)
+    wanted = _wanted(text.strip("'\""), words=words)
     if isinstance(wanted, str) and operator not in ("==", "!="):
-        known = "; it holds words, so use == or !=" if is_text(name) else f"; wanted {_FORM}"
+        known = "; it holds words, so use == or !=" if words else f"; wanted {_FORM}"
         raise UsageError(f"gate '{expression}': '{text}' is not a number{known}.")
-    if isinstance(wanted, str) and not is_text(name) and name in _any_verb():
+    if isinstance(wanted, str) and _is_number(name, verb):
         raise UsageError(f"gate '{expression}': '{text}' is not a number; wanted {_FORM}.")
     if isinstance(wanted, float) and not math.isfinite(wanted):
         raise UsageError(f"gate '{expression}': wanted a finite number, found '{text}'.")
     return Gate(expression, name, tuple(selectors), operator, wanted)
 
 
-def _wanted(text: str, name: str) -> float | bool | str:
-    if is_text(name):
+def _wanted(text: str, *, words: bool) -> float | bool | str:
+    if words:
         return text
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
@@ -90,11 +91,13 @@ def _wanted(text: str, name: str) -> float | bool | str:
         return text
 
 
-def _any_verb() -> set[str]:
-    return {name for names in (*ROWS.values(), *SUMMARY.values()) for name in names}
+def _is_number(name: str, verb: str | None) -> bool:
+    """Whether the table knows a field of that name as a number, in this verb or in any."""
+    found = [one for one in (field(verb, name) if verb else None, *every(name)) if one is not None]
+    return bool(found) and found[0].type in ("number", "integer", "count", "boolean")
 
 
-def check_names(expressions: Iterable[str], verb: str, *, also: Iterable[str] = ()) -> None:
+def check_names(expressions: Iterable[str], verb: str, *, also: Iterable[str] = (), keys: Iterable[str] = ()) -> None:
     """Refuse an expression that names nothing the verb produces, before anything is computed.
 
     Parameters
@@ -103,24 +106,26 @@ def check_names(expressions: Iterable[str], verb: str, *, also: Iterable[str] = 
     verb : str
     also : iterable of str
         Further names that are known (a stored result may carry additions).
+    keys : iterable of str
+        Source keys, which select rows; a sweep's rows hold them as fields too.
 
     Raises
     ------
     UsageError
         With the closest known name.
     """
-    fields = {*ROWS.get(verb, ()), *SUMMARY.get(verb, ()), *also}
-    keys = {*fields, *SOURCE_FIELDS, *SOURCE_KEYS}
+    fields = {*names(verb), *also, *(keys if verb == "sweep" else ())}
+    selectors = {*fields, *SOURCE_FIELDS, *keys}
     for expression in expressions:
-        gate = parse_gate(expression)
+        gate = parse_gate(expression, verb)
         if gate.name in LISTS:
             raise UsageError(f"gate '{expression}': {gate.name} is a list; a gate compares one number.")
         if gate.name not in fields:
             offer = did_you_mean(gate.name, fields) or f" Known: {', '.join(sorted(fields - LISTS))}."
             raise UsageError(f"gate '{expression}': {verb} has no '{gate.name}'.{offer}")
         for key, _ in gate.selectors:
-            if key not in keys:
-                offer = did_you_mean(key, keys) or f" Known: {', '.join(sorted(keys - LISTS))}."
+            if key not in selectors:
+                offer = did_you_mean(key, selectors) or f" Known: {', '.join(sorted(selectors - LISTS))}."
                 raise UsageError(f"gate '{expression}': {verb} has no key '{key}'.{offer}")
 
 
@@ -145,18 +150,18 @@ def evaluate(report: Report, fail_on: Sequence[str] = (), warn_on: Sequence[str]
     """
     carried = {name for result in report.results for name in (*result.columns, *result.summary)}
     check_names([*fail_on, *warn_on], report.verb, also=carried)
-    names = labels(report)
+    known_as = labels(report)
     outcomes: list[GateOutcome] = []
     for level, expressions in (("fail", fail_on), ("warn", warn_on)):
         for expression in expressions:
-            gate = parse_gate(expression)
+            gate = parse_gate(expression, report.verb)
             here = [
                 _outcome(report, gate, level, result, name)
-                for result, name in zip(report.results, names, strict=True)
+                for result, name in zip(report.results, known_as, strict=True)
                 if _source_matches(gate, result, name)
             ]
             if not here:
-                everything = ", ".join(names) or "none"
+                everything = ", ".join(known_as) or "none"
                 said = f"it matches no source (sources: {everything})"
                 here = [GateOutcome(expression, level, False, None, "", _message(report, gate, level, "", said))]
             outcomes += here

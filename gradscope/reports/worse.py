@@ -4,57 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
+from gradscope.fields import VERBS, every, names
 from gradscope.records import plain
 from gradscope.reports.reading import number
 
-Direction = Literal["lower", "higher", "away from 0", "away from 1", "none"]
-
-# What is not named here has no worse direction: it only changes.
-_WORSE: dict[str, Direction] = {
-    "horizon": "lower",
-    "stable_rank": "lower",
-    "rank": "lower",
-    "log10_rate": "away from 0",
-    "log10_norm": "away from 0",
-    "log10_norm_h": "away from 0",
-    "log10_peak": "higher",
-    "bound_violations": "higher",
-    "spectral_radius": "away from 1",
-    "max_spectral_radius": "away from 1",
-    "log10_condition": "higher",
-    "henrici": "higher",
-    "kreiss": "higher",
-    "log10_peak_power_norm": "higher",
-    "max": "away from 0",
-}
-_GOOD_WORDS = {"verdict": "neutral"}
-_GOOD_FLAGS = frozenset({"converged", "agrees", "diagonalizable"})
-# Measured again, these differ without meaning anything.
-IGNORED = frozenset({"seconds", "epsilon", "reconstruction_error", "log10_rate_low", "log10_rate_high", "low", "high",
-                     "log10_norm_std", "spectral_radius_low", "spectral_radius_high", "horizon_censored"})  # fmt: skip
+# Measured again, these differ without meaning anything: intervals, spreads, clocks.
+IGNORED = frozenset(name for verb in VERBS for name in names(verb) if not any(one.compared for one in every(name)))
 # Two runs of the same thing agree to this: the norms' own accuracy.
 _ROUNDING = 1e-9
 
 
 def direction_of(name: str, base: Any, new: Any) -> str:
     """Whether a change from ``base`` to ``new`` is ``worse``, ``better`` or just ``changed``."""
+    good = next((one.better for one in every(name) if one.better), "")
     if isinstance(base, bool) or isinstance(new, bool):
-        return "changed" if name not in _GOOD_FLAGS else "better" if new else "worse"
+        return "changed" if good != "true" else "better" if new else "worse"
     if isinstance(base, str) or isinstance(new, str):
-        good = _GOOD_WORDS.get(name)
-        return "better" if good is not None and new == good else "worse" if good and base == good else "changed"
+        return "better" if good and new == good else "worse" if good and base == good else "changed"
     a, b = number(base), number(new)
-    if a is None or b is None:
+    if a is None or b is None or not good:
         return "changed"
-    way = _WORSE.get(name, "none")
-    if way == "none":
-        return "changed"
-    if way.startswith("away"):
-        centre = float(way[-1])
+    if good.startswith("nearer to "):
+        centre = float(good.removeprefix("nearer to "))
         a, b = -abs(a - centre), -abs(b - centre)
-    elif way == "higher":
+    elif good == "lower":
         a, b = -a, -b
     return "worse" if b < a else "better" if b > a else "changed"
 

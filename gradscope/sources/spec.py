@@ -120,6 +120,12 @@ def known_keys(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Key]
     return {**FILE_KEYS, **(SEQ2SEQ_FILE_KEYS if given.get("cell") == "seq2seq" else {})}
 
 
+def every_key() -> set[str]:
+    """All keys of all kinds of sources."""
+    built = {**WEIGHT_KEYS, **LAYER_KEYS, **READOUT_KEYS, **SEQ2SEQ_KEYS, **keys_of_cells()}
+    return {*built, *MATRIX_KEYS, *FILE_KEYS, *SEQ2SEQ_FILE_KEYS}
+
+
 def parse_source(text: str) -> SourceSpec:
     """Read one SOURCE.
 

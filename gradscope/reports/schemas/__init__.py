@@ -1,4 +1,7 @@
-"""JSON Schemas of the machine formats, one file per verb, shipped with the package (``gradscope schema VERB``)."""
+"""JSON Schemas of the machine formats, one file per verb, shipped with the package (``gradscope schema VERB``).
+
+``generate`` writes them from the field table.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from importlib.resources import files
 from typing import Any, cast
 
 from gradscope.errors import UsageError, did_you_mean
+from gradscope.fields import VERBS
 
-VERBS = ("gradients", "spectrum", "lyapunov", "inspect", "claims", "sweep", "diff")
+__all__ = ["VERBS", "load_schema", "schema_text"]
 
 
 def schema_text(verb: str) -> str:

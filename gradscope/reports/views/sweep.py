@@ -6,15 +6,15 @@ import math
 from itertools import pairwise
 from typing import Any, Literal
 
+from gradscope.fields import names as names_of
 from gradscope.records import Report, Result
 from gradscope.reports.document import Block, Column, Curve, Document, HeatFigure, LineFigure, Section, Sentence, Table
-from gradscope.reports.fields import CLAIMS_ROWS, GRADIENTS_SUMMARY, LYAPUNOV_SUMMARY, SPECTRUM_ROWS
 from gradscope.reports.numbers import count, significant
 from gradscope.reports.reading import column, labels, number
 from gradscope.reports.seed_means import group_means
 from gradscope.reports.views.common import about_source, document, generic_table, short_cell, warnings_of
 
-_MEASURED = {*GRADIENTS_SUMMARY, *SPECTRUM_ROWS, *LYAPUNOV_SUMMARY, *CLAIMS_ROWS, "status", "error", "seconds", "key"}
+_MEASURED = {*names_of("sweep", "rows"), *names_of("claims", "rows"), "key"}
 _VALUES = ("max", "log10_rate", "horizon", "spectral_radius")
 _ROWS_SHOWN = 48
 
