@@ -152,7 +152,7 @@ def underflowed_lags(
     product came out as zero, the number cannot be trusted.
     """
     T = case.tape.n_steps
-    flags = np.zeros(T + 1, dtype=bool)
+    flags = np.asarray(norms.flushed.reshape(T + 1, -1).any(axis=1))
     if T == 0 or not gathered:
         return flags
     per_step = np.logical_or.reduce([slopes.underflow for slopes in gathered])
@@ -176,5 +176,4 @@ def underflowed_lags(
     measured = np.where(norms.zero, -np.inf, norms.log10_norm)
     with np.errstate(invalid="ignore"):
         doubtful = touched & ((could_be > measured - 10.0) | (norms.zero & (zeros > 0)))
-    flags[:] = doubtful.reshape(T + 1, -1).any(axis=1)
-    return flags
+    return np.asarray(flags | doubtful.reshape(T + 1, -1).any(axis=1))

@@ -206,6 +206,12 @@ class Cell(ABC):
         """sup |s_t| over all inputs, given sup |s_{t−1}|."""
         return self.activation.max_value
 
+    def loses(self, *log_factors: Array) -> Array:
+        """:func:`underflows` of the factors, alone and where they meet W_hh: 10^-260 times 10^-200 is no float64."""
+        largest = float(np.max(np.abs(self.weight_hh), initial=0.0))
+        shrinks = min(np.log(largest), 0.0) if largest > 0 else 0.0
+        return underflows(*log_factors, *(log + shrinks for log in log_factors if shrinks < 0))
+
     def row_scaled(self, *coefficients: Array, norm: NormJacobian | None = None) -> RowScaledSum:
         """Σ_g diag(c_g) N_g W_g with this cell's blocks, arranged to broadcast against (time, ..., batch)."""
         H = self.hidden_size

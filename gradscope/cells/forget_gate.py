@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradscope.cells.base import Cell, Linearisation, Traces, product_bound, underflows
+from gradscope.cells.base import Cell, Linearisation, Traces, product_bound
 from gradscope.jacobians.base import Array
 from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled
 
@@ -49,7 +49,15 @@ class ForgetGate(Cell):
             s_prev,
         )
         log_f = self.gate_activation.log_value(a_f)
-        return Linearisation(jacobian, Traces(log_slope, log_f, {"f": f}, underflows(log_slope, log_gate_slope, log_f)))
+        return Linearisation(
+            jacobian,
+            Traces(
+                log_slope,
+                log_f,
+                {"f": f},
+                self.loses(log_slope, log_gate_slope, log_f, self.gate_activation.log_value(-a_f) + log_slope),
+            ),
+        )
 
     def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
         """√(1 + γ²σ₁(W_u)²) + (sup|h| + sup|φ|) sup σ′ σ₁(W_f).

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from gradscope.cells.base import Cell, Linearisation, Traces, product_bound, underflows
+from gradscope.cells.base import Cell, Linearisation, Traces, product_bound
 from gradscope.cells.keys import Key, one_of
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array, StepJacobian
@@ -107,7 +107,7 @@ class Gru(Cell):
             gates = self.row_scaled(to_r, to_z, to_n)
             jacobian = GruJacobian(z, r, gates, s_prev, self.reset == "before", self.norm_jacobian(p))
         log_z = sigma.log_value(a_z)
-        underflow = underflows(log_slope, log_r_slope, log_z_slope, log_z)
+        underflow = self.loses(log_slope, log_r_slope, log_z_slope, log_z, sigma.log_value(-a_z) + log_slope)
         return Linearisation(jacobian, Traces(log_slope, log_z, {"r": r, "z": z}, underflow))
 
     def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:

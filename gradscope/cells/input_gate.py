@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradscope.cells.base import Cell, Linearisation, Traces, product_bound, underflows
+from gradscope.cells.base import Cell, Linearisation, Traces, product_bound
 from gradscope.jacobians.base import Array
 from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled
 
@@ -52,7 +52,7 @@ class InputGate(Cell):
             s_prev,
         )
         log_f = sigma.log_value(a_f)
-        underflow = underflows(log_slope, log_i_slope, log_f_slope, log_f)
+        underflow = self.loses(log_slope, log_i_slope, log_f_slope, log_f, sigma.log_value(a_i) + log_slope)
         return Linearisation(jacobian, Traces(log_slope, log_f, {"i": i, "f": f}, underflow))
 
     def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradscope.cells.base import Cell, Linearisation, Traces, underflows
+from gradscope.cells.base import Cell, Linearisation, Traces
 from gradscope.cells.keys import Key, share
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array
@@ -69,7 +69,7 @@ class Leaky(Cell):
             kept = np.full_like(log_slope, 1 - self.leak)
             log_kept = np.log(kept)
         jacobian = DiagonalPlusRowScaled(kept, recurrent, s_prev)
-        return Linearisation(jacobian, Traces(log_slope, log_kept, {}, underflows(log_slope)))
+        return Linearisation(jacobian, Traces(log_slope, log_kept, {}, self.loses(log_slope)))
 
     def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
         """(1−α) + α γ σ₁(W), attained by W = wI, w > 0, at a = 0; over √ε under a layer norm."""

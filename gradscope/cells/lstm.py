@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradscope.cells.base import Cell, Linearisation, Traces, underflows
+from gradscope.cells.base import Cell, Linearisation, Traces
 from gradscope.jacobians.base import Array
 from gradscope.jacobians.lstm import LstmJacobian
 
@@ -56,7 +56,7 @@ class Lstm(Cell):
             h_prev=h_prev,
         )
         log_f = sigma.log_value(a_f)
-        underflow = underflows(log_slope, log_output_slope, log_f, *log_gate_slopes)
+        underflow = self.loses(log_slope, log_output_slope, log_f, sigma.log_value(a_i) + log_slope, *log_gate_slopes)
         return Linearisation(jacobian, Traces(log_slope, log_f, {"i": i, "f": f, "o": o}, underflow))
 
     def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:

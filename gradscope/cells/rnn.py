@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradscope.cells.base import Cell, Linearisation, Traces, underflows
+from gradscope.cells.base import Cell, Linearisation, Traces
 from gradscope.jacobians.base import Array
 from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled
 
@@ -41,7 +41,7 @@ class Rnn(Cell):
         jacobian = DiagonalPlusRowScaled(None, self.row_scaled(np.exp(log_slope), norm=norm), s_prev)
         if norm is not None:
             log_slope = log_slope + np.log(norm.inverse_scale)
-        return Linearisation(jacobian, Traces(log_slope, None, {}, underflows(log_slope)))
+        return Linearisation(jacobian, Traces(log_slope, None, {}, self.loses(log_slope)))
 
     def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
         """γ σ₁(W), γ = sup φ′ (Pascanu, Mikolov and Bengio 2013); divided by √ε under a layer norm."""

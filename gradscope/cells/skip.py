@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradscope.cells.base import Cell, Linearisation, Traces, underflows
+from gradscope.cells.base import Cell, Linearisation, Traces
 from gradscope.jacobians.base import Array
 from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled
 
@@ -35,7 +35,7 @@ class Skip(Cell):
         log_slope, norm = self.activation.log_slope(self.normalised(p)), self.norm_jacobian(p)
         identity = np.ones_like(log_slope)
         jacobian = DiagonalPlusRowScaled(identity, self.row_scaled(np.exp(log_slope), norm=norm), s_prev)
-        return Linearisation(jacobian, Traces(log_slope, np.zeros_like(log_slope), {}, underflows(log_slope)))
+        return Linearisation(jacobian, Traces(log_slope, np.zeros_like(log_slope), {}, self.loses(log_slope)))
 
     def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
         """1 + γ σ₁(W), W over √ε under a layer norm."""

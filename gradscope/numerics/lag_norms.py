@@ -29,6 +29,8 @@ class LagNorms:
         Singular values above n·eps·‖P_k‖₂ (eps = 2.2e−16): the directions that still carry digits. Zero where ``zero``.
     nonfinite : ndarray of bool
         P_k holds infinities or NaN (because some factor does).
+    flushed : ndarray of bool
+        A direction that fell out of float64's range may have come back and decide the norm.
     doubtful : ndarray of bool
         Rounding may have taken most digits of the norm (estimated where products are formed in full).
     """
@@ -41,3 +43,4 @@ class LagNorms:
     rank: Array
     nonfinite: Array
     doubtful: Array
+    flushed: Array

@@ -15,6 +15,7 @@ from gradscope.linalg.binary_scale import log10_scaled
 from gradscope.linalg.formed_norms import log10_decomposed_norms, log10_formed_norms
 from gradscope.linalg.operator_norm import squared_norms
 from gradscope.linalg.running_product import run_product
+from gradscope.numerics.flushed import flushed_lags
 from gradscope.numerics.lag_norms import LagNorms
 from gradscope.numerics.reference import measure_norms_densely
 from gradscope.numerics.tape import Tape, chunks
@@ -23,6 +24,8 @@ __all__ = ["LagNorms", "StepNorms", "measure_norms", "step_norms"]
 
 #: Estimated seconds of full decompositions below which every lag gets one: the ranks are then exact at every lag.
 DECOMPOSE_BELOW = 0.05
+#: Estimated seconds up to which a run that has lost a direction is multiplied again with a scale for every row.
+MULTIPLY_BELOW = 60.0
 #: Steps whose Jacobians are handled by one operator, fewer when they (or their vectors) would pass 2^18 numbers.
 STEPS_AT_ONCE, NUMBERS_AT_ONCE = 256, 2**18
 #: States up to this size have their Jacobians formed by `step_norms`.
@@ -48,6 +51,11 @@ class StepNorms:
 def seconds_to_decompose(n: int) -> float:
     """Rough time of all singular values of one n × n matrix on one core; only decides which road to take."""
     return 3e-6 + 45e-9 * n**2
+
+
+def seconds_to_multiply(n: int) -> float:
+    """Rough time of a dense product with its decomposition and rounding estimate; only decides whether to take it."""
+    return seconds_to_decompose(n) + 3e-9 * n**3
 
 
 def measure_norms(
@@ -94,8 +102,14 @@ def measure_norms(
     marked = None if doubted is None else doubted.reshape(-1)
     history = run_product(advance, n, n_products, T, h=tape.h_components, doubted=marked, progress=progress)
     shape, corner = (T + 1, *batch), tape.h_components is not None
+    log10_norm = history.log10_norm().reshape(shape)
+    flushed = flushed_lags(tape, log10_norm, anchor=anchor)
+    if flushed.any() and marked is not None:
+        marked |= flushed.any(axis=0).reshape(-1)
+    elif flushed.any() and T * n_products * seconds_to_multiply(n) < MULTIPLY_BELOW:
+        return measure_norms_densely(tape, anchor=anchor, progress=progress)
     return LagNorms(
-        log10_norm=history.log10_norm().reshape(shape),
+        log10_norm=log10_norm,
         zero=history.zero.reshape(shape),
         # Without a corner, columns that take no memory.
         log10_norm_h=history.log10_norm_h().reshape(shape) if corner else np.broadcast_to(np.nan, shape),
@@ -104,6 +118,7 @@ def measure_norms(
         rank=history.rank().reshape(shape),
         nonfinite=history.nonfinite.reshape(shape),
         doubtful=np.broadcast_to(False, shape),
+        flushed=flushed,
     )
 
 

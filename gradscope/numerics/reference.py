@@ -59,6 +59,7 @@ def measure_norms_densely(
         rank=np.zeros(shape, dtype=np.int64),
         nonfinite=np.zeros(shape, dtype=bool),
         doubtful=np.zeros(shape, dtype=bool),
+        flushed=np.broadcast_to(False, shape),
     )
     # Rows of P (end anchor) or of its transpose (start anchor), true size rows·2^exponents.
     rows: Array = np.broadcast_to(np.eye(n), (*batch, n, n))

@@ -1,0 +1,82 @@
+"""Directions that fall out of float64's range and come back: on the fast road, from either anchor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gradscope
+from gradscope.numerics.flushed import flushed_lags
+from gradscope.numerics.propagate import measure_norms
+from gradscope.numerics.tape import tape_of_matrices
+
+N = 64
+
+
+def switching(first: tuple[float, float], second: tuple[float, float], half: int, *, at: tuple[int, int]) -> np.ndarray:
+    """2·half diagonal factors that hold two directions apart, with others that decay below both."""
+
+    def factor(values: tuple[float, float]) -> np.ndarray:
+        diagonal = np.full(N, min(*first, *second) / 2)
+        diagonal[list(at)] = values
+        return np.diag(diagonal)
+
+    return np.array([factor(first)] * half + [factor(second)] * half)
+
+
+@pytest.mark.parametrize("anchor", ["end", "start"])
+@pytest.mark.parametrize(
+    ("first", "second", "at"),
+    [((2, 0.5), (0.25, 4), (0, 1)), ((0.5, 2), (4, 0.125), (7, 3)), ((8, 1), (1, 16), (9, 5))],
+)
+def test_a_direction_that_comes_back(
+    anchor: str, first: tuple[float, float], second: tuple[float, float], at: tuple[int, int]
+) -> None:
+    half = 600
+    norms = measure_norms(tape_of_matrices(switching(first, second, half, at=at)), anchor=anchor)  # type: ignore[arg-type]
+    exact = max(half * (np.log2(a) + np.log2(b)) for a, b in zip(first, second, strict=True)) * np.log10(2.0)
+    assert norms.log10_norm[-1] == pytest.approx(exact, abs=1e-9)
+    assert not norms.zero.any()
+
+
+@pytest.mark.parametrize("anchor", ["end", "start"])
+def test_where_a_second_multiplication_is_too_dear_the_lags_are_marked(
+    anchor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradscope.numerics.propagate.MULTIPLY_BELOW", 0.0)
+    norms = measure_norms(tape_of_matrices(switching((2, 0.5), (0.25, 4), 600, at=(0, 1))), anchor=anchor)  # type: ignore[arg-type]
+    wrong = np.abs(norms.log10_norm[:, 0] - exact_course(anchor)) > 1e-6
+    assert norms.flushed[wrong | norms.zero[:, 0]].all()
+    assert not norms.flushed[:100].any()
+
+
+def exact_course(anchor: str) -> np.ndarray:
+    k = np.arange(1201)
+    steps = np.array([(1.0, -1.0)] * 600 + [(-2.0, 2.0)] * 600)
+    sums = np.vstack([np.zeros(2), np.cumsum(steps[::-1] if anchor == "end" else steps, axis=0)])
+    return np.asarray(sums[k].max(axis=1) * np.log10(2.0))
+
+
+@pytest.mark.parametrize(
+    "source", ["rnn", "rnn:gain=0.05", "lstm:forget_bias=3", "rnn:init=nonnormal,hidden=80", "rnn:activation=relu"]
+)
+def test_ordinary_networks_lose_nothing(source: str) -> None:
+    result = gradscope.gradients(source, steps=400, loss="none").results[0]
+    assert set(result.columns["status"]) <= {"ok", "zero"}
+    assert ("zero" in result.columns["status"]) == ("nonnormal" in source)
+
+
+def test_a_zero_product_has_nothing_to_come_back() -> None:
+    norms = np.full((5, 1), np.nan)
+    tape = tape_of_matrices(np.zeros((4, 3, 3)))
+    norms[0] = 0.0
+    assert not flushed_lags(tape, norms, anchor="end").any()
+
+
+def test_a_slope_and_a_weight_that_only_together_leave_the_range(tmp_path: Path) -> None:
+    """The slope is 10^-259.97, the weight 10^-200: their product is no float64 and must not pass for an exact zero."""
+    np.save(tmp_path / "w.npy", np.array([[1e-200]]))
+    rows = gradscope.gradients(f"{tmp_path / 'w.npy'}:bias=300,activation=tanh", steps=3, loss="none").results[0]
+    assert list(rows.columns["status"]) == ["ok", "underflow", "underflow", "underflow"]
