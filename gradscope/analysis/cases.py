@@ -24,6 +24,7 @@ from gradscope.networks.seq2seq import Seq2Seq, run_seq2seq
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.networks.stack import Stack, split_stack
 from gradscope.numerics.tape import StoredTape, Tape, tape_of_matrices
+from gradscope.sources.file_format import read_start, sniff
 from gradscope.sources.inputs import (
     ArrayInputs,
     GeneratedInputs,
@@ -141,10 +142,14 @@ def read_inputs_file(text: str) -> tuple[Array, str]:
     """The array of ``--inputs FILE`` (npy, csv, or npz and safetensors with ``FILE:NAME``), and what to call it."""
     from gradscope.sources.named_arrays import read_named
 
-    stem = text if Path(text).exists() else text.rpartition(":")[0] or text
-    if Path(stem).suffix.lower() in (".npz", ".safetensors"):
-        return read_named(text, purpose="--inputs")
     path = Path(text)
+    if path.is_file():
+        with path.open("rb") as stream:
+            several = sniff(read_start(stream), path.stat().st_size) in ("zip", "safetensors")
+    else:
+        several = Path(text.rpartition(":")[0]).is_file()
+    if several:
+        return read_named(text, purpose="--inputs")
     return load_numeric_array(path, purpose="--inputs"), path.name
 
 

@@ -182,7 +182,7 @@ def read_targets(request: GradientsRequest, outputs: int, *, steps: int, batch: 
         if not np.isfinite(values):
             raise UsageError(f"{name}: beyond what a number can be; wanted a {'value' if mse else 'class number'}.")
     else:
-        if isinstance(text, str) and not Path(text).suffix:
+        if isinstance(text, str) and not Path(text).suffix and not Path(text).exists():
             raise UsageError(f"--target {text}: wanted {'a value' if mse else 'a class number'} or FILE.npy.")
         values = load_numeric_array(Path(text), purpose="--target")
         name = f"--target {Path(text).name}"

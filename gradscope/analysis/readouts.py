@@ -94,8 +94,6 @@ def read_readout(name: str, H: int) -> tuple[Array, Array]:
     from gradscope.sources.named_arrays import read_arrays
 
     path = Path(name)
-    if path.suffix.lower() != ".npz":
-        raise InputError(f"--readout {path.name}: wanted an .npz with `weight` (classes, {H}) and `bias`.")
     arrays = read_arrays(path, purpose="--readout")
     if "weight" not in arrays:
         raise InputError(f"--readout {path.name}: no array named weight; found {', '.join(arrays) or 'nothing'}.")

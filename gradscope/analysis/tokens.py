@@ -10,8 +10,9 @@ import numpy as np
 from gradscope.analysis.request import RunRequest
 from gradscope.errors import InputError, ShapeError, UsageError
 from gradscope.jacobians.base import Array
+from gradscope.sources.file_format import is_one_array
 from gradscope.sources.heads import FileHead
-from gradscope.sources.inputs import ArrayInputs, load_numeric_array
+from gradscope.sources.inputs import ArrayInputs, load_numeric_array, npy_header
 
 #: Longest text file of tokens that is read.
 MAX_TEXT = 64 << 20
@@ -52,16 +53,10 @@ def embedded_tokens(request: RunRequest, head: FileHead | None, *, source: str) 
 def _integer_inputs(request: RunRequest, head: FileHead | None) -> Array | None:
     """The ``--inputs`` file if it holds integers of the shape of tokens and there is an embedding to read them by."""
     path = Path(request.inputs)
-    if head is None or head.embedding is None or path.suffix.lower() != ".npy" or not path.is_file():
+    if head is None or head.embedding is None or not path.is_file():
         return None
-    with path.open("rb") as stream:
-        try:
-            version = np.lib.format.read_magic(stream)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = read(stream)
-        except ValueError:
-            return None  # the ordinary reader says what is wrong with it
-    if dtype.kind not in "iu" or len(shape) not in (1, 2):
+    header = npy_header(path)  # None: the ordinary reader says what is wrong with it
+    if header is None or "int" not in header.dtype or len(header.shape) not in (1, 2):
         return None
     return load_numeric_array(path, purpose="--inputs").astype(np.int64)
 
@@ -73,7 +68,7 @@ def _read_tokens(text: str) -> Array:
     path = Path(text)
     if not path.is_file():
         raise UsageError(f"--tokens {text}: wanted whole numbers like 3,17,4 or a file of them.")
-    if path.suffix.lower() == ".npy":
+    if is_one_array(path):
         values = load_numeric_array(path, purpose="--tokens")
         if np.any(values != np.round(values)):
             raise ShapeError(f"--tokens {path.name}: wanted whole numbers.")

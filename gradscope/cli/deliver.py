@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ import click
 
 from gradscope.cli.output import Outputs, Terminal, describe_terminal
 from gradscope.cli.progress import Progress
+from gradscope.errors import GradscopeError, InputError
 from gradscope.records import GateOutcome, Report
 from gradscope.text import message
 
@@ -97,12 +99,26 @@ def deliver_stored(report: Report, delivery: Delivery) -> int:
     """Judge and write a report that already exists; without new gates it keeps those it was stored with."""
     from gradscope.reports.gates import evaluate
 
-    with Outputs(delivery.outputs) as outputs:
+    with _values_that_fit(), Outputs(delivery.outputs) as outputs:
         if delivery.fail_on or delivery.warn_on:
             report = replace(report, gates=evaluate(report, delivery.fail_on, delivery.warn_on))
         outputs.write(report)
         write_to_stdout(report, delivery, describe_terminal(delivery.color))
     return judge(report, delivery) if delivery.fail_on or delivery.warn_on else 0
+
+
+@contextmanager
+def _values_that_fit() -> Iterator[None]:
+    """Types are checked where a result is read; settings, details and varied keys have none to check against."""
+    try:
+        yield
+    except GradscopeError:
+        raise
+    except (TypeError, ValueError, AttributeError, KeyError, IndexError, OverflowError) as problem:
+        raise InputError(
+            f"the stored result holds a value that cannot be shown ({type(problem).__name__}: {problem}); "
+            "it was changed after it was written.\nMeasure again, or see the traceback with -vv."
+        ) from problem
 
 
 def write_to_stdout(report: Report, delivery: Delivery, terminal: Terminal) -> None:

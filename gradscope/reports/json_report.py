@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from gradscope.errors import InputError
+from gradscope.errors import GradscopeError, InputError
 from gradscope.records import GateOutcome, Report, Result, plain
 from gradscope.reports.reading import plain_rows
+from gradscope.reports.validation import check_types
 
 KNOWN_SCHEMA_NUMBER = 1
 _ROW_KEYS = ("kind", "result", "source")
@@ -99,14 +100,17 @@ def read_report(path: str | Path, *, allow_interrupted: bool = False) -> Report:
     text = _text(path, name)
     try:
         report = _parse(text, name, allow_interrupted)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        _check_schema(report.schema, name)
+        check_types(report, name)
+    except GradscopeError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(
             f"{name}: wanted a stored gradscope result, but its structure does not fit ({error}). "
             "Store one with: gradscope gradients SOURCE -o result.json"
         ) from error
     except RecursionError as error:
         raise InputError(f"{name}: nested too deeply to be a gradscope result.") from error
-    _check_schema(report.schema, name)
     return report
 
 

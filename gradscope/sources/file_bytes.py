@@ -44,13 +44,24 @@ def opened(path: Path) -> Iterator[tuple[BufferedReader, int]]:
     with stream:
         n_bytes = os.fstat(stream.fileno()).st_size
         if n_bytes == 0:
-            raise InputError(f"{path}: should hold weights, but it is empty (0 bytes); copy or download it again")
+            raise InputError(f"{path}: should hold numbers, but it is empty (0 bytes); copy or download it again")
         try:
             yield stream, n_bytes
         except OSError as error:
             raise InputError(
                 f"{path}: cannot be read ({error.strerror or error}); check the disk and copy it"
             ) from error
+
+
+@contextmanager
+def about(purpose: str) -> Iterator[None]:
+    """Say first what a file was read for (``--readout``), where the reader does not know."""
+    try:
+        yield
+    except InputError as error:
+        if str(error).startswith(purpose):
+            raise
+        raise type(error)(f"{purpose}: {error}") from error
 
 
 @contextmanager

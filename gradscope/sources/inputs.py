@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -13,8 +13,9 @@ from gradscope.errors import InputError, ShapeError, UsageError, did_you_mean
 from gradscope.jacobians.base import Array
 from gradscope.networks.run import GivenSteps
 from gradscope.sources.budget import Budget
-from gradscope.sources.file_bytes import check_start, opened
-from gradscope.sources.npy_header import MAGIC, MAX_HEADER, NpyHeader
+from gradscope.sources.file_bytes import about, opened
+from gradscope.sources.file_format import described, read_start, sniff
+from gradscope.sources.npy_header import MAX_HEADER, NpyHeader
 from gradscope.sources.seeding import generator
 
 GENERATED = ("normal", "uniform", "zeros")
@@ -103,7 +104,7 @@ def check_inputs_name(text: str) -> None:
     ------
     UsageError
     """
-    if not is_generated(text) and not Path(text).suffix:
+    if not is_generated(text) and not Path(text).suffix and not Path(text).exists():
         hint = did_you_mean(text, GENERATED)
         raise UsageError(
             f"--inputs {text}: wanted normal, uniform, zeros, or a file (.npy .csv .npz .safetensors).{hint}"
@@ -111,29 +112,39 @@ def check_inputs_name(text: str) -> None:
 
 
 def load_numeric_array(path: Path, *, purpose: str) -> Array:
-    """Read a .npy or .csv of numbers, without pickles and without NaN.
+    """Read one array of real numbers: a .npy, the only array of an .npz or .safetensors, or a CSV, told by content.
+
+    Returns
+    -------
+    ndarray of float64, no axis of it empty
 
     Raises
     ------
     InputError
-        Missing, empty, foreign, non-numeric or non-finite: named, with what to do.
+        Missing, empty, foreign, damaged, non-numeric or non-finite: named, with what to do.
     """
-    if not path.is_file():
+    if path.is_dir():
+        raise InputError(f"{purpose}: '{path}' is a directory; name the file inside it.")
+    if not path.exists():
         raise InputError(f"{purpose}: no file '{path}' here.")
-    suffix = path.suffix.lower()
-    if suffix == ".csv":
-        array = _read_csv(path, purpose)
-    elif suffix == ".npy":
-        try:
-            array = np.load(path, allow_pickle=False)
-        except (ValueError, OSError, EOFError, SyntaxError, TypeError, MemoryError) as problem:
-            raise InputError(
-                f"{purpose}: '{path}' is not a readable .npy of numbers ({_first_line(problem)})."
-            ) from None
-    else:
-        raise InputError(f"{purpose}: '{path}' ends in '{suffix}'; wanted .npy, .csv, .npz or .safetensors.")
+    with about(purpose), opened(path) as (stream, n_bytes):
+        start = read_start(stream)
+        kind = sniff(start, n_bytes)
+        if kind == "npy":
+            array = _read_npy(stream, n_bytes, path.name)
+        elif kind in ("zip", "safetensors"):
+            from gradscope.sources.named_arrays import read_named
+
+            array, _ = read_named(str(path), purpose=purpose)
+        elif kind or b"\0" in start:
+            found = described(start, n_bytes)
+            raise InputError(f"'{path.name}' should be an array (.npy, .csv, .npz, .safetensors), but it is {found}.")
+        else:
+            array = _read_csv(path, purpose)
     if array.dtype.kind not in "fiub":
         raise InputError(f"{purpose}: '{path}' holds {array.dtype}, wanted real numbers.")
+    if array.size == 0:
+        raise InputError(f"{purpose}: '{path}' holds no numbers: its shape is {array.shape}.")
     array = np.asarray(array, dtype=np.float64)
     if not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
@@ -141,13 +152,20 @@ def load_numeric_array(path: Path, *, purpose: str) -> Array:
     return array
 
 
-def _read_npy(path: Path) -> Array:
+def npy_header(path: Path) -> NpyHeader | None:
+    """Shape and dtype of a .npy without its values; None where it is no readable one."""
+    try:
+        with opened(path) as (stream, n_bytes):
+            return NpyHeader(stream.read(MAX_HEADER + 12), n_bytes, name="", budget=Budget(n_bytes, file=path.name))
+    except InputError:
+        return None
+
+
+def _read_npy(stream: IO[bytes], n_bytes: int, file: str) -> Array:
     """The array, its declared size checked against the file's before anything is allocated."""
-    with opened(path) as (stream, n_bytes):
-        check_start(stream, (MAGIC,), "a .npy array", file=path.name)
-        header = NpyHeader(stream.read(MAX_HEADER + 12), n_bytes, name="", budget=Budget(n_bytes, file=path.name))
-        stream.seek(0)
-        return header.values(stream.read())
+    header = NpyHeader(stream.read(MAX_HEADER + 12), n_bytes, name="", budget=Budget(n_bytes, file=file))
+    stream.seek(0)
+    return header.values(stream.read())
 
 
 def _first_line(problem: BaseException) -> str:

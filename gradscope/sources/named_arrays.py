@@ -9,7 +9,7 @@ import numpy as np
 from gradscope.errors import InputError
 from gradscope.jacobians.base import Array
 from gradscope.sources.budget import Budget
-from gradscope.sources.file_bytes import opened
+from gradscope.sources.file_bytes import about, opened
 from gradscope.sources.file_format import described, read_start, sniff
 from gradscope.sources.npz import npz_tensors
 from gradscope.sources.safetensors import safetensors_tensors
@@ -25,7 +25,7 @@ def read_arrays(path: Path, *, purpose: str) -> dict[str, Array]:
     InputError
         Another format, an unreadable file, an array that is not of finite real numbers.
     """
-    with opened(path) as (stream, n_bytes):
+    with about(purpose), opened(path) as (stream, n_bytes):
         budget = Budget(n_bytes, file=path.name)
         start = read_start(stream)
         kind = sniff(start, n_bytes)
