@@ -18,12 +18,18 @@ LOG10_2 = float(np.log(2.0)) / LN10
 #: Steps whose weight gradients are taken together, fewer where they would pass 2^17 numbers.
 STEPS_AT_ONCE, NUMBERS_AT_ONCE = 128, 2**17
 
+#: The exponent of a component that is exactly zero.
+NOTHING = -(2**40)
+#: Components within this many powers of two of one another are pulled as one row, with as many left before a factor of
+#: J takes one out of float64's range; beyond so many bands the smallest are let go.
+BAND, MOST_BANDS = 400, 64
+
 #: ∂L_t/∂s_t, the loss's own term at step t, shape (*batch_shape, n); None where the loss has none.
 DirectTerm = Callable[[int], "Array | None"]
 
 
 class ScaledGradient(NamedTuple):
-    """∂L/∂s_t = vector · 2^exponent, one exponent per sample, so that 10^−5000 is as exact as 1.
+    """∂L/∂s_t = vector · 2^exponent, so that 10^−5000 is as exact as 1.
 
     Attributes
     ----------
@@ -92,17 +98,55 @@ def backpropagate(tape: Tape, direct_term: DirectTerm) -> Iterator[ScaledGradien
 
 
 def state_gradients(tape: Tape, direct_term: DirectTerm) -> Iterator[tuple[int, Array, Array]]:
-    """(t, vector, exponent) of ∂L/∂s_t alone, t = T … 0."""
+    """(t, vector, exponent) of ∂L/∂s_t alone, t = T … 0, the vector on the scale of its largest component.
+
+    Every component keeps a power of two of its own on the way: one 10^-400 below the largest may be the largest later
+    (docs/theory.md, "Graded products").
+    """
     shape = (*tape.batch_shape, tape.state_size)
-    vector, exponent = np.zeros(shape), np.zeros(tape.batch_shape, dtype=np.int64)
+    mantissa, exponents = np.zeros(shape), np.full(shape, NOTHING)
     for t in range(tape.n_steps, -1, -1):
         direct = direct_term(t)
         if direct is not None:
-            vector, exponent = add_direct(vector, exponent, direct)
-        vector, exponent = rescaled(vector, exponent)
-        yield t, vector, exponent
+            mantissa, exponents = _added(np.stack([mantissa, direct]), np.stack([exponents, np.zeros_like(exponents)]))
+        top = exponents.max(axis=-1)
+        exponent = np.where(top == NOTHING, 0, top)
+        yield t, _times(mantissa, exponents - exponent[..., None]), exponent
         if t:
-            vector = tape.pull(t, vector[..., None, :])[..., 0, :]
+            mantissa, exponents = _pulled(tape, t, mantissa, exponents, exponent)
+
+
+def _pulled(tape: Tape, t: int, mantissa: Array, exponents: Array, top: Array) -> tuple[Array, Array]:
+    """gᵀJ_t: components of about one size are pulled together, a row for each band of `BAND` powers of two."""
+    below = np.where(exponents == NOTHING, 0, (top[..., None] - exponents) // BAND)
+    n_bands = int(below.max(initial=0)) + 1
+    if n_bands == 1:
+        row = _times(mantissa, exponents - top[..., None])
+        return _normalised(tape.pull(t, row[..., None, :])[..., 0, :], top[..., None])
+    bands = range(min(n_bands, MOST_BANDS))
+    rows = [np.where(below == b, _times(mantissa, exponents - (top[..., None] - BAND * b)), 0.0) for b in bands]
+    pulled = tape.pull(t, np.stack(rows, axis=-2))
+    scales = np.stack([np.broadcast_to(top[..., None] - BAND * b, exponents.shape) for b in bands])
+    return _added(np.moveaxis(pulled, -2, 0), scales)
+
+
+def _normalised(values: Array, exponents: Array) -> tuple[Array, Array]:
+    """values·2^exponents with each value in [½, 1); `NOTHING` where it is zero."""
+    mantissa, shift = np.frexp(values)
+    return mantissa, np.where(mantissa == 0, NOTHING, exponents + shift)
+
+
+def _added(values: Array, exponents: Array) -> tuple[Array, Array]:
+    """Σ over the first axis of values·2^exponents, component by component, on the largest scale that occurs."""
+    mantissa, own = _normalised(values, exponents)
+    common = own.max(axis=0)
+    total = _times(mantissa, own - np.where(common == NOTHING, 0, common)).sum(axis=0)
+    return _normalised(total, common)
+
+
+def _times(values: Array, bits: Array) -> Array:
+    """values·2^bits; below 2^−2000 nothing is left."""
+    return np.ldexp(values, np.clip(bits, -2000, 0).astype(np.int32))
 
 
 def _log10(value: Array, exponent: Array) -> Array:

@@ -80,3 +80,22 @@ def test_a_slope_and_a_weight_that_only_together_leave_the_range(tmp_path: Path)
     np.save(tmp_path / "w.npy", np.array([[1e-200]]))
     rows = gradscope.gradients(f"{tmp_path / 'w.npy'}:bias=300,activation=tanh", steps=3, loss="none").results[0]
     assert list(rows.columns["status"]) == ["ok", "underflow", "underflow", "underflow"]
+
+
+def test_a_loss_gradient_whose_largest_component_changes_by_more_than_float64_holds(tmp_path: Path) -> None:
+    """An lstm with W_hh = 0: ∂L/∂c_0 is Π f times o·tanh′(c_T), unit by unit; the forgotten unit is remembered later."""
+    weights = {f"weight_{kind}_l0": np.zeros((8, width)) for kind, width in (("ih", 1), ("hh", 2))}
+    weights["weight_ih_l0"][2:4, 0] = 1.0, -1.0  # the forget gates of the two units
+    np.savez(tmp_path / "lstm.npz", **weights)
+    x = np.concatenate([np.full(400, -7.2), np.full(400, 7.0)])
+    np.save(tmp_path / "x.npy", x[:, None])
+    np.save(tmp_path / "v.npy", np.ones(2))
+    options = {"inputs": str(tmp_path / "x.npy"), "loss": "linear", "readout": str(tmp_path / "v.npy")}
+    rows = gradscope.gradients(str(tmp_path / "lstm.npz"), **options).results[0].columns
+    # c stays 0: o·tanh′(0) = ½; ln σ(a) = −ln(1 + e^−a), summed over the steps that a lag spans.
+    log_f = -np.logaddexp(0.0, -np.outer([1.0, -1.0], x))[:, ::-1].cumsum(axis=1) / np.log(10.0) + np.log10(0.5)
+    largest = log_f.max(axis=0)
+    exact = largest + 0.5 * np.log10(np.square(10.0 ** (log_f - largest)).sum(axis=0))
+    np.testing.assert_allclose(rows["log10_dloss_dstate"][1:], exact, rtol=0, atol=1e-9)
+    # An lstm's [h; c]: the direct path of the same unit, and the norm never below it.
+    assert rows["log10_norm"][800] >= rows["log10_theory"][800] - 1e-9
