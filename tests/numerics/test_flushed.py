@@ -83,7 +83,7 @@ def test_a_slope_and_a_weight_that_only_together_leave_the_range(tmp_path: Path)
 
 
 def test_a_loss_gradient_whose_largest_component_changes_by_more_than_float64_holds(tmp_path: Path) -> None:
-    """An lstm with W_hh = 0: ∂L/∂c_0 is Π f times o·tanh′(c_T), unit by unit; the forgotten unit is remembered later."""
+    """An lstm with W_hh = 0: ∂L/∂c_0 is Π f times o·tanh′(c_T), unit by unit."""
     weights = {f"weight_{kind}_l0": np.zeros((8, width)) for kind, width in (("ih", 1), ("hh", 2))}
     weights["weight_ih_l0"][2:4, 0] = 1.0, -1.0  # the forget gates of the two units
     np.savez(tmp_path / "lstm.npz", **weights)
