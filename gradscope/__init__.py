@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from gradscope._version import __version__
 
 if TYPE_CHECKING:
-    from gradscope.api import build, check, claims, gradients, inspect, load, lyapunov, spectrum, sweep
+    from gradscope.api import advise, build, check, claims, gradients, inspect, load, lyapunov, spectrum, sweep
     from gradscope.records import Report, Result
 
 __all__ = [
     "Report",
     "Result",
     "__version__",
+    "advise",
     "build",
     "check",
     "claims",
@@ -30,6 +31,7 @@ __all__ = [
 _HOMES = {
     "Report": "gradscope.records",
     "Result": "gradscope.records",
+    "advise": "gradscope.api",
     "build": "gradscope.api",
     "check": "gradscope.api",
     "claims": "gradscope.api",

@@ -141,6 +141,19 @@ def lyapunov(*sources: str, threads: int | None = None, command: Sequence[str] |
     return measure("lyapunov", sources, request, measure_exponents, threads=threads, command=command)
 
 
+def advise(*sources: str, threads: int | None = None, command: Sequence[str] | None = None, **options: Any) -> Report:
+    """What to change, and what each change does, measured on the changed network.
+
+    ``options`` are the fields of :class:`~gradscope.advice.request.AdviceRequest`: those of ``gradients``, and
+    ``reach``, ``clip_percentile``, ``clip_batch``, ``only``.
+    """
+    from gradscope.advice.advise import measure_advice
+    from gradscope.advice.request import AdviceRequest
+
+    request = _request(AdviceRequest, options)
+    return measure("advise", sources, request, measure_advice, threads=threads, command=command)
+
+
 def inspect(*sources: str, command: Sequence[str] | None = None) -> Report:
     """List what each source holds: modules, cells, gates, conventions. Nothing is computed."""
     from gradscope.analysis.inspect_file import inspect_source

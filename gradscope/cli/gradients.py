@@ -7,24 +7,11 @@ from typing import Any
 import click
 
 from gradscope.cli.deliver import Delivery, command_line, deliver
+from gradscope.cli.gradient_options import gradient_options, gradient_values
 from gradscope.cli.group import Verb
 from gradscope.cli.options import examples, refuse_empty, report_options, request_options, run_options
 from gradscope.cli.progress import Progress
 from gradscope.records import Report
-
-#: What ``gradients`` asks on top of every measuring verb, by its name in the request.
-OWN_OPTIONS = (
-    "anchor",
-    "epsilon",
-    "wrt",
-    "per_layer",
-    "loss",
-    "loss_at",
-    "readout",
-    "target",
-    "truncation_bias",
-    "need",
-)
 
 
 @click.command(
@@ -38,42 +25,7 @@ OWN_OPTIONS = (
 )
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
 @run_options
-@click.option(
-    "--anchor",
-    type=click.Choice(["end", "start"]),
-    default="end",
-    show_default=True,
-    help="end: lags run back from T; start: forward from 0.",
-)
-@click.option("--lags", metavar="LIST", help="Rows kept, e.g. 0:50:5 or 1,5,10 (default: all).")
-@click.option("--epsilon", type=float, default=1e-3, show_default=True, help="Norm below which a gradient is gone.")
-@click.option(
-    "--wrt",
-    type=click.Choice(["state", "inputs"]),
-    default="state",
-    show_default=True,
-    help="Derivatives with respect to past states, or to the inputs x_j.",
-)
-@click.option("--per-layer", is_flag=True, help="One result per layer of a stack as well.")
-@click.option(
-    "--loss",
-    type=click.Choice(["cross-entropy", "mse", "linear", "none"]),
-    default="cross-entropy",
-    show_default=True,
-    help="What is differentiated in the loss columns.",
-)
-@click.option("--loss-at", type=click.Choice(["last", "all"]), default="last", show_default=True)
-@click.option("--readout", metavar="FILE|random", help="npz with weight and bias; for linear an npy vector.")
-@click.option("--target", metavar="K|FILE", help="Class numbers, or values for mse (default 0).")
-@click.option(
-    "--truncation-bias",
-    type=float,
-    default=0.05,
-    show_default=True,
-    metavar="SHARE",
-    help="Bias of the weight gradient that truncated backpropagation may have.",
-)
-@click.option("--need", type=int, metavar="LAG", help="How far back the task needs gradients.")
+@gradient_options
 @report_options
 def command(sources: tuple[str, ...], **values: Any) -> int:
     """Per lag: theory and bounds beside the measured gradient.
@@ -87,17 +39,14 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
 
     def make(progress: Progress) -> Report:
         from gradscope.api import gradients
-        from gradscope.ranges import whole_numbers
 
         return gradients(
             *sources,
             threads=values["threads"],
             command=arguments,
             progress=progress,
-            lags=None if values["lags"] is None else whole_numbers(values["lags"]),
-            lags_text=values["lags"],
             figures=wants_figures(values),
-            **{name: values[name] for name in OWN_OPTIONS},
+            **gradient_values(values),
             **request_options(values),
         )
 

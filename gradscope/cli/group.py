@@ -17,6 +17,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "gradients": ("gradients", "Per lag: theory and bounds beside the measured gradient."),
     "spectrum": ("spectrum", "Eigendecomposition of every recurrent block; how far from normal it is."),
     "lyapunov": ("lyapunov", "Lyapunov exponents with error bars and a verdict on convergence."),
+    "advise": ("advise", "What to change, each change measured on the changed network."),
     "inspect": ("inspect_file", "What a file holds: modules, cells, gates, conventions; no numerics."),
     "sweep": ("sweep", "A grid of points, in parallel, resumable, on one machine or a cluster."),
     "claims": ("claims", "Every claim of the article measured, with its control and a verdict."),

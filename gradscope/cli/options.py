@@ -42,7 +42,8 @@ class MemorySize(_IntType):
         return size
 
 
-def _apply(options: list[Callable[[F], F]], command: F) -> F:
+def apply_options(options: list[Callable[[F], F]], command: F) -> F:
+    """Decorate a command with options, in this order."""
     for option in reversed(options):
         command = option(command)
     return command
@@ -50,7 +51,7 @@ def _apply(options: list[Callable[[F], F]], command: F) -> F:
 
 def run_options(command: F) -> F:
     """Options of every measuring verb that say what is run."""
-    return _apply(
+    return apply_options(
         [
             click.option("-T", "--steps", type=int, default=100, show_default=True, help="Steps of the sequence."),
             click.option(
@@ -92,7 +93,7 @@ def run_options(command: F) -> F:
 
 def report_options(command: F) -> F:
     """Options of every verb that say what becomes of the result."""
-    return _apply(
+    return apply_options(
         [
             click.option(
                 "-f",

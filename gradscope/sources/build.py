@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
 from gradscope.errors import InputError
@@ -24,13 +27,18 @@ def build_source(spec: SourceSpec, *, seed: int, dtype: str = "float64", memory:
     InputError
         A file that cannot be read.
     """
+    source = _build(spec, seed, np.dtype(dtype), memory)
+    return replace(source, warnings=(*spec.warnings, *source.warnings)) if spec.warnings else source
+
+
+def _build(spec: SourceSpec, seed: int, dtype: Any, memory: int) -> Source:
     if spec.kind == "cell":
-        return built_source(spec, seed, np.dtype(dtype), memory)
+        return built_source(spec, seed, dtype, memory)
     if spec.path.is_dir():
         raise InputError(f"{spec.name} is a directory: wanted a file in it ({FORMATS_SENTENCE}).")
     # Nine readers that a network built here can do without.
     from gradscope.sources.file_network import source_of_matrices, source_of_weights
 
     if is_one_array(spec.path):
-        return source_of_matrices(spec, np.dtype(dtype))
-    return source_of_weights(spec, np.dtype(dtype))
+        return source_of_matrices(spec, dtype)
+    return source_of_weights(spec, dtype)

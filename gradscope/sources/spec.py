@@ -72,6 +72,8 @@ SEQ2SEQ_FILE_KEYS: dict[str, Key] = {
     "end": Key(integer(-1), -1, "symbol that ends decoding (-1: the last)"),
     **{name: SEQ2SEQ_KEYS[name] for name in ("feedback", "max_steps", "temperature")},
 }
+#: Keys that may stand twice, as a change appended to a source makes them: the last counts, and a warning says so.
+LAST_COUNTS = frozenset({"forget_bias", "gain", "leak", "init", "chrono_max", "norm"})
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,20 @@ class SourceSpec:
         The cell, or the path.
     given : dict
         The keys that were written, parsed.
+    overridden : tuple of str
+        Keys of :data:`LAST_COUNTS` that were written more than once.
     """
 
     text: str
     kind: Literal["cell", "file"]
     name: str
     given: Mapping[str, Any] = field(default_factory=dict)
+    overridden: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was written and does not count."""
+        return tuple(f"{key} stands more than once in '{self.text}': the last one counts" for key in self.overridden)
 
     @property
     def path(self) -> Path:
@@ -137,7 +147,8 @@ def parse_source(text: str) -> SourceSpec:
     Raises
     ------
     UsageError
-        For an unknown key or cell, a bad value or a key given twice; the message suggests what was meant.
+        For an unknown key or cell, a bad value, or a key given twice where that is no change appended to a source;
+        the message suggests what was meant.
     """
     parts = _KEYS.split(text, maxsplit=1)
     name, keys = parts[0], parts[1] if len(parts) > 1 else ""
@@ -148,7 +159,7 @@ def parse_source(text: str) -> SourceSpec:
             f"'{name}' is neither a cell nor a file here.{did_you_mean(name.lower(), BUILT_CELLS)}\n"
             f"Cells: {known}; {FORMATS_SENTENCE}."
         )
-    raw = _split_keys(text, keys)
+    raw, overridden = _split_keys(text, keys)
     known_now = known_keys(kind, name, raw)
     given: dict[str, Any] = {}
     for key, value in raw.items():
@@ -163,7 +174,7 @@ def parse_source(text: str) -> SourceSpec:
         raise UsageError(f"chrono_max in '{text}' has no effect without init=chrono.")
     if given.get("init") == "chrono" and "chrono_max" not in known_now:
         raise UsageError(f"init=chrono in '{text}' draws gate biases, and {name} has no gates: use gaussian.")
-    return SourceSpec(text, kind, name, given)
+    return SourceSpec(text, kind, name, given, overridden)
 
 
 def split_keys(text: str) -> tuple[str, str]:
@@ -182,8 +193,10 @@ def _looks_like_a_path(name: str) -> bool:
     return "/" in name or "\\" in name or bool(Path(name).suffix) or Path(name).exists()
 
 
-def _split_keys(text: str, keys: str) -> dict[str, str]:
+def _split_keys(text: str, keys: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Keys with their values as text, and those that were written again."""
     raw: dict[str, str] = {}
+    overridden: list[str] = []
     for item in keys.split(",") if keys else []:
         key, equals, value = item.partition("=")
         key = key.strip()
@@ -192,10 +205,14 @@ def _split_keys(text: str, keys: str) -> dict[str, str]:
             continue
         if not equals:
             raise UsageError(f"'{item}' in '{text}': wanted key=value.")
-        if key in raw:
+        if key in raw and key not in LAST_COUNTS:
             raise UsageError(f"key '{key}' stands twice in '{text}': keep one.")
+        if key in raw:
+            overridden.append(key)
+        if key == "init" and key in raw:
+            raw.pop("chrono_max", None)  # it belonged to the init before
         raw[key] = value.strip()
-    return raw
+    return raw, tuple(dict.fromkeys(overridden))
 
 
 def _unknown_key(kind: str, name: str, key: str, known: Mapping[str, Key]) -> str:

@@ -8,6 +8,7 @@ import pytest
 import gradscope
 from gradscope.cells import CELLS
 from gradscope.errors import UsageError
+from gradscope.sources.build import build_source
 from gradscope.sources.spec import BUILT_CELLS, known_keys, parse_source
 
 
@@ -53,3 +54,13 @@ def test_a_built_gru_resets_where_it_is_told_to():
         gradscope.gradients(f"gru:hidden=5,reset={reset}", steps=4).results[0] for reset in ("after", "before")
     )
     assert not np.allclose(after.columns["log10_norm"][1:], before.columns["log10_norm"][1:], atol=1e-6)
+
+
+def test_a_change_may_be_appended_to_a_key_that_is_there_and_the_last_counts():
+    spec = parse_source("lstm:gain=2,init=chrono,chrono_max=50,gain=0.5,init=orthogonal")
+    assert (spec["gain"], spec["init"], spec["chrono_max"]) == (0.5, "orthogonal", 100)
+    source = build_source(spec, seed=0)
+    assert [text.split(" stands")[0] for text in source.warnings] == ["gain", "init"]
+    assert (
+        source.record["sha256"] == build_source(parse_source("lstm:gain=0.5,init=orthogonal"), seed=0).record["sha256"]
+    )

@@ -1,0 +1,13 @@
+"""What to change, and what each change does: measured on the changed network, never guessed.
+
+``request``: what is asked (:class:`~gradscope.advice.request.AdviceRequest`).
+``changes``: which changes a source can take, as text to append to it.
+``measured``: a source with a change, measured by the same code as ``gradients``.
+``search``: the smallest change that is enough, by bisection on what was measured.
+``truncation``, ``clipping``: the rows that leave the network alone.
+``snippets``: the change as Python for a PyTorch module.
+``words``: why, and on what it rests.
+``advise``: all of it, one result per source, layer and direction.
+
+This room knows sources and what the verbs measure; there is no linear algebra in it.
+"""

@@ -1,0 +1,186 @@
+"""Advice for one source: what it is now, what could be changed, and what each change did when it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gradscope.advice.changes import NETWORK_KINDS, Change, alternatives, families
+from gradscope.advice.measured import Bench, Measured, read
+from gradscope.advice.request import AdviceRequest
+from gradscope.advice.search import smallest
+from gradscope.advice.snippets import clip_snippet, network_snippet, truncation_snippet
+from gradscope.advice.words import honesty, network_why
+from gradscope.analysis.cases import Case, cases_of
+from gradscope.analysis.clipping import ClipNorms, measure_clip_norms
+from gradscope.analysis.gradients import measure_gradients
+from gradscope.errors import UsageError
+from gradscope.records import Result
+from gradscope.sources.source import Source
+
+COLUMNS = (
+    "kind", "change", "before_horizon", "after_horizon", "before_horizon_censored", "after_horizon_censored",
+    "before_rate", "after_rate", "before_verdict", "after_verdict", "before_horizon_h", "after_horizon_h",
+    "before_horizon_h_censored", "after_horizon_h_censored", "helps", "value", "snippet", "why",
+)  # fmt: skip
+Row = dict[str, Any]
+
+
+def measure_advice(source: Source, request: AdviceRequest) -> list[Result]:
+    """One result for each that ``gradients`` gives of this source.
+
+    Raises
+    ------
+    UsageError
+        A reach beyond the run: nothing is measured there.
+    """
+    results = measure_gradients(source, request.gradients_request())
+    for result in results:
+        wanted_reach(result, request)
+    clips = _clip_norms(source, request, len(results))
+    bench = Bench(source, request)
+    return [_advice(bench, place, result, clips[place]) for place, result in enumerate(results)]
+
+
+def wanted_reach(result: Result, request: AdviceRequest) -> int:
+    """The lag that is to be reached."""
+    steps = int(result.settings["steps"])
+    reach = next((lag for lag in (request.reach, request.need) if lag is not None), steps)
+    if reach > steps:
+        raise UsageError(f"--reach {reach} is beyond the run of {steps} steps: raise --steps.")
+    return reach
+
+
+def _clip_norms(source: Source, request: AdviceRequest, n_results: int) -> list[ClipNorms | None]:
+    """Norms of each result's gradient; one over all directions and layers where they share one loss."""
+    cases: list[Case] = cases_of(source, request.gradients_request())
+    asked: dict[str, Any] = {"percentile": request.clip_percentile, "size": request.clip_batch}
+    shared = source.gives_several_results and source.spec.kind == "file" and request.readout != "random"
+    groups = [cases] * len(cases) if shared else [[case] for case in cases]
+    found: list[ClipNorms | None] = []
+    for place, group in enumerate(groups):
+        found.append(found[0] if shared and place else measure_clip_norms(group, request, **asked))
+    # --per-layer: a layer alone is not what is clipped.
+    return [*found, *[None] * (n_results - len(found))]
+
+
+def _advice(bench: Bench, place: int, result: Result, clip: ClipNorms | None) -> Result:
+    request, reach = bench.request, wanted_reach(result, bench.request)
+    before = read(result, reach=reach, epsilon=request.epsilon)
+    rows = [_truncation(result, before)] if request.wants("tbptt") else []
+    rows += [_clip(result, before, clip, request)] if request.wants("clip") else []
+    if before.explodes or not before.reaches(reach):
+        rows += _network_rows(bench, place, result, before, reach)
+    summary = {
+        "reach": reach,
+        "reach_now": before.horizon_h,
+        "reach_now_censored": before.horizon_h_censored,
+        "need": request.need,
+        "best": best_of(rows),
+        "verdict": before.verdict,
+        **{name: result.summary[name] for name in ("tbptt_length", "tbptt_bias", "tbptt_kind")},
+        "clip_value": clip.value if clip else None,
+        "clip_share": clip.share if clip else None,
+        "gradient_norm_median": clip.median if clip else None,
+        "clip_parameters": list(clip.parameters) if clip else None,
+    }
+    settings = {**result.settings, "clip_percentile": request.clip_percentile, "clip_batch": request.clip_batch}
+    columns = {name: [row.get(name) for row in rows] for name in COLUMNS}
+    return Result(result.source, settings, columns, summary, result.warnings)
+
+
+def best_of(rows: list[Row]) -> str | None:
+    """The kind of the smallest change that helps: the one that touches the least of the network."""
+    helping = [row["kind"] for row in rows if row.get("helps")]
+    return min(helping, key=NETWORK_KINDS.index, default=None)
+
+
+def _truncation(result: Result, before: Measured) -> Row:
+    length, bias = result.summary["tbptt_length"], result.summary["tbptt_bias"]
+    if length is None:
+        return {"kind": "tbptt", "why": _no_loss(result)}
+    kind = result.summary["tbptt_kind"]
+    whole = "every step is needed" if length >= int(result.settings["steps"]) else f"leaves out {100 * bias:.2g} %"
+    why = f"the smallest K within {100 * result.settings['truncation_bias']:g} % of the gradient of W_hh: {whole}"
+    if before.explodes:
+        why += "; gradients explode, so the far past decides: shrink them first"
+    return {
+        "kind": "tbptt",
+        "value": length,
+        "snippet": truncation_snippet(length, kind),
+        "why": why + honesty(result, loss=True),
+    }
+
+
+def _clip(result: Result, before: Measured, clip: ClipNorms | None, request: AdviceRequest) -> Row:
+    if clip is None:
+        return {"kind": "clip", "why": _no_loss(result)}
+    if clip.value is None:
+        return {"kind": "clip", "why": "the norm is beyond what float64 holds: shrink gradients first (gain)"}
+    why = f"{request.clip_percentile:g}th percentile of {clip.batches} gradient norms; clips {100 * clip.share:.2g} %"
+    if clip.batches == 1:
+        why = "the norm of the one gradient measured: raise --batch for a percentile"
+    if before.explodes:
+        why += "; caps the step, but the direction is the far past's alone: shrink gradients too"
+    elif before.verdict == "vanishing":
+        why += "; clipping does not lengthen reach"
+    return {
+        "kind": "clip",
+        "value": clip.value,
+        "snippet": clip_snippet(clip.value),
+        "why": why + honesty(result, loss=True),
+    }
+
+
+def _no_loss(result: Result) -> str:
+    said = next((text for text in result.warnings if text.startswith("no loss:")), None)
+    return said or "no loss whose gradient with respect to W_hh could be measured"
+
+
+def _network_rows(bench: Bench, place: int, result: Result, before: Measured, reach: int) -> list[Row]:
+    request, source = bench.request, bench.source
+    shrink = before.explodes
+
+    def measure(change: Change) -> Measured:
+        return read(bench.with_change(change)[place], reach=reach, epsilon=request.epsilon, change=change)
+
+    def helps(after: Measured) -> bool:
+        if not shrink:
+            return after.reaches(reach) and not after.explodes
+        lower = after.rate is None or (before.rate is not None and after.rate < before.rate)
+        return lower and not after.explodes
+
+    enough: Callable[[Measured], bool] = helps if shrink else lambda after: after.reaches(reach)
+    rows = []
+    for family in families(source, shrink=shrink):
+        kind = family.at(1).kind
+        if not request.wants(kind):
+            continue
+        found = smallest(family, measure, enough, before=before, nearer=_lower_rate if shrink else _farther)
+        rows.append(_row(source, result, before, found.measured, helps=helps(found.measured), reach=reach))
+    for change in alternatives(source, reach=reach, shrink=shrink):
+        if request.wants(change.kind):
+            after = measure(change)
+            rows.append(_row(source, result, before, after, helps=helps(after), reach=reach))
+    return rows
+
+
+def _farther(after: Measured) -> float:
+    return after.farthest if not after.explodes else -2.0
+
+
+def _lower_rate(after: Measured) -> float:
+    return float("-inf") if after.rate is None else -after.rate
+
+
+def _row(source: Source, result: Result, before: Measured, after: Measured, *, helps: bool, reach: int) -> Row:
+    assert after.change is not None
+    row: Row = {"kind": after.change.kind, "change": after.change.text, "value": after.change.value}
+    for when, measured in (("before", before), ("after", after)):
+        for name in ("horizon", "horizon_censored", "rate", "verdict", "horizon_h", "horizon_h_censored"):
+            row[f"{when}_{name}"] = getattr(measured, name)
+    row["helps"] = helps
+    row["snippet"] = network_snippet(source, after.change)
+    why = network_why(after.change, before, after, helps=helps, reach=reach, result=result, source=source)
+    row["why"] = why + honesty(result, loss=False)
+    return row

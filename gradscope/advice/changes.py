@@ -1,0 +1,120 @@
+"""The changes that a source can take: each is text that is appended to it, in the words of its own keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gradscope.cells import CELLS
+from gradscope.sources.source import Source
+from gradscope.sources.spec import known_keys
+
+#: Every kind of advice. Those that change the network stand in the order of how much of it they touch: a bias, a
+#: factor on W_hh, the time constant, another draw of the weights, another forward pass.
+NETWORK_KINDS = ("forget_bias", "gain", "leak", "init", "norm")
+KINDS = ("tbptt", "clip", *NETWORK_KINDS)
+#: Steps of a search, and how far it may go.
+FORGET_BIAS_STEP, FORGET_BIAS_MOST = 0.05, 16.0
+GAIN_STEP, GAIN_STEPS, SHRINK_STEPS = 1.01, 160, 480
+LEAK_STEP, LEAK_STEPS = 1.02, 230
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change.
+
+    Attributes
+    ----------
+    kind : str
+    text : str
+        What is appended to the source, ``forget_bias=2.25``.
+    value : float or None
+        The number in it; None for words.
+    before : float or None
+        The same key's number without the change.
+    """
+
+    kind: str
+    text: str
+    value: float | None = None
+    before: float | None = None
+
+
+@dataclass(frozen=True)
+class Family:
+    """Changes of one kind that differ in size: ``at(1)`` is the smallest, ``at(last)`` the largest.
+
+    Attributes
+    ----------
+    first : int
+        Where a search begins.
+    """
+
+    at: Callable[[int], Change]
+    first: int
+    last: int
+
+
+def appended(text: str, change: str) -> str:
+    """A source with a change behind its keys.
+
+    >>> appended("lstm", "gain=2"), appended("lstm:hidden=8", "gain=2")
+    ('lstm:gain=2', 'lstm:hidden=8,gain=2')
+    """
+    from gradscope.sources.spec import split_keys
+
+    return f"{text},{change}" if split_keys(text)[1] else f"{text}:{change}"
+
+
+def families(source: Source, *, shrink: bool) -> list[Family]:
+    """Changes whose size is searched for: towards longer memory, or (``shrink``) towards smaller gradients."""
+    spec = source.spec
+    known = known_keys(spec.kind, spec.name, spec.given)
+    out = []
+    cells = [named.cell for named in source.named_cells]
+    if "forget_bias" in known and cells and all(cell.memory_gate is not None for cell in cells):
+        out.append(_forget_bias(float(spec["forget_bias"]), -1.0 if shrink else 1.0))
+    if "gain" in known and cells and spec["gain"] != 0:
+        out.append(_gain(float(spec["gain"]), shrink=shrink))
+    if spec.kind == "cell" and "leak" in known and spec["leak"] > 0:
+        out.append(_leak(float(spec["leak"])))
+    return out
+
+
+def _forget_bias(before: float, sign: float) -> Family:
+    def at(i: int) -> Change:
+        value = round(before + sign * FORGET_BIAS_STEP * i, 6)
+        return Change("forget_bias", f"forget_bias={value:.12g}", value, before)
+
+    return Family(at, first=20, last=round(FORGET_BIAS_MOST / FORGET_BIAS_STEP))
+
+
+def _gain(before: float, *, shrink: bool) -> Family:
+    def at(i: int) -> Change:
+        text = f"{before * GAIN_STEP ** (-i if shrink else i):.4g}"
+        return Change("gain", f"gain={text}", float(text), before)
+
+    return Family(at, first=10, last=SHRINK_STEPS if shrink else GAIN_STEPS)
+
+
+def _leak(before: float) -> Family:
+    def at(i: int) -> Change:
+        text = f"{before * LEAK_STEP**-i:.4g}"
+        return Change("leak", f"leak={text}", float(text), before)
+
+    return Family(at, first=35, last=LEAK_STEPS)
+
+
+def alternatives(source: Source, *, reach: int, shrink: bool) -> list[Change]:
+    """Changes without a size: other starts of the weights, a layer norm. Built networks only."""
+    spec = source.spec
+    if spec.kind != "cell":
+        return []
+    known = known_keys(spec.kind, spec.name, spec.given)
+    out = [Change("init", f"init={init}") for init in ("orthogonal", "identity") if spec["init"] != init]
+    cell = CELLS.get(spec["cell"] if spec.name == "seq2seq" else spec.name)
+    if "chrono_max" in known and cell is not None and cell.memory_gate is not None and not shrink:
+        out.append(Change("init", f"init=chrono,chrono_max={max(reach, 3)}"))
+    if "norm" in known and spec["norm"] == "none":
+        out.append(Change("norm", "norm=layer"))
+    return out

@@ -1,0 +1,115 @@
+"""A source as it is, or with a change, measured by the same code as ``gradients``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gradscope.advice.changes import Change, appended
+from gradscope.advice.request import AdviceRequest
+from gradscope.analysis.gradients import measure_gradients
+from gradscope.records import Result
+from gradscope.sources.build import build_source
+from gradscope.sources.source import Source
+from gradscope.sources.spec import parse_source
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How far one network reaches.
+
+    Attributes
+    ----------
+    horizon, horizon_h : int or None
+        Largest lag whose norm (of the whole state; of the h corner) is ≥ epsilon.
+    horizon_censored, horizon_h_censored : bool
+        Whether they lie beyond T.
+    rate : float or None
+        log10 per step.
+    margin : float
+        log10 of the h corner's norm over epsilon at the lag asked for; NaN where it is not known.
+    """
+
+    horizon: int | None
+    horizon_censored: bool
+    rate: float | None
+    verdict: str
+    horizon_h: int | None
+    horizon_h_censored: bool
+    margin: float
+    change: Change | None = None
+
+    def reaches(self, lag: int) -> bool:
+        """Whether the h corner is ≥ epsilon at this lag or a later one."""
+        return self.horizon_h_censored or (self.horizon_h is not None and self.horizon_h >= lag)
+
+    @property
+    def explodes(self) -> bool:
+        """Whether gradients grow."""
+        return self.verdict == "exploding"
+
+    @property
+    def farthest(self) -> float:
+        """``horizon_h`` as a number that can be compared."""
+        return math.inf if self.horizon_h_censored else -1.0 if self.horizon_h is None else float(self.horizon_h)
+
+
+def read(result: Result, *, reach: int, epsilon: float, change: Change | None = None) -> Measured:
+    """What a ``gradients`` result with every lag says of reach."""
+    summary: Mapping[str, object] = result.summary
+    corner = result.columns["log10_norm_h"]
+    at = next((x for x in (corner[reach], result.columns["log10_norm"][reach]) if math.isfinite(x)), math.nan)
+    rate = summary["log10_rate"]
+    horizon_h, censored_h = _horizon_h(result, epsilon)
+    return Measured(
+        horizon=_whole(summary["horizon"]),
+        horizon_censored=bool(summary["horizon_censored"]),
+        rate=float(rate) if isinstance(rate, float) and math.isfinite(rate) else None,
+        verdict=str(summary["verdict"]),
+        horizon_h=horizon_h,
+        horizon_h_censored=censored_h,
+        margin=float(at) - math.log10(epsilon),
+        change=change,
+    )
+
+
+def _horizon_h(result: Result, epsilon: float) -> tuple[int | None, bool]:
+    """Largest lag at which the h corner is ≥ epsilon, and whether it lies beyond T."""
+    if "horizon_h" in result.summary:
+        return _whole(result.summary["horizon_h"]), bool(result.summary["horizon_h_censored"])
+    corner = [float(x) for x in result.columns["log10_norm_h"]]
+    if all(math.isnan(x) for x in corner):
+        return _whole(result.summary["horizon"]), bool(result.summary["horizon_censored"])
+    above = [lag for lag, x in enumerate(corner) if x >= math.log10(epsilon)]
+    if above and above[-1] == len(corner) - 1:
+        return None, True
+    return (above[-1] if above else None), False
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+@dataclass
+class Bench:
+    """Measures a source with one change after another, each once, with the same inputs, seed and T.
+
+    Attributes
+    ----------
+    done : dict
+        By the change's text, the results in the order of the source's own.
+    """
+
+    source: Source
+    request: AdviceRequest
+    done: dict[str, list[Result]] = field(default_factory=dict)
+
+    def with_change(self, change: Change) -> list[Result]:
+        """The changed network's results; without a loss, which the change is not judged by."""
+        if change.text not in self.done:
+            text = appended(self.source.spec.text, change.text)
+            changed = build_source(parse_source(text), seed=self.request.seed, dtype=self.request.dtype)
+            request = self.request.gradients_request(loss="none", loss_at="last", readout=None, target=None, need=None)
+            self.done[change.text] = measure_gradients(changed, request)
+        return self.done[change.text]

@@ -1,0 +1,109 @@
+"""Advice as Python for a PyTorch module called ``model``, with the parameter names of the source."""
+
+from __future__ import annotations
+
+from gradscope.advice.changes import Change
+from gradscope.sources.source import RecurrentBlock, Source
+
+
+def network_snippet(source: Source, change: Change) -> str | None:
+    """Apply a change of the network to its PyTorch twin, or None where PyTorch's modules cannot take it."""
+    if change.kind == "forget_bias":
+        return _forget_bias(source, change)
+    if change.kind == "gain":
+        return _gain(source, change)
+    if change.kind == "init" and "chrono" not in change.text:
+        return _init(source, change)
+    return None
+
+
+def _forget_bias(source: Source, change: Change) -> str | None:
+    assert change.value is not None
+    assert change.before is not None
+    added = round(change.value - change.before, 12)
+    lines = []
+    for block in source.blocks:
+        if block.cell is not None and block.gate is not None and block.gate == block.cell.memory_gate:
+            H = block.cell.hidden_size
+            first = block.cell.gates.index(block.gate) * H
+            lines.append(f'    model.get_parameter("{bias_name(block.param)}")[{first}:{first + H}] += {added:g}')
+    if not lines or not source.biases:
+        return None
+    return "\n".join(["import torch", "", "with torch.no_grad():", *lines])
+
+
+def _gain(source: Source, change: Change) -> str | None:
+    assert change.value is not None
+    assert change.before is not None
+    factor = change.value / change.before
+    lines = [f'    model.get_parameter("{name}").mul_({factor!r})' for name in _recurrent(source)]
+    return "\n".join(["import torch", "", "with torch.no_grad():", *lines]) if lines else None
+
+
+def _init(source: Source, change: Change) -> str | None:
+    names = _recurrent(source)
+    if not names:
+        return None
+    gates = _blocks_of(source, names[0])
+    draw = "torch.nn.init.orthogonal_(W)" if "orthogonal" in change.text else "torch.nn.init.eye_(W)"
+    gain = source.spec["gain"]
+    lines = [
+        "import torch",
+        "",
+        "with torch.no_grad():",
+        f"    for name in ({', '.join(repr(name) for name in names)},):",
+        f"        for W in model.get_parameter(name).chunk({gates}):",
+        f"            {draw}",
+        *([f"            W.mul_({gain:g})"] if gain != 1 else []),
+    ]
+    return "\n".join(lines)
+
+
+def truncation_snippet(length: int, kind: str | None) -> str:
+    """Truncate backpropagation after ``length`` steps; x is (T, batch, inputs)."""
+    if kind == "chunks":
+        return "\n".join(
+            [
+                "state = None",
+                f"for part in x.split({length}):  # x is (T, batch, inputs)",
+                "    output, state = model(part, state)",
+                "    loss_of(output).backward()",
+                "    state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()",
+            ]
+        )
+    return "\n".join(
+        [
+            "import torch",
+            "",
+            "state = None",
+            f"if len(x) > {length}:  # x is (T, batch, inputs)",
+            "    with torch.no_grad():",
+            f"        _, state = model(x[:-{length}])",
+            f"output, _ = model(x[-{length}:], state)",
+        ]
+    )
+
+
+def clip_snippet(value: float) -> str:
+    """Clip the norm over all parameters of the recurrent module."""
+    return f"import torch\n\ntorch.nn.utils.clip_grad_norm_(model.parameters(), max_norm={value:.4g})"
+
+
+def bias_name(weight: str) -> str:
+    """The bias beside a recurrent weight.
+
+    >>> bias_name("encoder.weight_hh_l0_reverse"), bias_name("w_hh")
+    ('encoder.bias_ih_l0_reverse', 'b_ih')
+    """
+    head, dot, name = weight.rpartition(".")
+    return head + dot + name.replace("weight_hh", "bias_ih").replace("w_hh", "b_ih")
+
+
+def _recurrent(source: Source) -> list[str]:
+    """Names of the recurrent weights, each once."""
+    return list(dict.fromkeys(block.param for block in source.blocks if block.cell is not None))
+
+
+def _blocks_of(source: Source, name: str) -> int:
+    blocks: list[RecurrentBlock] = [block for block in source.blocks if block.param == name]
+    return len(blocks)

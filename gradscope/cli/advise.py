@@ -1,0 +1,70 @@
+"""``gradscope advise``: what to change, each change measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from gradscope.cli.deliver import Delivery, command_line, deliver
+from gradscope.cli.gradient_options import gradient_options, gradient_values
+from gradscope.cli.group import Verb
+from gradscope.cli.options import examples, refuse_empty, report_options, request_options, run_options
+from gradscope.cli.progress import Progress
+from gradscope.records import Report
+
+
+@click.command(
+    "advise",
+    cls=Verb,
+    epilog=examples(
+        "gradscope advise lstm --reach 50",
+        "gradscope advise model.pt --inputs features.npy --batch 64 --clip-batch 16",
+        "gradscope advise gru --only forget_bias --fail-on 'reach_now < 20'",
+    ),
+)
+@click.argument("sources", nargs=-1, metavar="SOURCE...")
+@run_options
+@gradient_options
+@click.option("--reach", type=int, metavar="N", help="Lag at which the norm should still be >= epsilon (default: T).")
+@click.option(
+    "--clip-percentile",
+    type=float,
+    default=95.0,
+    show_default=True,
+    metavar="P",
+    help="Of the gradient's norm: where to clip.",
+)
+@click.option(
+    "--clip-batch",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="M",
+    help="Sequences whose mean gradient is clipped; drawn from those of --batch.",
+)
+@click.option("--only", multiple=True, metavar="KIND", help="Look into this kind of change only. Repeatable.")
+@report_options
+def command(sources: tuple[str, ...], **values: Any) -> int:
+    """What to change, and what each change does, measured on the changed network.
+
+    Where to truncate, what to clip at, and the smallest forget bias, gain, leak, start or norm that
+    lets gradients reach the lag asked for. A change is text to append to the source.
+    """
+    refuse_empty(sources, "advise")
+    arguments = command_line() or ("advise", *sources)
+
+    def make(progress: Progress) -> Report:
+        from gradscope.api import advise
+
+        return advise(
+            *sources,
+            threads=values["threads"],
+            command=arguments,
+            progress=progress,
+            **{name: values[name] for name in ("reach", "clip_percentile", "clip_batch", "only")},
+            **gradient_values(values),
+            **request_options(values),
+        )
+
+    return deliver("advise", Delivery.from_options(values), make)

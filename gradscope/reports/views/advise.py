@@ -1,0 +1,117 @@
+"""What to change: how far gradients reach, the one change that is enough, and all that was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gradscope.records import Report, Result
+from gradscope.reports.document import Block, Column, Document, Section, Sentence, Table, Tone
+from gradscope.reports.numbers import NULL, count, fixed, printable, significant
+from gradscope.reports.reading import labels, number
+from gradscope.reports.views.common import about_source, document, warnings_of
+
+
+def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Document:
+    """The answer, then every change that was measured, then why."""
+    sections = []
+    for name, result in zip(labels(report), report.results, strict=True):
+        rows = list(result.rows())
+        blocks: list[Block] = [Sentence(answer(result, rows), "verdict", _tone(result, rows)), *_training(result)]
+        blocks += [_changes(result, rows), *_reasons(rows), *warnings_of(result)]
+        sections.append(Section(name, tuple(blocks), about_source(result)))
+    return document(report, "What to change", sections)
+
+
+def answer(result: Result, rows: list[dict[str, Any]]) -> str:
+    """How far gradients reach, how far they should, and the smallest change that is enough."""
+    summary = result.summary
+    reach, now = number(summary.get("reach")), _reach(summary, "reach_now", result)
+    said = f"Gradients reach {now} of the {count(int(reach or 0), 'step')} wanted"
+    verdict = summary.get("verdict")
+    if verdict == "exploding":
+        said = "Gradients explode: shrink them"
+    elif _is_enough(result):
+        return f"{said}: nothing to change."
+    best = best_row(result, rows)
+    if best is None:
+        tried = sorted({str(row["kind"]) for row in rows if row.get("change")})
+        return f"{said}. No change helped" + (f" (tried: {', '.join(tried)})." if tried else ": none was tried.")
+    after = _reach(best, "after_horizon_h", result)
+    if verdict == "exploding":
+        return f"{said}. Append {best['change']}: {best['after_verdict']}, rate {_rate(best, 'after')} a step."
+    return f"{said}. Append {best['change']}: they reach {after} (measured)."
+
+
+def best_row(result: Result, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The row that ``summary.best`` speaks of."""
+    best = result.summary.get("best")
+    return next((row for row in rows if row.get("helps") and row.get("kind") == best), None)
+
+
+def _is_enough(result: Result) -> bool:
+    now, reach = number(result.summary.get("reach_now")), number(result.summary.get("reach"))
+    return bool(result.summary.get("reach_now_censored")) or (now is not None and reach is not None and now >= reach)
+
+
+def _tone(result: Result, rows: list[dict[str, Any]]) -> Tone:
+    if best_row(result, rows) is not None:
+        return "mixed"
+    return "good" if _is_enough(result) and result.summary.get("verdict") != "exploding" else "bad"
+
+
+def _training(result: Result) -> list[Block]:
+    """Where to truncate and what to clip at, in one line."""
+    length, clip = number(result.summary.get("tbptt_length")), number(result.summary.get("clip_value"))
+    said = []
+    if length is not None:
+        bias = significant(100 * (number(result.summary.get("tbptt_bias")) or 0.0), 2)
+        said.append(f"Truncate after {count(int(length), 'step')} (leaves out {bias} % of the gradient)")
+    if clip is not None:
+        said.append(f"clip at {significant(clip)} (median {significant(result.summary.get('gradient_norm_median'))})")
+    return [Sentence(f"{'; '.join(said)}.")] if said else []
+
+
+def _changes(result: Result, rows: list[dict[str, Any]]) -> Table:
+    columns = (
+        Column("kind", "left"),
+        Column("change", "left"),
+        Column("reach"),
+        Column("rate/step", "right", 2),
+        Column("verdict", "left", 1),
+        Column("helps", "left"),
+    )
+    cells = tuple(
+        (
+            str(row.get("kind")),
+            printable(str(row.get("change") or significant(row.get("value")))),
+            _arrow(_reach(row, "before_horizon_h", result), _reach(row, "after_horizon_h", result), row),
+            _arrow(_rate(row, "before"), _rate(row, "after"), row),
+            _arrow(str(row.get("before_verdict")), str(row.get("after_verdict")), row),
+            NULL if row.get("helps") is None else "yes" if row["helps"] else "no",
+        )
+        for row in rows
+    )
+    tones: tuple[Tone, ...] = tuple("good" if row.get("helps") else "plain" for row in rows)
+    return Table("Every change, measured with the same inputs, seed and T", columns, cells, tones)
+
+
+def _arrow(before: str, after: str, row: Mapping[str, Any]) -> str:
+    if row.get("change") is None:
+        return NULL
+    return before if before == after else f"{before} -> {after}"
+
+
+def _reach(values: Mapping[str, Any], name: str, result: Result) -> str:
+    if values.get(f"{name}_censored"):
+        return f"> {result.settings.get('steps')}"
+    found = number(values.get(name))
+    return "none" if found is None or found < 0 else str(int(found))
+
+
+def _rate(row: Mapping[str, Any], when: str) -> str:
+    return fixed(number(row.get(f"{when}_rate")), 4, against=[0.0])
+
+
+def _reasons(rows: list[dict[str, Any]]) -> list[Block]:
+    return [Sentence(printable(f"{row.get('change') or row.get('kind')}: {row.get('why')}."), "note") for row in rows]

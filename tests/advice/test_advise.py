@@ -1,0 +1,151 @@
+"""Advice is what was measured: every change, appended to the source, gives the numbers of its row again."""
+
+import numpy as np
+import pytest
+
+import gradscope
+from gradscope.advice.changes import appended
+from gradscope.errors import UsageError
+
+SOURCES = [
+    ("lstm:hidden=12,inputs=4", {"steps": 60, "reach": 30}),
+    ("gru:hidden=12,inputs=4,layers=2", {"steps": 60, "reach": 40}),
+    ("rnn:hidden=12,inputs=4", {"steps": 40, "reach": 20}),
+    ("leaky:hidden=12,inputs=4", {"steps": 60, "reach": 50}),
+    ("lstm:hidden=6,inputs=4,bidirectional=true", {"steps": 40, "reach": 25}),
+]
+
+
+@pytest.fixture
+def lstm_file(tmp_path):
+    rng = np.random.default_rng(3)
+    H, inputs = 12, 4
+    arrays = {
+        "rnn.weight_ih_l0": rng.uniform(-0.3, 0.3, (4 * H, inputs)),
+        "rnn.weight_hh_l0": rng.uniform(-0.3, 0.3, (4 * H, H)),
+        "rnn.bias_ih_l0": rng.uniform(-0.3, 0.3, 4 * H),
+        "rnn.bias_hh_l0": rng.uniform(-0.3, 0.3, 4 * H),
+        "head.weight": rng.standard_normal((3, H)),
+        "head.bias": rng.standard_normal(3),
+    }
+    np.savez(tmp_path / "m.npz", **arrays)
+    return str(tmp_path / "m.npz")
+
+
+def check_appended(source, report, **options):
+    """Each change appended to the source and measured by ``gradients``."""
+    compared = 0
+    for place, result in enumerate(report.results):
+        for row in result.rows():
+            if row["change"] is None:
+                continue
+            changed = gradscope.gradients(appended(source, row["change"]), **options).results[place].summary
+            for name, key in (("horizon", "horizon"), ("rate", "log10_rate"), ("verdict", "verdict")):
+                wanted = changed[key]
+                if isinstance(wanted, float) and np.isnan(wanted):
+                    wanted = None
+                assert row[f"after_{name}"] == wanted, row
+            assert row["after_horizon_censored"] == changed["horizon_censored"]
+            compared += 1
+    return compared
+
+
+@pytest.mark.parametrize(("source", "options"), SOURCES)
+def test_a_change_appended_to_the_source_gives_its_numbers(source, options):
+    report = gradscope.advise(source, **options)
+    assert check_appended(source, report, steps=options["steps"]) >= 3
+
+
+def test_the_same_for_a_file_and_its_own_loss(lstm_file):
+    report = gradscope.advise(lstm_file, steps=60, reach=40, batch=4)
+    assert check_appended(lstm_file, report, steps=60, batch=4) == 2
+    (result,) = report.results
+    rows = {row["kind"]: row for row in result.rows()}
+    assert list(rows) == ["tbptt", "clip", "forget_bias", "gain"]
+    assert rows["forget_bias"]["helps"]
+    assert "what-if" in rows["forget_bias"]["why"]
+    assert "generated inputs" in rows["tbptt"]["why"]
+    assert result.summary["clip_parameters"] == ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
+
+
+def test_the_smallest_forget_bias_is_the_smallest():
+    options = {"steps": 60, "reach": 30}
+    (result,) = gradscope.advise("lstm:hidden=12,inputs=4", **options, only=("forget_bias",)).results
+    (row,) = result.rows()
+    assert row["helps"]
+    assert row["after_horizon_h"] >= 30 > row["before_horizon_h"]
+    smaller = gradscope.gradients(f"lstm:hidden=12,inputs=4,forget_bias={row['value'] - 0.05}", steps=60).results[0]
+    assert smaller.columns["log10_norm_h"][30] < -3
+    assert result.summary["best"] == "forget_bias"
+
+
+def test_an_exploding_network_is_told_to_shrink():
+    (result,) = gradscope.advise("rnn:hidden=16,activation=identity,gain=1.5", steps=60).results
+    rows = {row["kind"]: row for row in result.rows()}
+    assert rows["gain"]["helps"]
+    assert rows["gain"]["value"] < 1.5
+    assert rows["gain"]["after_verdict"] != "exploding"
+    assert rows["gain"]["after_rate"] < rows["gain"]["before_rate"]
+    assert "shrink" in rows["clip"]["why"]
+
+
+def test_what_no_change_reaches_has_no_best():
+    """W_hh = 0: nothing recurs, and no gain makes something of it."""
+    (result,) = gradscope.advise("rnn:hidden=8,bias=40", steps=30, only=("gain",)).results
+    (row,) = result.rows()
+    assert row["helps"] is False
+    assert result.summary["best"] is None
+
+
+def test_what_reaches_already_needs_no_change():
+    (result,) = gradscope.advise("lstm:hidden=8,forget_bias=6", steps=20, reach=10).results
+    assert result.summary["reach_now_censored"]
+    assert [row["kind"] for row in result.rows()] == ["tbptt", "clip"]
+    assert result.summary["best"] is None
+
+
+def test_a_loss_that_is_missing_is_said():
+    (result,) = gradscope.advise("rnn:hidden=8", steps=20, loss="none", only=("tbptt", "clip")).results
+    assert [row["value"] for row in result.rows()] == [None, None]
+    assert result.summary["clip_value"] is None
+    assert result.summary["tbptt_length"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"reach": 21}, "beyond the run"),
+        ({"need": 21}, "beyond the run"),
+        ({"reach": -1}, "≥ 0"),
+        ({"clip_percentile": 0}, "at most 100"),
+        ({"clip_batch": 5, "batch": 4}, "raise --batch"),
+        ({"only": ("forgetbias",)}, "Did you mean 'forget_bias'"),
+        ({"wrt": "inputs"}, "leave --wrt out"),
+    ],
+)
+def test_questions_that_have_no_answer(options, said):
+    with pytest.raises(UsageError, match=said):
+        gradscope.advise("rnn:hidden=4", steps=20, **options)
+
+
+def test_the_clip_value_is_a_percentile_of_the_norms_torch_compares():
+    """Against the sum of squares over parameters, from the gradients of each sequence alone."""
+    source, options = "gru:hidden=6,inputs=3", {"steps": 15, "batch": 8}
+    (result,) = gradscope.advise(source, **options, clip_percentile=75, only=("clip",)).results
+    from gradscope.analysis.cases import cases_of
+    from gradscope.analysis.losses import loss_side
+    from gradscope.analysis.request import GradientsRequest
+    from gradscope.analysis.weight_gradients import parameter_gradients
+
+    request = GradientsRequest(**options)
+    (case,) = cases_of(gradscope.build(source), request)
+    found = parameter_gradients(case, loss_side(case, request).term)
+    scale = np.ldexp(1.0, found.exponent)
+    each = [np.concatenate([v[b].ravel() for v in found.values]) * scale[b] for b in range(8)]
+    norms = [np.linalg.norm(g) for g in each]
+    assert result.summary["clip_value"] == pytest.approx(np.percentile(norms, 75), rel=1e-12)
+    assert result.summary["gradient_norm_median"] == pytest.approx(np.median(norms), rel=1e-12)
+    assert result.summary["clip_share"] == 0.25
+    (pairs,) = gradscope.advise(source, **options, clip_batch=2, only=("clip",)).results
+    means = [np.linalg.norm((each[a] + each[b]) / 2) for a in range(8) for b in range(a)]
+    assert pairs.summary["clip_value"] == pytest.approx(np.percentile(means, 95), rel=1e-12)
