@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # BLAS threads only slow small matrices down, and make timings and test runs noisy.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: run test test-torch lint format bench bench-compare docs docs-check fuzz verify clean help
+.PHONY: run test test-torch test-minimal lint format bench bench-compare docs docs-check fuzz verify clean help
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -35,6 +35,19 @@ test: $(VENV)/.dev-ready  ## set up and pass the tests
 test-torch: $(VENV)/.torch-ready  ## the tests that hold gradscope against torch
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -m torch tests
 
+.venv-minimal/.ready: pyproject.toml tests/minimal-requirements.txt
+	$(PYTHON) -m venv .venv-minimal
+	.venv-minimal/bin/python -m pip install --quiet --requirement tests/minimal-requirements.txt
+	.venv-minimal/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+# What older libraries can break: the command line, every renderer, the readers' doors, the numerics, the claims.
+# (Student's t of scipy 1.12 is itself only right to 2e-9, so that comparison is left out.)
+test-minimal: .venv-minimal/.ready  ## the declared minimum versions run
+	$(ONE_THREAD) .venv-minimal/bin/python -m pytest -q -n 2 --dist loadfile --override-ini filterwarnings=default \
+	  tests/cli tests/reports tests/numerics tests/theory tests/claims/test_claims.py tests/sweeps/test_plan.py \
+	  -k 'not test_student_quantile_against_scipy'
+
 docs-check: $(VENV)/.dev-ready  ## generated pages and schemas are what --help and the field table say
 	$(BIN)/python docs/make_reference.py --check
 
@@ -63,4 +76,4 @@ format: $(VENV)/.dev-ready  ## rewrite in the house style
 	$(BIN)/ruff format .
 
 clean:           ## forget the virtual environment and caches
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-minimal build dist .pytest_cache .mypy_cache .ruff_cache

@@ -8,7 +8,7 @@ import click
 
 from gradscope.cli.deliver import Delivery, command_line, deliver
 from gradscope.cli.group import Verb
-from gradscope.cli.options import examples, refuse_empty, report_options, request_options, run_options
+from gradscope.cli.options import examples, exponent_options, refuse_empty, report_options, request_options, run_options
 from gradscope.cli.progress import Progress
 from gradscope.records import Report
 
@@ -25,14 +25,12 @@ from gradscope.records import Report
 )
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
 @run_options
-@click.option("-k", "k", type=int, metavar="N", help="Leading exponents (default: all).")
-@click.option("--closed-loop", is_flag=True, help="The readout's output is the next input.")
+@exponent_options
 @click.option(
     "--readout",
     metavar="FILE.npz",
     help="weight (inputs, H) and bias of the closed loop (default: the file's, or seeded).",
 )
-@click.option("--covariant", is_flag=True, help="Covariant Lyapunov vectors and the angles between them.")
 @click.option(
     "--singular-values", is_flag=True, help="All singular values of the whole product J_T ... J_1, however far apart."
 )

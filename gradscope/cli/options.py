@@ -84,8 +84,20 @@ def run_options(command: F) -> F:
                 default="1G",
                 show_default=True,
                 metavar="SIZE",
-                help="What the tape may take before it is recomputed from checkpoints.",
+                help="What the tape may take before it is recomputed; inputs, results and libraries come on top.",
             ),
+        ],
+        command,
+    )
+
+
+def exponent_options(command: F) -> F:
+    """What ``lyapunov`` asks, and a sweep that measures it."""
+    return apply_options(
+        [
+            click.option("-k", "k", type=int, metavar="N", help="Leading exponents (default: all)."),
+            click.option("--closed-loop", is_flag=True, help="The readout's output is the next input."),
+            click.option("--covariant", is_flag=True, help="Covariant Lyapunov vectors and the angles between them."),
         ],
         command,
     )

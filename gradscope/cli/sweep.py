@@ -7,14 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from gradscope.cli.deliver import Delivery, command_line, deliver
+from gradscope.cli.gradient_options import gradient_options
 from gradscope.cli.group import Verb
-from gradscope.cli.options import examples, refuse_empty, report_options, request_options, run_options
+from gradscope.cli.options import examples, exponent_options, refuse_empty, report_options, request_options, run_options
 from gradscope.cli.progress import Progress
 from gradscope.errors import UntrustedNumbersError, UsageError
 from gradscope.records import Report
 from gradscope.text import message
+
+MEASURED = ("gradients", "spectrum", "lyapunov")
 
 
 @click.command(
@@ -37,12 +41,13 @@ from gradscope.text import message
 @click.option("--zip", "zipped", is_flag=True, help="Pair the values of several --vary instead of crossing them.")
 @click.option(
     "--measure",
-    type=click.Choice(["gradients", "spectrum", "lyapunov"]),
+    type=click.Choice(MEASURED),
     default="gradients",
     show_default=True,
     help="Whose summary becomes a row.",
 )
-@click.option("--epsilon", type=float, help="Norm below which a gradient is gone (default 1e-3).")
+@gradient_options
+@exponent_options
 @click.option("--store", metavar="FILE.jsonl", help="Keep every row as it finishes; the same command continues there.")
 @click.option("-j", "--jobs", type=int, metavar="N", help="Processes (default: the machine's cores).")
 @click.option("--dask", metavar="ADDRESS", help="Use the workers of this Dask scheduler.")
@@ -66,8 +71,7 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
     if values["dask"] is not None and values["jobs"] is not None:
         raise UsageError("--dask brings its own workers: drop -j/--jobs.")
     plan_options = {**request_options(values)}
-    if values["epsilon"] is not None:
-        plan_options["epsilon"] = values["epsilon"]
+    plan_options |= _measures_own(values)
     if values["dry_run"]:
         return _dry_run(sources, values, plan_options)
     arguments = command_line() or ("sweep", *sources)
@@ -88,6 +92,40 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
 
     code = deliver("sweep", delivery, make)
     return _judge_points(made[0], code, quiet=delivery.quiet)
+
+
+#: A row is the summary of a whole run: these choose rows and results of one.
+_NOT_OF_A_SWEEP = ("lags", "per_layer")
+command.params = [parameter for parameter in command.params if parameter.name not in _NOT_OF_A_SWEEP]
+
+
+def _measures_own(values: dict[str, Any]) -> dict[str, Any]:
+    """The options of the measured verb that were given; a default is the measure's own business.
+
+    Raises
+    ------
+    UsageError
+        An option on the command line that what is measured does not have.
+    """
+    from dataclasses import fields
+
+    from gradscope.sweeps.point import request_class
+
+    context = click.get_current_context()
+    of_run = request_options(values)
+    known = {field.name for field in fields(request_class(values["measure"]))}
+    everywhere = {field.name for measure in MEASURED for field in fields(request_class(measure))}
+    given = {}
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        where = context.get_parameter_source(name)
+        if name in of_run or name not in everywhere or where is ParameterSource.DEFAULT:
+            continue
+        if name in known:
+            given[name] = values[name]
+        elif where is ParameterSource.COMMANDLINE:
+            raise UsageError(f"{max(parameter.opts, key=len)} has no meaning for --measure {values['measure']}.")
+    return given
 
 
 def _judge_points(report: Report, code: int, *, quiet: bool) -> int:

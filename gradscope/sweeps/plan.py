@@ -18,12 +18,14 @@ from gradscope.records import plain
 from gradscope.sources.build import build_source
 from gradscope.sources.source import source_name
 from gradscope.sources.spec import SourceSpec, known_keys, parse_source
-from gradscope.sweeps.point import MEASURES, Task, request_class
+from gradscope.sweeps.point import Task, fields_of, make_request, request_class
 from gradscope.sweeps.values import Axis, is_file_value, read_axis
 
 SCHEMA = "gradscope/sweep/1"
 #: Hexadecimal digits of a key: 128 bits of sha256 tell 10⁹ points apart beyond doubt.
 KEY_DIGITS = 32
+#: Options that may name a file: its content decides the numbers, and workers find it from where they stand.
+FILE_OPTIONS = ("inputs", "state", "readout", "target", "tokens")
 #: Keys that change numbers and no shapes, so that points that differ in them can be measured in one stack.
 STACKABLE = {"gain", "input_gain", "bias", "forget_bias", "init", "chrono_max", "seed", "epsilon", "classes"}
 #: Points of a group, at most, the largest state for which company pays (measured), and the numbers their tapes hold.
@@ -90,7 +92,7 @@ class Plan:
     def columns(self, result: int) -> list[str]:
         """The columns of a source's rows: varied keys, then summary fields, status and error."""
         lead = [*self.vary, *(("layer", "direction") if self.sources[result].several else ())]
-        return list(dict.fromkeys([*lead, *MEASURES[self.measure].fields, "status", "error"]))
+        return list(dict.fromkeys([*lead, *fields_of(self.measure, self.options), "status", "error"]))
 
     def identity(self) -> dict[str, Any]:
         """What makes two sweeps the same one; every byte of a row follows from it."""
@@ -148,7 +150,7 @@ class Plan:
             (keys if axis.role == "source" else options)[axis.name] = value
         names = {_absolute(name): name for name in self.digests if _absolute(name) != name}
         text = f"{_absolute(spec.name) if spec.kind == 'file' else spec.name}" + _written(keys)
-        for name in ("inputs", "state"):
+        for name in FILE_OPTIONS:
             if options.get(name) in self.digests:
                 options[name] = _absolute(options[name])
         canonical = {
@@ -212,7 +214,7 @@ def make_plan(
     for name in options:
         if name not in known | {"memory"}:
             raise UsageError(f"unknown option: {name} (known to {measure}: {', '.join(sorted(known))})")
-    request_class(measure)(**MEASURES[measure].options, **options)
+    make_request(measure, options)
     planned = []
     for text in sources:
         spec = parse_source(text)
@@ -239,7 +241,8 @@ def _check_axes(axes: Sequence[Axis], zipped: bool) -> None:
 
 def _files(planned: Sequence[PlannedSource], options: Mapping[str, Any]) -> set[str]:
     names = {source.spec.name for source in planned if source.spec.kind == "file"}
-    names |= {options["state"]} if options.get("state") else set()
+    given = {name: options.get(name) for name in FILE_OPTIONS if name != "inputs"}
+    names |= {value for value in given.values() if isinstance(value, str) and Path(value).is_file()}
     names |= {options["inputs"]} if is_file_value(options.get("inputs")) else set()
     for source in planned:
         for axis in source.axes:

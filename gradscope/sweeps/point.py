@@ -110,6 +110,22 @@ def request_class(measure: str) -> type[Any]:
     return found
 
 
+def make_request(measure: str, options: Mapping[str, Any]) -> Any:
+    """The request of a point: what a sweep sets for itself, and what was asked for on top of it."""
+    return request_class(measure)(**{**_entry(measure).options, **options})
+
+
+def fields_of(measure: str, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The measured columns: the measure's fields, and what was asked for by an option (a loss, ``--need``)."""
+    fields = _entry(measure).fields
+    if measure == "gradients":
+        if options.get("loss", "none") != "none":
+            fields = (*fields, "tbptt_length", "tbptt_bias", "tbptt_kind")
+        if options.get("need") is not None:
+            fields = (*fields, "need", "enough")
+    return fields
+
+
 def _entry(measure: str) -> Measure:
     if measure not in MEASURES:
         raise UsageError(f"--measure {measure}: wanted {', '.join(MEASURES)}.")
@@ -162,21 +178,22 @@ def measure_source(task: Task) -> Rows:
     from gradscope.sources.spec import parse_source
 
     entry = _entry(task.measure)
-    request = request_class(task.measure)(**entry.options, **task.options)
+    request = make_request(task.measure, task.options)
     function: Callable[..., Any] = getattr(import_module(entry.module), entry.function)
     source = build_source(parse_source(task.source), seed=request.seed, dtype=request.dtype)
-    return rows_of(function(source, request), task.measure)
+    return rows_of(function(source, request), task)
 
 
-def rows_of(results: Iterable[Result], measure: str) -> Rows:
+def rows_of(results: Iterable[Result], task: Task) -> Rows:
     """A row per result: the measure's summary fields."""
+    names = fields_of(task.measure, task.options)
     rows: Rows = []
     for result in results:
         summary = dict(result.summary)
-        if measure == "spectrum":
+        if task.measure == "spectrum":
             summary |= _leading_block(result.columns)
         row = {name: result.source[name] for name in ("layer", "direction") if name in result.source}
-        row |= {name: summary.get(name) for name in MEASURES[measure].fields}
+        row |= {name: summary.get(name) for name in names}
         rows.append({**row, "status": "ok", "error": None})
     return rows
 
@@ -195,7 +212,7 @@ def measure_group(tasks: Sequence[Task]) -> list[Rows]:
     stack: list[tuple[int, Any, Any]] = []
     for index, task in enumerate(tasks):
         try:
-            request = request_class(task.measure)(**_entry(task.measure).options, **task.options)
+            request = make_request(task.measure, task.options)
             cases = case_of(task.source, request)
         except FAILURES as problem:
             rows[index] = [failed_row(_message(problem, task.names))]
@@ -212,7 +229,7 @@ def measure_group(tasks: Sequence[Task]) -> list[Rows]:
             rows[index] = measure_point(tasks[index])
         return rows
     for (index, *_), result in zip(stack, results, strict=True):
-        rows[index] = rows_of([result], tasks[index].measure)
+        rows[index] = rows_of([result], tasks[index])
     return rows
 
 

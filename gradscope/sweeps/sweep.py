@@ -16,7 +16,7 @@ from gradscope.analysis.request import Progress
 from gradscope.errors import InputError
 from gradscope.records import Report, Result, plain
 from gradscope.sweeps.engines import Here, choose_engine
-from gradscope.sweeps.plan import SCHEMA, Plan, Point
+from gradscope.sweeps.plan import FILE_OPTIONS, SCHEMA, Plan, Point
 from gradscope.sweeps.point import Rows
 from gradscope.sweeps.run import Group, run_points
 from gradscope.sweeps.store import Store
@@ -183,7 +183,7 @@ def settings_of(plan: Plan, shown: Mapping[str, Any]) -> dict[str, Any]:
     """The ``settings`` object: what varied, what was measured, and what stayed."""
     varied = {axis.name for axis in plan.sources[0].axes if axis.role == "option"}
     fixed = {k: v for k, v in plan.options.items() if k not in varied and k not in ("memory", "progress")}
-    for name in ("inputs", "state"):
+    for name in FILE_OPTIONS:
         if fixed.get(name) is not None:
             fixed[name] = Path(str(fixed[name])).name
     return plain({"vary": plan.vary, "zip": plan.zipped, "measure": plan.measure, **shown, **fixed})  # type: ignore[no-any-return]
