@@ -23,6 +23,10 @@ LOG10_2 = float(np.log(2.0)) / LN10
 HELD_NUMBERS = 2**25
 #: Steps whose weight gradients are taken together.
 STEPS_AT_ONCE = 128
+#: Steps added by products of matrices; their exponents within so many powers of two, so that squares are numbers.
+BLOCK, ONE_SCALE = 16, 400
+#: Share of the terms' size below which a sum of squares has lost digits: an error of 1e-13 in the norm.
+CANCELLED = 1e-3
 #: The exponent of a sum that holds nothing yet, and of a term that is exactly zero.
 NO_SCALE = -(2**40)
 
@@ -78,14 +82,56 @@ class _RunningSums:
             mean += np.swapaxes(np.ldexp(rows / batch, shift[..., None]), -1, -2) @ columns
         self._mean_exponent = top
 
-    def log10_norms(self) -> Array:
+    def add_block(self, blocks: list[WeightCotangent], exponent: Array) -> tuple[Array, Array]:
+        """Add several steps, oldest first (leading axis), and give the norms after each: of samples, and of means.
+
+        ‖S + Σ_i r_i c_iᵀ‖² = ‖S‖² + 2 Σ_i r_iᵀ S c_i + Σ_il (r_i·r_l)(c_i·c_l): three products of matrices instead of
+        a pass over S for every step. Where the terms cancel, or are too far apart for one scale, S is formed each time.
+        """
+        steps, networks, batch = exponent.shape
+        known = [value for value in (exponent, self._exponent[None]) if value.size]
+        alive = np.concatenate(known)[np.concatenate(known) > NO_SCALE // 2]
+        if batch == 1 and self._totals and alive.size and np.ptp(alive) < ONE_SCALE:
+            found = self._in_products(blocks, exponent)
+            if found is not None:
+                return found, found[..., 0]
+        norms, means = np.empty(exponent.shape), np.empty((steps, networks))
+        for i in range(steps):
+            self.add([WeightCotangent(rows[i], columns[i]) for rows, columns in blocks], exponent[i])
+            norms[i], means[i] = self._log10_norms(), self._log10_mean_norms()
+        return norms, means
+
+    def _in_products(self, blocks: list[WeightCotangent], exponent: Array) -> Array | None:
+        """The same by three products; None, with nothing added, where the terms cancel."""
+        common = np.maximum(self._exponent, exponent.max(axis=0))
+        down, shift = _powers(self._exponent - common), _powers(exponent - common)
+        squares, sizes, added = 0.0, 0.0, []
+        for total, (rows, columns) in zip(self._totals, blocks, strict=True):
+            S = np.ldexp(total, down[..., None, None]) if np.any(down) else total
+            R = np.moveaxis(np.ldexp(rows, shift[..., None]), 0, -2)
+            C = np.moveaxis(columns, 0, -2)
+            crossed = np.cumsum(np.sum(R * (C @ np.swapaxes(S, -1, -2)), axis=-1), axis=-1)
+            pairs = np.cumsum(np.cumsum((R @ np.swapaxes(R, -1, -2)) * (C @ np.swapaxes(C, -1, -2)), axis=-1), axis=-2)
+            before = np.einsum("...ij,...ij->...", S, S)[..., None]
+            squares = squares + before + 2.0 * crossed + np.einsum("...ii->...i", pairs)
+            lengths = np.cumsum(np.linalg.norm(R, axis=-1) * np.linalg.norm(C, axis=-1), axis=-1)
+            sizes = sizes + np.square(np.sqrt(before) + lengths)
+            added.append((S, R, C))
+        if np.any(squares < CANCELLED * sizes):
+            return None
+        self._totals = [S + np.swapaxes(R, -1, -2) @ C for S, R, C in added]
+        self._exponent = common
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.moveaxis(0.5 * np.log10(squares) + common[..., None] * LOG10_2, -1, 0))
+
+    def _log10_norms(self) -> Array:
         """log10 of each sample's Frobenius norm, shape (networks, batch); −inf for a zero sum."""
         return _log10_norm(self._totals, self._exponent)
 
-    def log10_mean_norms(self) -> Array:
+    def _log10_mean_norms(self) -> Array:
         """log10 of the norm of each network's mean over its batch, shape (networks,)."""
         if self._exponent.shape[-1] == 1:
-            return self.log10_norms()[:, 0]
+            return self._log10_norms()[:, 0]
         return _log10_norm(self._means, self._mean_exponent)
 
 
@@ -132,10 +178,11 @@ def measure_weight_tails(
             layers = tape.jacobians(start, end).weight_cotangents(vectors[part])
             blocks = [_scaled(block, networks, batch) for layer in layers for block in layer]
             own = exponents[part].reshape(-1, networks, batch)
-            for i in range(end - start + 1):
-                sums.add(*_one_step(blocks, i, own[i]))
-                lag = T - (start + i)
-                tails[lag], means[lag] = sums.log10_norms(), sums.log10_mean_norms()
+            for i in range(0, end - start + 1, BLOCK):
+                here = slice(i, min(i + BLOCK, end - start + 1))
+                found = sums.add_block(*_some_steps(blocks, here, own[here]))
+                lags = T - start - np.arange(here.start, here.stop)
+                tails[lags], means[lags] = found
             if progress is not None:
                 progress(end, T)
     return WeightTails(tails.reshape(T + 1, *shape), means.reshape(T + 1, *shape[:-1]))
@@ -174,11 +221,14 @@ def _scaled(block: WeightCotangent, networks: int, batch: int) -> tuple[Array, A
     return rows.reshape(*lead, -1), columns.reshape(*lead, -1), exponent.reshape(lead)
 
 
-def _one_step(blocks: list[tuple[Array, Array, Array]], i: int, exponent: Array) -> tuple[list[WeightCotangent], Array]:
-    """Step i of a stretch, all blocks on the largest block's scale."""
-    own = np.stack([block[2][i] for block in blocks])
+def _some_steps(
+    blocks: list[tuple[Array, Array, Array]], steps: slice, exponent: Array
+) -> tuple[list[WeightCotangent], Array]:
+    """Some steps of a stretch, all blocks of a step on the largest block's scale."""
+    own = np.stack([block[2][steps] for block in blocks])
     top = own.max(axis=0)
     found = [
-        WeightCotangent(np.ldexp(rows[i], _powers(e[i] - top)[..., None]), columns[i]) for rows, columns, e in blocks
+        WeightCotangent(np.ldexp(rows[steps], _powers(e[steps] - top)[..., None]), columns[steps])
+        for rows, columns, e in blocks
     ]
-    return found, exponent + top
+    return found, np.where(top > NO_SCALE // 2, exponent + top, NO_SCALE)

@@ -11,9 +11,10 @@ from gradscope.analysis.cases import Case, cases_of
 from gradscope.analysis.losses import LossSide, loss_side
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.weight_gradients import measure_weight_gradients, parameter_gradients
+from gradscope.jacobians.base import WeightCotangent
 from gradscope.numerics.backprop import DirectTerm, backpropagate
 from gradscope.numerics.chunked_truncation import chunked_biases
-from gradscope.numerics.weight_tails import measure_weight_tails
+from gradscope.numerics.weight_tails import _RunningSums, measure_weight_tails
 from gradscope.sources.build import build_source
 from gradscope.sources.spec import parse_source
 
@@ -52,6 +53,34 @@ def test_every_tail_is_the_sum_of_the_older_copies(source: str) -> None:
         np.testing.assert_allclose(tails.log10_tail[lag], np.log10(by_sample), rtol=0, atol=1e-13)
         np.testing.assert_allclose(tails.log10_mean_tail[lag], np.log10(of_the_mean), rtol=0, atol=1e-13)
     assert np.isneginf(tails.log10_tail[16:]).all()  # h_0 = 0, and no copy at all
+
+
+@pytest.mark.parametrize(
+    "source",
+    [*SOURCES, "rnn:hidden=6,gain=2,init=orthogonal,activation=identity", "rnn:hidden=3,bias=90", "gru:reset=before"],
+)
+def test_many_steps_at_once_are_one_step_at_a_time(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case, term, _ = case_of(source, steps=75)
+    fast = measure_weight_tails(case.tape, term)
+    monkeypatch.setattr("gradscope.numerics.weight_tails._RunningSums._in_products", lambda *given: None)
+    slow = measure_weight_tails(case.tape, term)
+    assert fast is not None
+    assert slow is not None
+    np.testing.assert_allclose(fast.log10_tail, slow.log10_tail, rtol=0, atol=2e-13)
+
+
+def test_terms_that_cancel_are_added_one_by_one() -> None:
+    """r c and −r c(1 + 1e-9) after one another: three products would leave no digit of what remains."""
+    rng = np.random.default_rng(1)
+    r, c = rng.standard_normal(5), rng.standard_normal(4)
+    rows = np.stack([r, r, -r * (1 + 1e-9)])[:, None, None]
+    columns = np.broadcast_to(c, (3, 1, 1, 4))
+    sums = _RunningSums(1, 1)
+    sums.add_block([WeightCotangent(rows[:1], columns[:1])], np.zeros((1, 1, 1), dtype=np.int64))
+    sums.add_block([WeightCotangent(-rows[:1], columns[:1])], np.zeros((1, 1, 1), dtype=np.int64))
+    norms, _ = sums.add_block([WeightCotangent(rows[1:], columns[1:])], np.zeros((2, 1, 1), dtype=np.int64))
+    wanted = np.log10(np.linalg.norm(np.outer(r, c) - np.outer(r * (1 + 1e-9), c)))
+    assert norms[1, 0, 0] == pytest.approx(wanted, abs=1e-7)
 
 
 def test_tails_far_below_the_range_of_float64() -> None:
