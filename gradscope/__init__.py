@@ -9,9 +9,11 @@ from gradscope._version import __version__
 
 if TYPE_CHECKING:
     from gradscope.api import advise, build, check, claims, gradients, inspect, load, lyapunov, spectrum, sweep
+    from gradscope.errors import GradscopeError
     from gradscope.records import Report, Result
 
 __all__ = [
+    "GradscopeError",
     "Report",
     "Result",
     "__version__",
@@ -29,6 +31,7 @@ __all__ = [
 
 #: Public names and where they live; imported on first use, so that `import gradscope` costs nothing.
 _HOMES = {
+    "GradscopeError": "gradscope.errors",
     "Report": "gradscope.records",
     "Result": "gradscope.records",
     "advise": "gradscope.api",

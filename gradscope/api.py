@@ -20,8 +20,8 @@ from gradscope.analysis.threads import blas_threads, choose_threads
 from gradscope.errors import UsageError, did_you_mean
 from gradscope.records import Report, Result
 from gradscope.sources.build import build_source
+from gradscope.sources.live import SourceLike, spec_of
 from gradscope.sources.source import Source
-from gradscope.sources.spec import parse_source
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from gradscope.sources.layer_weights import WeightFile
 
 
-def build(source: str, *, seed: int = 0, dtype: str = "float64") -> Source:
+def build(source: SourceLike, *, seed: int = 0, dtype: str = "float64") -> Source:
     """Build or read what a SOURCE names: the network, its recurrent blocks, its record."""
-    return build_source(parse_source(source), seed=seed, dtype=dtype)
+    return build_source(spec_of(source), seed=seed, dtype=dtype)
 
 
 def load(path: str | Path) -> WeightFile | Report:
@@ -82,7 +82,7 @@ def assemble(
 
 def measure(
     verb: str,
-    sources: Sequence[str],
+    sources: Sequence[SourceLike],
     request: RunRequest,
     measure_one: Callable[[Source, Any], list[Result]],
     *,
@@ -92,17 +92,19 @@ def measure(
     """Build each source, measure it under the right number of BLAS threads, and gather the results."""
     if not sources:
         raise UsageError(f"{verb} needs at least one SOURCE, for example: gradscope {verb} rnn")
-    specs = [parse_source(text) for text in sources]
+    specs = [spec_of(source) for source in sources]
     built = [build_source(spec, seed=request.seed, dtype=request.dtype) for spec in specs]
     largest = max(int(source.record["state_size"]) for source in built)
     count = choose_threads(threads, largest)
     with blas_threads(count):
         results = [result for source in built for result in measure_one(source, request)]
-    return assemble(verb, results, command=command, sources=sources, seed=request.seed, threads=count)
+    return assemble(
+        verb, results, command=command, sources=[spec.text for spec in specs], seed=request.seed, threads=count
+    )
 
 
 def gradients(
-    *sources: str, threads: int | None = None, command: Sequence[str] | None = None, **options: Any
+    *sources: SourceLike, threads: int | None = None, command: Sequence[str] | None = None, **options: Any
 ) -> Report:
     """Measure the gradient at every lag, beside theory and bounds.
 
@@ -119,7 +121,9 @@ def gradients(
     return measure("gradients", sources, request, measure_gradients, threads=threads, command=command)
 
 
-def spectrum(*sources: str, threads: int | None = None, command: Sequence[str] | None = None, **options: Any) -> Report:
+def spectrum(
+    *sources: SourceLike, threads: int | None = None, command: Sequence[str] | None = None, **options: Any
+) -> Report:
     """Eigendecompose every recurrent block and say how far from normal it is.
 
     ``options`` are the fields of :class:`~gradscope.analysis.spectrum.SpectrumRequest`.
@@ -130,7 +134,9 @@ def spectrum(*sources: str, threads: int | None = None, command: Sequence[str] |
     return measure("spectrum", sources, request, measure_spectrum, threads=threads, command=command)
 
 
-def lyapunov(*sources: str, threads: int | None = None, command: Sequence[str] | None = None, **options: Any) -> Report:
+def lyapunov(
+    *sources: SourceLike, threads: int | None = None, command: Sequence[str] | None = None, **options: Any
+) -> Report:
     """Lyapunov exponents in nats per step, with intervals and a verdict on convergence.
 
     ``options`` are the fields of :class:`~gradscope.analysis.lyapunov.LyapunovRequest`.
@@ -141,7 +147,9 @@ def lyapunov(*sources: str, threads: int | None = None, command: Sequence[str] |
     return measure("lyapunov", sources, request, measure_exponents, threads=threads, command=command)
 
 
-def advise(*sources: str, threads: int | None = None, command: Sequence[str] | None = None, **options: Any) -> Report:
+def advise(
+    *sources: SourceLike, threads: int | None = None, command: Sequence[str] | None = None, **options: Any
+) -> Report:
     """What to change, and what each change does, measured on the changed network.
 
     ``options`` are the fields of :class:`~gradscope.advice.request.AdviceRequest`: those of ``gradients``, and
@@ -154,14 +162,16 @@ def advise(*sources: str, threads: int | None = None, command: Sequence[str] | N
     return measure("advise", sources, request, measure_advice, threads=threads, command=command)
 
 
-def inspect(*sources: str, command: Sequence[str] | None = None) -> Report:
+def inspect(*sources: SourceLike, command: Sequence[str] | None = None) -> Report:
     """List what each source holds: modules, cells, gates, conventions. Nothing is computed."""
     from gradscope.analysis.inspect_file import inspect_source
 
     if not sources:
         raise UsageError("inspect needs at least one SOURCE, for example: gradscope inspect model.safetensors")
-    results = [inspect_source(parse_source(text)) for text in sources]
-    return assemble("inspect", results, command=command, sources=sources, seed=0, threads=None)
+    specs = [spec_of(source) for source in sources]
+    results = [inspect_source(spec) for spec in specs]
+    words = [spec.text for spec in specs]
+    return assemble("inspect", results, command=command, sources=words, seed=0, threads=None)
 
 
 def claims(

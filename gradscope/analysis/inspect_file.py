@@ -8,7 +8,6 @@ from gradscope.errors import InputError, UsageError
 from gradscope.records import Result
 from gradscope.sources.build import build_source
 from gradscope.sources.edits import Edits
-from gradscope.sources.file_format import is_one_array
 from gradscope.sources.layer_weights import LayerWeights, WeightFile, module_title
 from gradscope.sources.module_selection import select_layers
 from gradscope.sources.source import Source, source_name
@@ -42,18 +41,18 @@ def inspect_source(spec: SourceSpec, *, seed: int = 0) -> Result:
     """
     if spec.kind == "cell":
         return _of_source(build_source(spec, seed=seed))
-    if is_one_array(spec.path):
+    if spec.is_one_array:
         return _of_source(build_source(spec, seed=seed))
-    from gradscope.sources.files import read_weights
+    from gradscope.sources.file_network import weights_of
 
     given: dict[str, Any] = {key: spec[key] for key in ("activation", "gate_activation", "reset", "ignore")}
     cell = spec["cell"]
     if cell in ("seq2seq", "dnn"):
         raise UsageError(f"inspect lists modules as they are: drop cell={cell}.")
     try:
-        weights = read_weights(spec.path, cell=cell, **given)
+        weights = weights_of(spec, cell=cell, **given)
     except InputError:
-        if spec.path.suffix.lower() != ".npz" or spec.given:
+        if spec.held is not None or spec.path.suffix.lower() != ".npz" or spec.given:
             raise
         # No layers: step Jacobians perhaps, which gradients and lyapunov read from a .npz too.
         return _of_source(build_source(spec, seed=seed))

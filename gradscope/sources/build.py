@@ -9,7 +9,7 @@ import numpy as np
 
 from gradscope.errors import InputError
 from gradscope.sources.built_network import built_source
-from gradscope.sources.file_format import FORMATS_SENTENCE, is_one_array
+from gradscope.sources.file_format import FORMATS_SENTENCE
 from gradscope.sources.source import Source
 from gradscope.sources.spec import SourceSpec
 
@@ -34,11 +34,11 @@ def build_source(spec: SourceSpec, *, seed: int, dtype: str = "float64", memory:
 def _build(spec: SourceSpec, seed: int, dtype: Any, memory: int) -> Source:
     if spec.kind == "cell":
         return built_source(spec, seed, dtype, memory)
-    if spec.path.is_dir():
+    if spec.held is None and spec.path.is_dir():
         raise InputError(f"{spec.name} is a directory: wanted a file in it ({FORMATS_SENTENCE}).")
     # Nine readers that a network built here can do without.
     from gradscope.sources.file_network import source_of_matrices, source_of_weights
 
-    if is_one_array(spec.path):
+    if spec.is_one_array:
         return source_of_matrices(spec, dtype)
     return source_of_weights(spec, dtype)

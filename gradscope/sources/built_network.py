@@ -16,7 +16,7 @@ from gradscope.sources.ensembles import ENSEMBLES
 from gradscope.sources.kinds import BidirectionalSource, IndependentSource, NetworkSource, source_of_seq2seq
 from gradscope.sources.seeding import generator
 from gradscope.sources.source import RecurrentBlock, Source, blocks_of, record_of, stack_of
-from gradscope.sources.spec import SourceSpec, known_keys
+from gradscope.sources.spec import SourceSpec
 
 
 def built_source(spec: SourceSpec, seed: int, dtype: Any, memory: int) -> Source:
@@ -63,7 +63,7 @@ def _check_size(spec: SourceSpec, gates: int, memory: int) -> None:
 
 
 def _keys_of(spec: SourceSpec) -> Mapping[str, Any]:
-    return known_keys(spec.kind, spec.name, spec.given)
+    return spec.known_keys()
 
 
 def _independent(spec: SourceSpec, seed: int, dtype: Any) -> Source:

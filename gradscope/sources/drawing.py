@@ -11,7 +11,7 @@ from gradscope.cells import CELLS
 from gradscope.cells.activations import find_activation
 from gradscope.cells.base import Cell
 from gradscope.sources.ensembles import UNIT_FORGET_BIAS, chrono_bias, draw_layer
-from gradscope.sources.spec import SourceSpec, known_keys
+from gradscope.sources.spec import SourceSpec
 
 
 def draw_cell(spec: SourceSpec, cell: str, width: int, rng: np.random.Generator, dtype: Any) -> Cell:
@@ -30,7 +30,7 @@ def draw_cell(spec: SourceSpec, cell: str, width: int, rng: np.random.Generator,
                 bias[cell_type.write_gate] = bias[cell_type.write_gate] - times
         bias[cell_type.memory_gate] = bias[cell_type.memory_gate] + spec["forget_bias"]
     settings: dict[str, Any] = {"activation": find_activation(spec["activation"])}
-    known, of_cell = known_keys(spec.kind, spec.name, spec.given), {field.name for field in fields(cell_type)}
+    known, of_cell = spec.known_keys(), {field.name for field in fields(cell_type)}
     settings |= {name: spec[name] for name in cell_type.declared_keys() if name in known and name in of_cell}
     return cell_type.from_layer(
         drawn.weight_ih.astype(dtype),

@@ -21,15 +21,17 @@ from gradscope.sources.build_seq2seq import one_layer, read_seq2seq
 from gradscope.sources.edits import Edits
 from gradscope.sources.files import read_matrices, read_weights, select_layers
 from gradscope.sources.heads import FileHead, find_head
+from gradscope.sources.held import HeldWeights
 from gradscope.sources.kinds import BidirectionalSource, JacobianSource, NetworkSource, source_of_seq2seq
 from gradscope.sources.layer_weights import LayerWeights, WeightFile
+from gradscope.sources.matrices import Matrices
 from gradscope.sources.source import RecurrentBlock, Source, blocks_of, record_of, stack_of
 from gradscope.sources.spec import SourceSpec
 
 
 def source_of_matrices(spec: SourceSpec, dtype: Any) -> Source:
     """Read a ``.npy``: W_hh alone as an autonomous rnn, or ready step Jacobians."""
-    matrices = read_matrices(spec.path)
+    matrices = spec.held if isinstance(spec.held, Matrices) else read_matrices(spec.path)
     if matrices.are_jacobians:
         return _from_jacobians(spec, matrices.values, matrices.sha256)
     edits = Edits.of(spec.given)
@@ -58,6 +60,14 @@ def _from_jacobians(spec: SourceSpec, matrices: Array, sha256: str) -> Source:
     return JacobianSource(spec, record, jacobians=matrices)
 
 
+def weights_of(spec: SourceSpec, **said: str | None) -> WeightFile:
+    """The recurrent layers of a file, or of the state dict that a Python caller holds.
+
+    ``said`` are the keys of :func:`~gradscope.sources.files.read_weights`.
+    """
+    return spec.held.weights(**said) if isinstance(spec.held, HeldWeights) else read_weights(spec.path, **said)
+
+
 def source_of_weights(spec: SourceSpec, dtype: Any) -> Source:
     """Read a weights file and run the module that its keys pick."""
     if spec["cell"] == "seq2seq":
@@ -65,8 +75,8 @@ def source_of_weights(spec: SourceSpec, dtype: Any) -> Source:
     if spec["cell"] == "dnn":
         raise UsageError("cell=dnn has a W of its own at every step: give its step Jacobians as a 3-D .npy instead.")
     try:
-        weights = read_weights(
-            spec.path,
+        weights = weights_of(
+            spec,
             cell=spec["cell"],
             activation=spec["activation"],
             gate_activation=spec["gate_activation"],
@@ -74,7 +84,7 @@ def source_of_weights(spec: SourceSpec, dtype: Any) -> Source:
             ignore=spec["ignore"],
         )
     except InputError:
-        if spec.given:
+        if spec.given or spec.held is not None:
             raise
         try:
             matrices = read_matrices(spec.path)
@@ -97,7 +107,7 @@ def _seq2seq_from_weights(spec: SourceSpec, dtype: Any) -> Source:
         if spec[key] is not None:
             raise UsageError(f"{key}= has no meaning with cell=seq2seq: encoder= and decoder= name the modules.")
     given = {key: spec[key] for key in ("activation", "gate_activation", "reset", "ignore")}
-    weights = read_weights(spec.path, **given)
+    weights = weights_of(spec, **given)
     parts = {part: one_layer(spec, select_layers(weights, param=spec[part]), part) for part in ("encoder", "decoder")}
     edits = Edits.of(spec.given)
     encoder, decoder = edits.apply(tuple(parts.values()), direction=None, file=spec.name)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from gradscope.errors import InputError
@@ -104,10 +105,12 @@ def weights_from_named(
     container: str,
     keys: FileKeys,
     skipped: tuple[str, ...] = (),
+    activations: Mapping[str, str] = MappingProxyType({}),
 ) -> WeightFile:
     """Group PyTorch-named tensors into layers and keep the small rest."""
     file = budget.file
-    found = group_recurrent(tensors, file=file, keys=keys, by_torch=container in ("torch", "safetensors"))
+    by_torch = container in ("torch", "safetensors")
+    found = group_recurrent(tensors, file=file, keys=keys, by_torch=by_torch, activations=activations)
     others = [tensor for name, tensor in tensors.items() if name not in found.used]
     if not found.layers and not found.questions:
         names = ", ".join(f"'{tensor.name}'" for tensor in others[:6]) or "no tensors"

@@ -106,6 +106,8 @@ class WeightFile:
     chains : tuple of tuple of str
         Modules of which the file itself proves that each feeds the next and nothing else lies between, bottom first;
         together they can be read as one stack.
+    in_memory : bool
+        Whether a Python caller holds them: then keys stand beside the model, not behind a file's name.
     """
 
     name: str
@@ -116,3 +118,4 @@ class WeightFile:
     skipped: tuple[str, ...] = ()
     questions: dict[str, InputError | UsageError] = field(default_factory=dict)
     chains: tuple[tuple[str, ...], ...] = ()
+    in_memory: bool = False

@@ -41,6 +41,11 @@ class Matrices:
         """True for (K, n, n)."""
         return self.values.ndim == 3
 
+    @property
+    def is_one_array(self) -> bool:
+        """True: not weights by name."""
+        return True
+
 
 def read_matrices(path: Path) -> Matrices:
     """Read a ``.npy`` of shape (n, n) or (K, n, n), or a ``.npz`` that holds exactly one (K, n, n) array.
@@ -61,7 +66,7 @@ def read_matrices(path: Path) -> Matrices:
             header = NpyHeader(stream.read(MAX_HEADER + 12), n_bytes, name="", budget=Budget(n_bytes, file=path.name))
             stream.seek(0)
             tensor = StoredTensor(path.name, header.shape, header.dtype, lambda: header.values(stream.read()))
-            _check_shape(tensor.shape, file=path.name)
+            check_shape(tensor.shape, file=path.name)
             values = load_weights(tensor, file=path.name)
     return Matrices(path.name, digest, values, tensor.dtype)
 
@@ -81,7 +86,13 @@ def _only_jacobians(tensors: dict[str, StoredTensor], *, file: str) -> StoredTen
     )
 
 
-def _check_shape(shape: tuple[int, ...], *, file: str) -> None:
+def check_shape(shape: tuple[int, ...], *, file: str) -> None:
+    """Refuse what is neither (n, n) nor (K, n, n).
+
+    Raises
+    ------
+    InputError
+    """
     if len(shape) not in (2, 3) or shape[-1] != shape[-2] or 0 in shape:
         hint = "; name weights as in PyTorch and save them with numpy.savez" if len(shape) == 2 else ""
         raise InputError(f"{file}: should be {_WANTED}, but its shape is {shown(shape)}{hint or '; reshape it'}")

@@ -120,14 +120,19 @@ def _which(weights: WeightFile, matched: list[str]) -> str:
     described += matched[_MOST_LISTED:]
     message = (
         f"{weights.name}: several recurrent modules: {_listed(described)}; "
-        f"pick one, as in {weights.name}:param={module_title(matched[0])}"
+        f"pick one, as in {_with_keys(weights, f'param={module_title(matched[0])}')}"
     )
     for chain in weights.chains:
         if set(chain) <= set(matched):
             globs = [glob for glob in (_common_glob(chain), "*") if _exactly(weights, glob, chain)]
             if globs:
-                message += f", or run {' → '.join(chain)} as one stack with {weights.name}:param={globs[0]}"
+                message += f", or run {' → '.join(chain)} as one stack with {_with_keys(weights, f'param={globs[0]}')}"
     return message
+
+
+def _with_keys(weights: WeightFile, keys: str) -> str:
+    """How the user writes keys: behind a file's name, or beside a model in memory."""
+    return f'(model, "{keys}")' if weights.in_memory else f"{weights.name}:{keys}"
 
 
 def _common_glob(chain: tuple[str, ...]) -> str:

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.sources.beside_the_cell import check_beside
 from gradscope.sources.budget import OverBudgetError
 from gradscope.sources.echo_state import echo_states
-from gradscope.sources.file_keys import FileKeys
+from gradscope.sources.file_keys import FileKeys, settle
 from gradscope.sources.layer_weights import GATE_ORDER, Direction, LayerWeights, module_title
 from gradscope.sources.parameter_names import ParameterName, parse_name, parse_single_bias, resolve
 from gradscope.sources.stored_tensor import StoredTensor, load_weights, shown
@@ -73,7 +74,12 @@ def strip_wrappers(names: list[str]) -> dict[str, str]:
 
 
 def group_recurrent(
-    tensors: Mapping[str, StoredTensor], *, file: str, keys: FileKeys, by_torch: bool = False
+    tensors: Mapping[str, StoredTensor],
+    *,
+    file: str,
+    keys: FileKeys,
+    by_torch: bool = False,
+    activations: Mapping[str, str] = MappingProxyType({}),
 ) -> RecurrentModules:
     """Find every recurrent layer among the tensors and read it.
 
@@ -85,6 +91,8 @@ def group_recurrent(
         For messages.
     by_torch : bool
         Whether the container is one of PyTorch's: then ``weight_ih`` without a number is ``nn.LSTMCell``'s.
+    activations : mapping of str to str
+        What a module itself says of its activation (a live ``nn.RNN`` knows its own, no state dict does).
 
     Modules that cannot be read, for whatever reason, are questions: they leave the others reachable.
     """
@@ -99,7 +107,7 @@ def group_recurrent(
             continue
         try:
             left_out = check_beside(module, own, tensors, list(modules), file=file, keys=keys)
-            read = _read_module(module, places, file=file, keys=keys)
+            read = _read_module(module, places, file=file, keys=keys, stated=activations.get(module))
             layers += [replace(one, assumptions=(*one.assumptions, left_out)) for one in read] if left_out else read
         except OverBudgetError:
             raise
@@ -160,7 +168,7 @@ def _slots(
     return modules, questions
 
 
-def _read_module(module: str, places: _Places, *, file: str, keys: FileKeys) -> list[LayerWeights]:
+def _read_module(module: str, places: _Places, *, file: str, keys: FileKeys, stated: str | None) -> list[LayerWeights]:
     """One module's layers.
 
     Raises
@@ -185,7 +193,9 @@ def _read_module(module: str, places: _Places, *, file: str, keys: FileKeys) -> 
     n_blocks = next(iter(blocks.values()))
     _check_stack(places, order, where)
     proven = all(slot.is_pytorch for slot in places.values())
-    cell, facts, assumptions = cell_of_blocks(n_blocks, where=where, keys=keys, proven=proven)
+    cell, facts, assumptions = cell_of_blocks(n_blocks, where=where, keys=keys, proven=proven, stated=stated)
+    if stated is not None:
+        keys = replace(keys, activation=stated)
     return [_layer(module, place, places[place], cell, facts, assumptions, file=file, keys=keys) for place in order]
 
 
@@ -252,11 +262,12 @@ def _check_stack(places: _Places, order: list[tuple[int, Direction]], where: str
 
 
 def cell_of_blocks(
-    n_blocks: int, *, where: str, keys: FileKeys, proven: bool = False
+    n_blocks: int, *, where: str, keys: FileKeys, proven: bool = False, stated: str | None = None
 ) -> tuple[str, dict[str, str], tuple[str, ...]]:
     """Name the cell that G gate blocks stand for, the origin of each fact, and what was assumed on the way.
 
     With ``proven``, the names are PyTorch's own: its modules have its order of gates, and nothing there is assumed.
+    ``stated`` is the activation where the module itself says it.
 
     Raises
     ------
@@ -287,14 +298,14 @@ def cell_of_blocks(
     proven = proven and cell in _CELL_OF_BLOCKS.values()
     if keys.cell is None and not proven:
         others = [name for name, order in GATE_ORDER.items() if len(order) == n_blocks and name != cell]
-        settle = f"cell={others[0]} says otherwise" if others else "cell= settles it"
-        assumptions.append(f"{n_blocks} gate block{'s' * (n_blocks > 1)} read as {cell}: {settle}")
+        hint = f"cell={others[0]} says otherwise" if others else "cell= settles it"
+        assumptions.append(f"{n_blocks} gate block{'s' * (n_blocks > 1)} read as {cell}: {hint}")
     if len(gates) > 1 and not proven:
         assumptions.append(
             f"gates taken in the order {','.join(gates)} (PyTorch's); reorder the rows if the file differs"
         )
-    facts["activation"] = "key" if keys.activation else "convention"
-    if keys.activation is None and cell not in ("lstm", "gru"):
+    facts["activation"] = settle("activation", keys.activation, stated, "tanh", where=where)[1]
+    if facts["activation"] == "convention" and cell not in ("lstm", "gru"):
         assumptions.append("activation assumed to be tanh: activation=relu (or sigmoid, identity) says otherwise")
     if len(gates) > 1:
         facts["gate_activation"] = "key" if keys.gate_activation else "convention"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gradscope.cells import CELLS, keys_of_cells
 from gradscope.cells.activations import ACTIVATIONS, GATE_ACTIVATIONS
@@ -14,6 +14,9 @@ from gradscope.cells.keys import Key, boolean, integer, number, one_of, positive
 from gradscope.errors import UsageError, did_you_mean
 from gradscope.sources.ensembles import ENSEMBLES
 from gradscope.sources.file_format import FORMATS_SENTENCE, is_one_array
+
+if TYPE_CHECKING:
+    from gradscope.sources.held import Held
 
 #: What can be built: the registered cells (the article's ladder first), the control, and the encoder–decoder.
 BUILT_CELLS = (*CELLS, "dnn", "seq2seq")
@@ -86,11 +89,13 @@ class SourceSpec:
         As the user wrote it.
     kind : {"cell", "file"}
     name : str
-        The cell, or the path.
+        What stands before the keys: the cell, the path, or what people call a network that is held in memory.
     given : dict
         The keys that were written, parsed.
     overridden : tuple of str
         Keys of :data:`LAST_COUNTS` that were written more than once.
+    held : HeldWeights or Matrices, optional
+        Weights or Jacobians that a Python caller holds; None where they are built, or read from the path.
     """
 
     text: str
@@ -98,6 +103,7 @@ class SourceSpec:
     name: str
     given: Mapping[str, Any] = field(default_factory=dict)
     overridden: tuple[str, ...] = ()
+    held: Held | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -111,13 +117,25 @@ class SourceSpec:
 
     def __getitem__(self, key: str) -> Any:
         """The value of a key, or its default."""
-        if key in self.given:
-            return self.given[key]
-        return known_keys(self.kind, self.name, self.given)[key].default
+        return self.given[key] if key in self.given else self.known_keys()[key].default
+
+    def known_keys(self) -> dict[str, Key]:
+        """Which keys this source knows."""
+        return known_keys(self.kind, self.name, self.given, one_array=self.is_one_array)
+
+    @property
+    def is_one_array(self) -> bool:
+        """Whether it is a matrix or ready Jacobians, rather than named weights or a cell."""
+        if self.held is not None:
+            return self.held.is_one_array
+        return self.kind == "file" and is_one_array(self.name)
 
 
-def known_keys(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Key]:
-    """Which keys a source of this kind knows: those of its parts, put together."""
+def known_keys(kind: str, name: str, given: Mapping[str, Any], *, one_array: bool | None = None) -> dict[str, Key]:
+    """Which keys a source of this kind knows: those of its parts, put together.
+
+    ``one_array`` says whether a file is a single array; without it, its content does.
+    """
     if kind == "cell" and name == "dnn":
         return {**WEIGHT_KEYS, **READOUT_KEYS}
     if kind == "cell" and name == "seq2seq":
@@ -125,7 +143,7 @@ def known_keys(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Key]
         return {**WEIGHT_KEYS, **cell.declared_keys(), **SEQ2SEQ_KEYS}
     if kind == "cell":
         return {**WEIGHT_KEYS, **LAYER_KEYS, **CELLS[name].declared_keys(), **READOUT_KEYS}
-    if is_one_array(name):
+    if is_one_array(name) if one_array is None else one_array:
         return MATRIX_KEYS
     return {**FILE_KEYS, **(SEQ2SEQ_FILE_KEYS if given.get("cell") == "seq2seq" else {})}
 
@@ -159,8 +177,21 @@ def parse_source(text: str) -> SourceSpec:
             f"'{name}' is neither a cell nor a file here.{did_you_mean(name.lower(), BUILT_CELLS)}\n"
             f"Cells: {known}; {FORMATS_SENTENCE}."
         )
+    return spec_of_keys(text, kind, name, keys)
+
+
+def spec_of_keys(
+    text: str, kind: Literal["cell", "file"], name: str, keys: str, *, held: Held | None = None
+) -> SourceSpec:
+    """A source whose name is settled, with its keys read: ``key=value,key=value`` or nothing.
+
+    Raises
+    ------
+    UsageError
+        As :func:`parse_source`.
+    """
     raw, overridden = _split_keys(text, keys)
-    known_now = known_keys(kind, name, raw)
+    known_now = known_keys(kind, name, raw, one_array=None if held is None else held.is_one_array)
     given: dict[str, Any] = {}
     for key, value in raw.items():
         if key not in known_now:
@@ -174,7 +205,7 @@ def parse_source(text: str) -> SourceSpec:
         raise UsageError(f"chrono_max in '{text}' has no effect without init=chrono.")
     if given.get("init") == "chrono" and "chrono_max" not in known_now:
         raise UsageError(f"init=chrono in '{text}' draws gate biases, and {name} has no gates: use gaussian.")
-    return SourceSpec(text, kind, name, given, overridden)
+    return SourceSpec(text, kind, name, given, overridden, held)
 
 
 def split_keys(text: str) -> tuple[str, str]:

@@ -11,29 +11,25 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import IO, Any, TypeAlias
+from typing import IO, Any
 
 import numpy as np
 
 from gradscope.errors import InputError
 from gradscope.jacobians.base import Array
 from gradscope.sources.budget import Budget
-from gradscope.sources.naming import strip_wrappers
-from gradscope.sources.parameter_names import names_a_recurrent_weight
 from gradscope.sources.pickle_machine import StorageRef, TensorRef
 from gradscope.sources.pickle_names import BITS
+from gradscope.sources.state_dicts import Path, joined, name_tensors
 from gradscope.sources.stored_tensor import StoredTensor, bfloat16_to_float32, check_total
 from gradscope.sources.torch_pickle import Unpickled, run_pickle
 from gradscope.sources.zip_members import ZipMembers
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-#: Keys that checkpoints put around a state dict; they are no part of a module's name.
-_ENVELOPES = {"state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights", "params"}
 _MAX_DEPTH = 16
 
 _MAX_CONTAINERS = 100_000
 
-Path: TypeAlias = tuple[str | int | float, ...]
 ReadStorage = Callable[[StorageRef], tuple[memoryview, str]]
 
 
@@ -162,26 +158,11 @@ def _tensors(value: Any, read: ReadStorage, budget: Budget) -> TorchTensors:
         if path and all(isinstance(key, str) for key in path):
             groups.setdefault(path[:-1], {})[str(path[-1])] = tensor
         else:
-            skipped.append(_joined(path, budget) or "(a bare tensor)")
-    recurrent = [place for place, group in groups.items() if any(map(names_a_recurrent_weight, group))]
-    tensors: dict[str, StoredTensor] = {}
-    for place, group in groups.items():
-        prefix = "".join(f"{key}." for key in place if key not in _ENVELOPES or len(recurrent) > 1)
-        if recurrent == [place] and all("." in name for name in group if names_a_recurrent_weight(name)):
-            prefix = ""
-        for original, name in strip_wrappers(list(group)).items():
-            full = prefix + name
-            if full in tensors:
-                full = _joined((*place, original), budget)
-            budget.name(full, "a parameter's name")
-            tensors[full] = _stored(full, group[original], read, file=budget.file)
+            skipped.append(joined(path, budget) or "(a bare tensor)")
+    named = name_tensors(groups, budget)
+    tensors = {name: _stored(name, tensor, read, file=budget.file) for name, tensor in named.items()}
     check_total(tensors.values(), budget)
     return TorchTensors(tensors, tuple(skipped))
-
-
-def _joined(path: Path, budget: Budget) -> str:
-    """A path as one name; its keys are short strings or numbers, the whole is limited here."""
-    return budget.name(".".join(map(str, path)), "a parameter's name")
 
 
 def _stored(name: str, tensor: TensorRef, read: ReadStorage, *, file: str) -> StoredTensor:

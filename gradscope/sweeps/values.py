@@ -11,7 +11,7 @@ from typing import Any, Literal
 from gradscope.errors import UsageError, did_you_mean
 from gradscope.ranges import decimal_range, log_range
 from gradscope.sources.inputs import is_generated
-from gradscope.sources.spec import SourceSpec, known_keys
+from gradscope.sources.spec import SourceSpec
 
 #: A range starts with a number; anything else with a colon in it is a word (a path, a module).
 _RANGE = re.compile(r"^\s*[-+.\d][^:]*:")
@@ -96,7 +96,7 @@ def read_axis(text: str, spec: SourceSpec, options: Mapping[str, Any]) -> Axis:
     key = key.strip()
     if not equals or not key or not values.strip():
         raise UsageError(f"--vary {text}: wanted KEY=VALUES, for example gain=0.5:1.5:0.1 or init=gaussian,orthogonal.")
-    source_keys = known_keys(spec.kind, spec.name, spec.given)
+    source_keys = spec.known_keys()
     written = expand(values)
     as_option = {name: parse for name, parse in _OPTIONS.items() if _field(name) in options}
     # `inputs` is the width of a built network and the kind of its inputs: a number can only be the width.
