@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from gradscope.cells import CELLS
 from gradscope.sources.source import Source
-from gradscope.sources.spec import known_keys
 
 #: Every kind of advice. Those that change the network stand in the order of how much of it they touch: a bias, a
 #: factor on W_hh, the time constant, another draw of the weights, another forward pass.
@@ -69,7 +68,7 @@ def appended(text: str, change: str) -> str:
 def families(source: Source, *, shrink: bool) -> list[Family]:
     """Changes whose size is searched for: towards longer memory, or (``shrink``) towards smaller gradients."""
     spec = source.spec
-    known = known_keys(spec.kind, spec.name, spec.given)
+    known = spec.known_keys()
     out = []
     cells = [named.cell for named in source.named_cells]
     if "forget_bias" in known and cells and all(cell.memory_gate is not None for cell in cells):
@@ -110,7 +109,7 @@ def alternatives(source: Source, *, reach: int, shrink: bool) -> list[Change]:
     spec = source.spec
     if spec.kind != "cell":
         return []
-    known = known_keys(spec.kind, spec.name, spec.given)
+    known = spec.known_keys()
     out = [Change("init", f"init={init}") for init in ("orthogonal", "identity") if spec["init"] != init]
     cell = CELLS.get(spec["cell"] if spec.name == "seq2seq" else spec.name)
     if "chrono_max" in known and cell is not None and cell.memory_gate is not None and not shrink:

@@ -12,7 +12,7 @@ from gradscope.analysis.gradients import measure_gradients
 from gradscope.records import Result
 from gradscope.sources.build import build_source
 from gradscope.sources.source import Source
-from gradscope.sources.spec import parse_source
+from gradscope.sources.spec import with_keys_of
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,9 @@ class Bench:
         """The changed network's results; without a loss, which the change is not judged by."""
         if change.text not in self.done:
             text = appended(self.source.spec.text, change.text)
-            changed = build_source(parse_source(text), seed=self.request.seed, dtype=self.request.dtype)
+            changed = build_source(
+                with_keys_of(self.source.spec, text), seed=self.request.seed, dtype=self.request.dtype
+            )
             request = self.request.gradients_request(loss="none", loss_at="last", readout=None, target=None, need=None)
             self.done[change.text] = measure_gradients(changed, request)
         return self.done[change.text]

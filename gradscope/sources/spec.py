@@ -208,6 +208,11 @@ def spec_of_keys(
     return SourceSpec(text, kind, name, given, overridden, held)
 
 
+def with_keys_of(spec: SourceSpec, text: str) -> SourceSpec:
+    """The same cell, file or held weights with the keys of ``text``, which begins with the source's own name."""
+    return spec_of_keys(text, spec.kind, spec.name, text[len(spec.name) + 1 :], held=spec.held)
+
+
 def split_keys(text: str) -> tuple[str, str]:
     r"""A source as its name and its keys with their colon.
 

@@ -188,3 +188,10 @@ def test_training_on_changes_nothing_that_was_read(arrays: dict[str, Any]) -> No
 def test_what_is_no_network_is_a_sentence(source: Any, sentence: str) -> None:
     with pytest.raises(gradscope.GradscopeError, match=sentence):
         gradscope.gradients(source)
+
+
+def test_advice_is_measured_on_the_held_network(arrays: dict[str, Any], tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", **arrays)
+    held, read = (gradscope.advise(way, steps=20, seed=1) for way in (arrays, tmp_path / "w.npz"))
+    assert held.results[0].to_records() == read.results[0].to_records()
+    assert any(row["after_rate"] is not None for row in held.results[0].rows())
