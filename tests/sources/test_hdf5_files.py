@@ -24,7 +24,7 @@ def refused(path, match):
     tracemalloc.stop()
     assert len(str(said.value)) < 1000
     assert peak < 100 << 20
-    assert time.process_time() - begin < 3  # tracing costs several times what reading does
+    assert time.process_time() - begin < 15  # tracing costs several times what reading does
 
 
 def a_layer(h5, group="rnn", dtype="f4", **options):

