@@ -32,7 +32,7 @@ class LagNorms:
     flushed : ndarray of bool
         A direction that fell out of float64's range may have come back and decide the norm.
     doubtful : ndarray of bool
-        Rounding may have taken most digits of the norm (estimated where products are formed in full).
+        Rounding may have taken most digits of the norm (estimated).
     """
 
     log10_norm: Array

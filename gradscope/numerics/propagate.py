@@ -15,8 +15,8 @@ from gradscope.linalg.binary_scale import log10_scaled
 from gradscope.linalg.formed_norms import log10_decomposed_norms, log10_formed_norms
 from gradscope.linalg.operator_norm import squared_norms
 from gradscope.linalg.running_product import run_product
-from gradscope.numerics.flushed import flushed_lags
 from gradscope.numerics.lag_norms import LagNorms
+from gradscope.numerics.lost_digits import lost_digits
 from gradscope.numerics.reference import measure_norms_densely
 from gradscope.numerics.tape import Tape, chunks
 
@@ -103,7 +103,7 @@ def measure_norms(
     history = run_product(advance, n, n_products, T, h=tape.h_components, doubted=marked, progress=progress)
     shape, corner = (T + 1, *batch), tape.h_components is not None
     log10_norm = history.log10_norm().reshape(shape)
-    flushed = flushed_lags(tape, log10_norm, anchor=anchor)
+    flushed, doubtful = lost_digits(tape, log10_norm, anchor=anchor)
     if flushed.any() and marked is not None:
         marked |= flushed.any(axis=0).reshape(-1)
     elif flushed.any() and T * n_products * seconds_to_multiply(n) < MULTIPLY_BELOW:
@@ -117,7 +117,7 @@ def measure_norms(
         stable_rank=history.stable_rank().reshape(shape),
         rank=history.rank().reshape(shape),
         nonfinite=history.nonfinite.reshape(shape),
-        doubtful=np.broadcast_to(False, shape),
+        doubtful=doubtful,
         flushed=flushed,
     )
 

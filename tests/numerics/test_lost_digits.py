@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gradscope
-from gradscope.numerics.flushed import flushed_lags
+from gradscope.numerics.lost_digits import lost_digits
 from gradscope.numerics.propagate import measure_norms
 from gradscope.numerics.tape import tape_of_matrices
 
@@ -72,7 +72,9 @@ def test_a_zero_product_has_nothing_to_come_back() -> None:
     norms = np.full((5, 1), np.nan)
     tape = tape_of_matrices(np.zeros((4, 3, 3)))
     norms[0] = 0.0
-    assert not flushed_lags(tape, norms, anchor="end").any()
+    flushed, doubtful = lost_digits(tape, norms, anchor="end")
+    assert not flushed.any()
+    assert not doubtful.any()
 
 
 def test_a_slope_and_a_weight_that_only_together_leave_the_range(tmp_path: Path) -> None:
@@ -99,3 +101,24 @@ def test_a_loss_gradient_whose_largest_component_changes_by_more_than_float64_ho
     np.testing.assert_allclose(rows["log10_dloss_dstate"][1:], exact, rtol=0, atol=1e-9)
     # An lstm's [h; c]: the direct path of the same unit, and the norm never below it.
     assert rows["log10_norm"][800] >= rows["log10_theory"][800] - 1e-9
+
+
+@pytest.mark.parametrize("n", [2, 40, 100])
+@pytest.mark.parametrize("anchor", ["end", "start"])
+def test_a_norm_that_is_rounding_is_doubtful_on_every_road(n: int, anchor: str) -> None:
+    """A = Q diag(1, ½) Qᵀ, then B = Q diag(¼, 1) Qᵀ: the product is Q diag(4^-k, 2^-60) Qᵀ, below rounding."""
+    angle = 0.7
+    Q = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    factors = np.zeros((120, n, n))
+    factors[:, range(n), range(n)] = 0.05
+    factors[:60, :2, :2] = Q @ np.diag([1.0, 0.5]) @ Q.T
+    factors[60:, :2, :2] = Q @ np.diag([0.25, 1.0]) @ Q.T
+    norms = measure_norms(tape_of_matrices(factors), anchor=anchor)  # type: ignore[arg-type]
+    k = np.arange(121)
+    first, second = (k, np.maximum(k - 60, 0)) if anchor == "start" else (np.maximum(k - 60, 0), k)
+    first, second = np.minimum(first, 60), np.minimum(second, 60)
+    exact = np.maximum(second * np.log10(0.25), first * np.log10(0.5))
+    wrong = np.abs(norms.log10_norm[:, 0] - exact) > 1e-5
+    assert norms.doubtful[wrong].all()
+    assert norms.doubtful[-1].all()  # even where rounding happened to be kind
+    assert not norms.doubtful[:30].any()
