@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from gradscope.cli.interrupts import ended_by, lasting_interrupts
@@ -33,6 +35,18 @@ def run(arguments: Sequence[str]) -> int:
         return code
 
 
+def _release_semaphores() -> None:
+    """Give back what a pool of processes holds in the system; ``os._exit`` leaves that to nobody."""
+    pools = sys.modules.get("multiprocessing.util")
+    if pools is None:
+        return
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    with suppress(Exception):
+        pools._run_finalizers(0)  # 0: what has to be undone, not what waits for a worker
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point of ``gradscope`` and ``python -m gradscope``."""
     # Modules being loaded leave nothing to collect, and looking for it all the while is a twentieth of the start.
@@ -43,5 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if code in ENDED:
         # Everything is closed by now; a second Ctrl-C during the interpreter's farewell must not change the code.
         sys.stderr.flush()
+        _release_semaphores()
         os._exit(code)
     sys.exit(code)

@@ -91,6 +91,10 @@ def run_options(command: F) -> F:
     )
 
 
+#: What ``exponent_options`` adds, by its name in the request.
+EXPONENT_OPTIONS = ("k", "closed_loop", "covariant")
+
+
 def exponent_options(command: F) -> F:
     """What ``lyapunov`` asks, and a sweep that measures it."""
     return apply_options(

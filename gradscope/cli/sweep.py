@@ -10,9 +10,17 @@ import click
 from click.core import ParameterSource
 
 from gradscope.cli.deliver import Delivery, command_line, deliver
-from gradscope.cli.gradient_options import gradient_options
+from gradscope.cli.gradient_options import OWN_OPTIONS, gradient_options
 from gradscope.cli.group import Verb
-from gradscope.cli.options import examples, exponent_options, refuse_empty, report_options, request_options, run_options
+from gradscope.cli.options import (
+    EXPONENT_OPTIONS,
+    examples,
+    exponent_options,
+    refuse_empty,
+    report_options,
+    request_options,
+    run_options,
+)
 from gradscope.cli.progress import Progress
 from gradscope.errors import UntrustedNumbersError, UsageError
 from gradscope.records import Report
@@ -112,14 +120,13 @@ def _measures_own(values: dict[str, Any]) -> dict[str, Any]:
     from gradscope.sweeps.point import request_class
 
     context = click.get_current_context()
-    of_run = request_options(values)
+    own = {*OWN_OPTIONS, *EXPONENT_OPTIONS}
     known = {field.name for field in fields(request_class(values["measure"]))}
-    everywhere = {field.name for measure in MEASURED for field in fields(request_class(measure))}
     given = {}
     for parameter in context.command.params:
         name = str(parameter.name)
         where = context.get_parameter_source(name)
-        if name in of_run or name not in everywhere or where is ParameterSource.DEFAULT:
+        if name not in own or where is ParameterSource.DEFAULT:
             continue
         if name in known:
             given[name] = values[name]

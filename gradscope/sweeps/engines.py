@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import suppress
@@ -13,6 +14,9 @@ from typing import Any, Protocol
 
 from gradscope.errors import InputError, MissingExtraError, UsageError
 from gradscope.sweeps.worker import start_worker, use_one_thread
+
+#: Seconds that a Dask cluster may be without workers (between two jobs of a queue, say) before a sweep gives up.
+WITHOUT_WORKERS = 30.0
 
 
 class Engine(Protocol):
@@ -32,6 +36,10 @@ class Engine(Protocol):
 
     def renew(self) -> None:
         """Replace workers that died."""
+        ...
+
+    def look(self) -> None:
+        """See that somebody is working; called while nothing finishes."""
         ...
 
     def stop(self, *, kill: bool) -> None:
@@ -63,6 +71,9 @@ class Here:
 
     def renew(self) -> None:
         """Nothing to renew."""
+
+    def look(self) -> None:
+        """A point that takes long is no reason to worry here: dead workers break their pool."""
 
     def stop(self, *, kill: bool) -> None:
         """Give BLAS its threads back."""
@@ -106,6 +117,9 @@ class Processes:
         self._end_processes()
         self._pool = self._new_pool()
 
+    def look(self) -> None:
+        """A point that takes long is no reason to worry here: dead workers break their pool."""
+
     def stop(self, *, kill: bool) -> None:
         """Let the workers go."""
         self._pool.shutdown(wait=not kill, cancel_futures=True)
@@ -137,6 +151,9 @@ class Given:
             "the executor lost its workers and takes no more points; start it again and run the same sweep."
         )
 
+    def look(self) -> None:
+        """A point that takes long is no reason to worry here: dead workers break their pool."""
+
     def stop(self, *, kill: bool) -> None:
         """Leave it to its owner."""
 
@@ -164,6 +181,7 @@ class Dask:
         if not cores:
             self._client.close()
             raise InputError(f"--dask {address}: the scheduler has no workers. Start some: dask worker {address}")
+        self._address, self._seen = address, time.monotonic()
         self.window = 2 * cores + 2
         self._executor = self._client.get_executor()
 
@@ -174,6 +192,28 @@ class Dask:
 
     def renew(self) -> None:
         """The scheduler moves a dead worker's points itself."""
+
+    def look(self) -> None:
+        """Give up when the scheduler has had no workers for a while: points would wait for ever, in silence.
+
+        Raises
+        ------
+        InputError
+        """
+        try:
+            cores = sum(self._client.nthreads().values())
+        except Exception as problem:  # whatever distributed raises when its scheduler has gone
+            raise InputError(
+                f"--dask {self._address}: the scheduler has gone ({type(problem).__name__}); "
+                "start it and run the same sweep again."
+            ) from None
+        now = time.monotonic()
+        self._seen = now if cores else self._seen
+        if now - self._seen > WITHOUT_WORKERS:
+            raise InputError(
+                f"--dask {self._address}: no workers for {WITHOUT_WORKERS:.0f} s, and points are waiting.\n"
+                f"Start some (dask worker {self._address}) and run the same sweep again."
+            )
 
     def stop(self, *, kill: bool) -> None:
         """Leave the cluster running; forget what it was doing for us."""

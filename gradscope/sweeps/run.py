@@ -18,6 +18,9 @@ from gradscope.sweeps.point import Rows, failed_row, measure_group
 ATTEMPTS = 2
 LOST = "its worker died each time (out of memory, or killed): run it alone, or with fewer --jobs"
 
+#: Seconds without a finished point after which the engine looks after its workers.
+LOOK_EVERY = 5.0
+
 #: ``keep(point, rows)``: called once per finished point, in the order they finish.
 Keep = Callable[[Point, Rows], None]
 Group = tuple[Point, ...]
@@ -61,7 +64,7 @@ def run_points(groups: Iterable[Group], engine: Engine, keep: Keep, *, fail_fast
                 if not suspects:
                     break
                 continue
-            flight, future = finished.get()
+            flight, future = _wait(finished, engine)
             flying -= 1
             if future.cancelled():
                 raise InputError(
@@ -94,6 +97,15 @@ def run_points(groups: Iterable[Group], engine: Engine, keep: Keep, *, fail_fast
         if not clean:
             _drain(finished, keep)
         engine.stop(kill=not clean)
+
+
+def _wait(finished: SimpleQueue[tuple[_Flight, Future[Any]]], engine: Engine) -> tuple[_Flight, Future[Any]]:
+    """The next group that lands; while none does, the engine looks whether anybody is working at all."""
+    while True:
+        try:
+            return finished.get(timeout=LOOK_EVERY)
+        except Empty:
+            engine.look()
 
 
 def _next(waiting: Iterator[Group], suspects: deque[_Flight], flying: int, window: int) -> Iterator[_Flight]:

@@ -82,6 +82,12 @@ def test_options_of_another_verb_are_refused(words: list[str], said: str, capsys
     assert said.lower() in capsys.readouterr().err.lower()
 
 
+def test_options_of_every_verb_are_not_the_measures_own(capsys) -> None:
+    plain = rows(capsys)
+    every = ["--progress", "off", "--color", "never", "-q", "--memory", "2G", "--threads", "1", "--seed", "0"]
+    assert rows(capsys, *every) == plain
+
+
 def test_leading_exponents_of_a_grid(capsys) -> None:
     found = rows(capsys, "--measure", "lyapunov", "-k", "1")
     assert all(row["mean_log_det"] is None for row in found)

@@ -1,5 +1,6 @@
 """A Dask cluster of separate processes: the same rows as here, also when a worker dies in mid-run."""
 
+import importlib
 import importlib.util
 import json
 import os
@@ -8,8 +9,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+
+from gradscope.errors import InputError
 
 _spec = importlib.util.spec_from_file_location("sweep_rows", Path(__file__).with_name("sweep_rows.py"))
 rows_of = importlib.util.module_from_spec(_spec)
@@ -56,6 +60,31 @@ def test_the_same_rows_and_a_killed_worker(cluster, undisturbed, launch, tmp_pat
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert rows_of.row_lines(path) == rows_of.row_lines(undisturbed)
+
+
+def test_a_cluster_that_lost_its_workers_is_said() -> None:
+    engines = importlib.import_module("gradscope.sweeps.engines")
+
+    class Client:
+        cores: ClassVar = {"a": 2}
+
+        def nthreads(self):
+            if self.cores is None:
+                raise OSError("gone")
+            return self.cores
+
+    engine = object.__new__(engines.Dask)
+    engine._client, engine._address, engine._seen = Client(), "tcp://here:1", time.monotonic() - 1000
+    engine.look()
+    engine._seen = time.monotonic()
+    Client.cores = {}
+    engine.look()
+    engine._seen -= engines.WITHOUT_WORKERS + 1
+    with pytest.raises(InputError, match=r"no workers for 30 s(?s:.*)dask worker tcp://here:1"):
+        engine.look()
+    Client.cores = None
+    with pytest.raises(InputError, match="the scheduler has gone"):
+        engine.look()
 
 
 def test_no_scheduler_is_two_lines(launch, tmp_path):
