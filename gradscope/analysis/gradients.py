@@ -72,7 +72,9 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     if beforehand is not None:
         norms, steps = beforehand.norms, beforehand.steps
     else:
-        norms = measure_norms(case.tape, anchor=anchor, progress=request.track(f"{label}: norms"))
+        norms = measure_norms(
+            case.tape, anchor=anchor, method=_method(request), progress=request.track(f"{label}: norms")
+        )
         steps = step_norms(case.tape)
     log10_steps = np.where(steps.zero, -np.inf, steps.log10_norm)
     underflow = underflowed_lags(case, anchor, norms, log10_steps, gathered)
@@ -145,6 +147,10 @@ def reach_wanted(columns: dict[str, Array], request: GradientsRequest, n_steps: 
 
 def _anchor(request: GradientsRequest) -> Any:
     return request.anchor
+
+
+def _method(request: GradientsRequest) -> Any:
+    return request.method
 
 
 def _nothing(case: Case) -> Array:

@@ -105,6 +105,8 @@ class GradientsRequest(RunRequest):
         Relative bias of ∂L/∂W_hh that truncated backpropagation may have (``tbptt_length``).
     need : int or None
         How far back the task needs gradients (``enough``).
+    method : {"auto", "thin", "dense"}
+        How the product is measured: fast, by the algorithm on one page, or by the slow reference.
     figures : bool
         Also gather what only figures show (the heat map over (t, i)).
     """
@@ -121,6 +123,7 @@ class GradientsRequest(RunRequest):
     target: str | None = None
     truncation_bias: float = 0.05
     need: int | None = None
+    method: str = "auto"
     figures: bool = False
 
     def __post_init__(self) -> None:
@@ -130,6 +133,7 @@ class GradientsRequest(RunRequest):
             ("--wrt", self.wrt, ("state", "inputs")),
             ("--loss", self.loss, ("cross-entropy", "mse", "linear", "none")),
             ("--loss-at", self.loss_at, ("last", "all")),
+            ("method", self.method, ("auto", "thin", "dense")),
         ):
             if value not in known:
                 raise UsageError(f"{name} {value}: wanted {' or '.join(known)}.")

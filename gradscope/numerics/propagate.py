@@ -19,8 +19,11 @@ from gradscope.numerics.lag_norms import LagNorms
 from gradscope.numerics.lost_digits import lost_digits
 from gradscope.numerics.reference import measure_norms_densely
 from gradscope.numerics.tape import Tape, chunks
+from gradscope.numerics.thin_product import measure_norms_thinly
 
-__all__ = ["LagNorms", "StepNorms", "measure_norms", "step_norms"]
+Method = Literal["auto", "thin", "dense"]
+
+__all__ = ["LagNorms", "Method", "StepNorms", "measure_norms", "step_norms"]
 
 #: Estimated seconds of full decompositions below which every lag gets one: the ranks are then exact at every lag.
 DECOMPOSE_BELOW = 0.05
@@ -62,6 +65,7 @@ def measure_norms(
     tape: Tape,
     *,
     anchor: Literal["end", "start"] = "end",
+    method: Method = "auto",
     doubted: Array | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> LagNorms:
@@ -72,6 +76,9 @@ def measure_norms(
     tape : Tape
     anchor : {"end", "start"}
         ``end``: P_k = J_T ⋯ J_{T−k+1}; ``start``: P_k = J_k ⋯ J_1, in one forward pass.
+    method : {"auto", "thin", "dense"}
+        ``thin`` is the algorithm on one page (:mod:`gradscope.numerics.thin_product`), ``dense`` the slow reference
+        with a full decomposition at every lag; ``auto`` is ``thin`` made fast, and ``dense`` where that is cheap.
     doubted : ndarray of bool, shape batch_shape, optional
         Products that cannot be measured in company are marked here, their norms void, instead of all being multiplied
         again for their sake.
@@ -86,7 +93,9 @@ def measure_norms(
         raise UsageError(f"anchor is 'end' or 'start'; got {anchor!r}")
     T, n, batch = tape.n_steps, tape.state_size, tape.batch_shape
     n_products = prod(batch)
-    if T * n_products * seconds_to_decompose(n) < DECOMPOSE_BELOW:
+    if method == "thin":
+        return measure_norms_thinly(tape, anchor=anchor, progress=progress)
+    if method == "dense" or T * n_products * seconds_to_decompose(n) < DECOMPOSE_BELOW:
         return measure_norms_densely(tape, anchor=anchor, progress=progress)
 
     def pull(X: Array, lag: int, count: int) -> Array:
