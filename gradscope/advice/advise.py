@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gradscope.advice.changes import NETWORK_KINDS, Change, alternatives, families
+from gradscope.advice.changes import NETWORK_KINDS, SHRINKING, Change, alternatives, families
 from gradscope.advice.measured import Bench, Measured, read
 from gradscope.advice.request import AdviceRequest
 from gradscope.advice.search import smallest
@@ -68,7 +68,7 @@ def _advice(bench: Bench, place: int, result: Result, clip: ClipNorms | None) ->
     request, reach = bench.request, wanted_reach(result, bench.request)
     before = read(result, reach=reach, epsilon=request.epsilon)
     rows = [_truncation(result, before)] if request.wants("tbptt") else []
-    rows += [_clip(result, before, clip, request)] if request.wants("clip") else []
+    rows += [_clip(bench.source, result, before, clip, request)] if request.wants("clip") else []
     if before.explodes or not before.reaches(reach):
         rows += _network_rows(bench, place, result, before, reach)
     summary = {
@@ -76,7 +76,7 @@ def _advice(bench: Bench, place: int, result: Result, clip: ClipNorms | None) ->
         "reach_now": before.horizon_h,
         "reach_now_censored": before.horizon_h_censored,
         "need": request.need,
-        "best": best_of(rows),
+        "best": best_of(rows, shrink=before.explodes),
         "verdict": before.verdict,
         **{name: result.summary[name] for name in ("tbptt_length", "tbptt_bias", "tbptt_kind")},
         "clip_value": clip.value if clip else None,
@@ -89,10 +89,10 @@ def _advice(bench: Bench, place: int, result: Result, clip: ClipNorms | None) ->
     return Result(result.source, settings, columns, summary, result.warnings)
 
 
-def best_of(rows: list[Row]) -> str | None:
+def best_of(rows: list[Row], *, shrink: bool = False) -> str | None:
     """The kind of the smallest change that helps: the one that touches the least of the network."""
     helping = [row["kind"] for row in rows if row.get("helps")]
-    return min(helping, key=NETWORK_KINDS.index, default=None)
+    return min(helping, key=(SHRINKING if shrink else NETWORK_KINDS).index, default=None)
 
 
 def _truncation(result: Result, before: Measured) -> Row:
@@ -112,7 +112,7 @@ def _truncation(result: Result, before: Measured) -> Row:
     }
 
 
-def _clip(result: Result, before: Measured, clip: ClipNorms | None, request: AdviceRequest) -> Row:
+def _clip(source: Source, result: Result, before: Measured, clip: ClipNorms | None, request: AdviceRequest) -> Row:
     if clip is None:
         return {"kind": "clip", "why": _no_loss(result)}
     if clip.value is None:
@@ -127,7 +127,7 @@ def _clip(result: Result, before: Measured, clip: ClipNorms | None, request: Adv
     return {
         "kind": "clip",
         "value": clip.value,
-        "snippet": clip_snippet(clip.value),
+        "snippet": clip_snippet(source, clip.value, clip.parameters),
         "why": why + honesty(result, loss=True),
     }
 
@@ -181,6 +181,6 @@ def _row(source: Source, result: Result, before: Measured, after: Measured, *, h
             row[f"{when}_{name}"] = getattr(measured, name)
     row["helps"] = helps
     row["snippet"] = network_snippet(source, after.change)
-    why = network_why(after.change, before, after, helps=helps, reach=reach, result=result, source=source)
+    why = network_why(after.change, before, after, helps=helps, reach=reach, source=source)
     row["why"] = why + honesty(result, loss=False)
     return row

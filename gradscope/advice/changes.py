@@ -11,6 +11,8 @@ from gradscope.sources.source import Source
 #: Every kind of advice. Those that change the network stand in the order of how much of it they touch: a bias, a
 #: factor on W_hh, the time constant, another draw of the weights, another forward pass.
 NETWORK_KINDS = ("forget_bias", "gain", "leak", "init", "norm")
+#: The same where gradients explode: a smaller W_hh before anything else.
+SHRINKING = ("gain", "forget_bias", "leak", "init", "norm")
 KINDS = ("tbptt", "clip", *NETWORK_KINDS)
 #: Steps of a search, and how far it may go.
 FORGET_BIAS_STEP, FORGET_BIAS_MOST = 0.05, 16.0
@@ -93,7 +95,7 @@ def _gain(before: float, *, shrink: bool) -> Family:
         text = f"{before * GAIN_STEP ** (-i if shrink else i):.4g}"
         return Change("gain", f"gain={text}", float(text), before)
 
-    return Family(at, first=10, last=SHRINK_STEPS if shrink else GAIN_STEPS)
+    return Family(at, first=12 if shrink else 24, last=SHRINK_STEPS if shrink else GAIN_STEPS)
 
 
 def _leak(before: float) -> Family:

@@ -29,6 +29,8 @@ class Measured:
         log10 per step.
     margin : float
         log10 of the h corner's norm over epsilon at the lag asked for; NaN where it is not known.
+    steps : int
+        T; a decoder that ends at its End symbol may take another number of steps when something is changed.
     """
 
     horizon: int | None
@@ -38,11 +40,14 @@ class Measured:
     horizon_h: int | None
     horizon_h_censored: bool
     margin: float
+    steps: int
     change: Change | None = None
 
     def reaches(self, lag: int) -> bool:
         """Whether the h corner is ≥ epsilon at this lag or a later one."""
-        return self.horizon_h_censored or (self.horizon_h is not None and self.horizon_h >= lag)
+        if self.horizon_h_censored:
+            return self.steps >= lag
+        return self.horizon_h is not None and self.horizon_h >= lag
 
     @property
     def explodes(self) -> bool:
@@ -52,14 +57,16 @@ class Measured:
     @property
     def farthest(self) -> float:
         """``horizon_h`` as a number that can be compared."""
-        return math.inf if self.horizon_h_censored else -1.0 if self.horizon_h is None else float(self.horizon_h)
+        return (
+            self.steps + 0.5 if self.horizon_h_censored else -1.0 if self.horizon_h is None else float(self.horizon_h)
+        )
 
 
 def read(result: Result, *, reach: int, epsilon: float, change: Change | None = None) -> Measured:
     """What a ``gradients`` result with every lag says of reach."""
     summary: Mapping[str, object] = result.summary
-    corner = result.columns["log10_norm_h"]
-    at = next((x for x in (corner[reach], result.columns["log10_norm"][reach]) if math.isfinite(x)), math.nan)
+    norms = [result.columns[name] for name in ("log10_norm_h", "log10_norm")]
+    at = next((float(x[reach]) for x in norms if len(x) > reach and math.isfinite(x[reach])), math.nan)
     rate = summary["log10_rate"]
     horizon_h, censored_h = _horizon_h(result, epsilon)
     return Measured(
@@ -69,7 +76,8 @@ def read(result: Result, *, reach: int, epsilon: float, change: Change | None = 
         verdict=str(summary["verdict"]),
         horizon_h=horizon_h,
         horizon_h_censored=censored_h,
-        margin=float(at) - math.log10(epsilon),
+        margin=at - math.log10(epsilon),
+        steps=int(result.settings["steps"]),
         change=change,
     )
 

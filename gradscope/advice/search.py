@@ -1,4 +1,4 @@
-"""The smallest change of a family that is enough: doubling until one is, then bisection between the last two."""
+"""The smallest change of a family that is enough: further until one is, then between that and the last that was not."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ def smallest(
 
     Notes
     -----
-    The size returned is enough and the next smaller one is not. Where the margin of both ends is known, the guess in
-    between is by interpolation, and every second one by halving, so that a bent curve costs at most twice the steps.
+    The size returned is enough, and one that is smaller by a twentieth (or by the smallest step) is not. The margin's
+    course says where to look next, by extrapolation, then by interpolation; where it is not known or leads nowhere,
+    sizes are doubled and brackets halved.
     """
     seen: list[Measured] = []
 
@@ -59,23 +60,38 @@ def smallest(
     while not enough(above):
         if high == family.last:
             return Found(max(seen, key=nearer), False, len(seen))
-        low, below, high = high, above, min(2 * high, family.last)
+        further = _extrapolated(low, below.margin, high, above.margin)
+        low, below, high = high, above, min(further, family.last)
         above = at(high)
-    halve = False
-    while high - low > 1:
-        middle = (low + high) // 2 if halve else _interpolated(low, below.margin, high, above.margin)
-        halve = not halve
+    slow, rising = 0, False
+    while high - low > (tolerance := max(1, high // 20)):
+        width = high - low
+        middle = (low + high) // 2
+        if slow < 2:
+            # Half a tolerance beyond the crossing, then as much before it: two steps close the bracket around it.
+            aside = -0.5 * tolerance if rising else 0.5 * tolerance
+            middle = _interpolated(low, below.margin, high, above.margin, aside=aside)
         found = at(middle)
-        if enough(found):
+        rising = enough(found)
+        if rising:
             high, above = middle, found
         else:
             low, below = middle, found
+        slow = slow + 1 if slow < 2 and high - low > width // 2 else 0
     return Found(above, True, len(seen))
 
 
-def _interpolated(low: int, below: float, high: int, above: float) -> int:
-    """Where a straight line through both margins meets zero, rounded up, strictly between the ends."""
+def _extrapolated(low: int, below: float, high: int, above: float) -> int:
+    """Where a straight line through both margins would be past zero, at most four times further; else twice."""
+    if not (math.isfinite(below) and math.isfinite(above) and below < above < 0):
+        return 2 * high
+    crossing = high - (high - low) * above / (above - below)
+    return math.ceil(min(max(1.1 * crossing, 1.25 * high), 4 * high))
+
+
+def _interpolated(low: int, below: float, high: int, above: float, *, aside: float) -> int:
+    """Where a straight line through both margins meets zero, moved ``aside``, strictly between the ends."""
     if not (math.isfinite(below) and math.isfinite(above) and below < 0 <= above):
         return (low + high) // 2
-    guess = low + math.ceil((high - low) * below / (below - above))
+    guess = round(low + (high - low) * below / (below - above) + aside)
     return min(max(guess, low + 1), high - 1)

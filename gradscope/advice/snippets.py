@@ -1,4 +1,7 @@
-"""Advice as Python for a PyTorch module called ``model``, with the parameter names of the source."""
+"""Advice as Python for a PyTorch module called ``model``, with the parameter names of the source.
+
+A name from a file is written as Python's own literal of it, so that no name can be more than a name.
+"""
 
 from __future__ import annotations
 
@@ -26,18 +29,18 @@ def _forget_bias(source: Source, change: Change) -> str | None:
         if block.cell is not None and block.gate is not None and block.gate == block.cell.memory_gate:
             H = block.cell.hidden_size
             first = block.cell.gates.index(block.gate) * H
-            lines.append(f'    model.get_parameter("{bias_name(block.param)}")[{first}:{first + H}] += {added:g}')
+            lines.append(f"    model.get_parameter({bias_name(block.param)!r})[{first}:{first + H}] += {added:g}")
     if not lines or not source.biases:
         return None
-    return "\n".join(["import torch", "", "with torch.no_grad():", *lines])
+    return "\n".join(["import torch", "with torch.no_grad():", *lines])
 
 
 def _gain(source: Source, change: Change) -> str | None:
     assert change.value is not None
     assert change.before is not None
     factor = change.value / change.before
-    lines = [f'    model.get_parameter("{name}").mul_({factor!r})' for name in _recurrent(source)]
-    return "\n".join(["import torch", "", "with torch.no_grad():", *lines]) if lines else None
+    lines = [f"    model.get_parameter({name!r}).mul_({factor!r})" for name in _recurrent(source)]
+    return "\n".join(["import torch", "with torch.no_grad():", *lines]) if lines else None
 
 
 def _init(source: Source, change: Change) -> str | None:
@@ -49,7 +52,6 @@ def _init(source: Source, change: Change) -> str | None:
     gain = source.spec["gain"]
     lines = [
         "import torch",
-        "",
         "with torch.no_grad():",
         f"    for name in ({', '.join(repr(name) for name in names)},):",
         f"        for W in model.get_parameter(name).chunk({gates}):",
@@ -74,7 +76,6 @@ def truncation_snippet(length: int, kind: str | None) -> str:
     return "\n".join(
         [
             "import torch",
-            "",
             "state = None",
             f"if len(x) > {length}:  # x is (T, batch, inputs)",
             "    with torch.no_grad():",
@@ -84,9 +85,13 @@ def truncation_snippet(length: int, kind: str | None) -> str:
     )
 
 
-def clip_snippet(value: float) -> str:
-    """Clip the norm over all parameters of the recurrent module."""
-    return f"import torch\n\ntorch.nn.utils.clip_grad_norm_(model.parameters(), max_norm={value:.4g})"
+def clip_snippet(source: Source, value: float, parameters: tuple[str, ...]) -> str:
+    """Clip the norm over the parameters that were measured: the recurrent module's, or one layer's of it."""
+    module = source.record.get("module")
+    which = f"model.get_submodule({str(module)!r}).parameters()" if module else "model.parameters()"
+    if source.record.get("layer") is not None or source.record.get("direction") is not None:
+        which = f"[model.get_parameter(name) for name in {parameters!r}]"
+    return f"import torch\ntorch.nn.utils.clip_grad_norm_({which}, max_norm={value:.4g})"
 
 
 def bias_name(weight: str) -> str:

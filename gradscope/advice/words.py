@@ -17,26 +17,29 @@ MEANINGS = {
 }
 
 
-def reach_text(measured: Measured, steps: int) -> str:
+def reach_text(measured: Measured) -> str:
     """How far the h corner reaches."""
     if measured.horizon_h_censored:
-        return f"> {steps}"
-    return "none" if measured.horizon_h is None else str(measured.horizon_h)
+        return f"over {measured.steps}"
+    return "no lag" if measured.horizon_h is None else str(measured.horizon_h)
 
 
-def network_why(
-    change: Change, before: Measured, after: Measured, *, helps: bool, reach: int, result: Result, source: Source
-) -> str:
+def network_why(change: Change, before: Measured, after: Measured, *, helps: bool, reach: int, source: Source) -> str:
     """What the change does, measured."""
-    steps = int(result.settings["steps"])
-    said = f"{MEANINGS[change.kind]}: reach {reach_text(before, steps)} -> {reach_text(after, steps)} of {reach} steps"
+    ends = dict.fromkeys((reach_text(before), reach_text(after)))
+    said = f"{MEANINGS[change.kind]}: reach {' -> '.join(ends)} ({reach} wanted)"
     if before.explodes or after.explodes:
-        said += f", {before.verdict} -> {after.verdict}"
-    if not helps and after.explodes:
-        said += "; did not help, gradients explode"
-    elif not helps:
-        said += "; did not help"
-    return said + (" (a what-if: training goes on from there)" if source.spec.kind == "file" else "")
+        said += f", {' -> '.join(dict.fromkeys((before.verdict, after.verdict)))}"
+        said += f" at {_rate(before)} -> {_rate(after)} decades a step"
+    if after.steps != before.steps:
+        said += f", over {after.steps} steps for {before.steps} (the decoder ends elsewhere)"
+    if not helps:
+        said += "; did not help" + (": gradients explode" if after.explodes and not before.explodes else "")
+    return said + ("; a what-if, training goes on from there" if source.spec.kind == "file" else "")
+
+
+def _rate(measured: Measured) -> str:
+    return "no rate" if measured.rate is None else f"{measured.rate:.3g}"
 
 
 def honesty(result: Result, *, loss: bool) -> str:

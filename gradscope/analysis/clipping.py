@@ -104,9 +104,11 @@ def _mean_norms(gram: Array, size: int, seed: int) -> Array:
 
 
 def _name(name: str, case: Case) -> str:
-    """PyTorch's name of a parameter, with the layer and direction that the case stands for."""
+    """PyTorch's name of a parameter, with the module, layer and direction that the case stands for."""
+    module = case.record.get("module")
+    prefix = f"{module}." if module else ""
     if "direction" not in case.record and "layer" not in case.record:
-        return name
+        return prefix + name
     kind, _, layer = name.rpartition("_l")
     number = int(layer) + int(case.record.get("layer") or 0)
-    return f"{kind}_l{number}" + ("_reverse" if case.record.get("direction") == "backward" else "")
+    return f"{prefix}{kind}_l{number}" + ("_reverse" if case.record.get("direction") == "backward" else "")

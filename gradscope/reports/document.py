@@ -14,10 +14,10 @@ Number = float | int | None
 
 @dataclass(frozen=True)
 class Sentence:
-    """A line of prose; ``verdict`` sentences come first and are set in bold."""
+    """A line of prose; ``verdict`` sentences come first and are set in bold, ``code`` keeps its lines."""
 
     text: str
-    role: Literal["verdict", "note", "warning", "next"] = "note"
+    role: Literal["verdict", "note", "warning", "next", "code"] = "note"
     tone: Tone = "plain"
 
 

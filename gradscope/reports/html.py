@@ -75,6 +75,9 @@ def _page(document: Document, points: int, rows: int) -> str:
             if isinstance(block, Sentence):
                 if told and block.role == "verdict":
                     continue
+                if block.role == "code":
+                    body.append(f"<pre><code>{text(block.text)}</code></pre>")
+                    continue
                 name = "verdict" if block.role == "verdict" else "warning" if block.role == "warning" else "note"
                 body.append(f'<p class="{name} {block.tone}">{text(block.text)}</p>')
             elif isinstance(block, Table):

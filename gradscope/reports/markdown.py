@@ -38,18 +38,24 @@ def render_document(document: Document, *, unicode: bool = True) -> str:
         if section.heading:
             parts.append(f"### {escape(section.heading)}")
         for block in section.blocks:
-            if isinstance(block, Sentence):
+            if isinstance(block, Sentence) and block.role == "code":
+                parts.append(_fenced(block.text, "python"))
+            elif isinstance(block, Sentence):
                 parts.append(f"**{escape(block.text)}**" if block.role == "verdict" else escape(block.text))
             elif isinstance(block, Table) and block.rows:
                 parts.append(_table(block))
         if section.subheading:
             parts.append(f"<sub>{escape(section.subheading)}</sub>")
     if document.reproduce:
-        fence = "`" * max(3, 1 + max(map(len, re.findall("`+", document.reproduce)), default=0))
-        parts.append(f"{fence}sh\n{' '.join(document.reproduce.split())}\n{fence}")
+        parts.append(_fenced(" ".join(document.reproduce.split()), "sh"))
     parts.append(f"<sub>{escape(document.made_by)}</sub>")
     text = "\n\n".join(parts) + "\n"
     return text if unicode else to_ascii(text)
+
+
+def _fenced(code: str, language: str) -> str:
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
+    return f"{fence}{language}\n{code}\n{fence}"
 
 
 def _table(table: Table) -> str:

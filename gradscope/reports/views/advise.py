@@ -7,7 +7,7 @@ from typing import Any
 
 from gradscope.records import Report, Result
 from gradscope.reports.document import Block, Column, Document, Section, Sentence, Table, Tone
-from gradscope.reports.numbers import NULL, count, fixed, printable, significant
+from gradscope.reports.numbers import NULL, count, fixed, printable, printable_lines, significant
 from gradscope.reports.reading import labels, number
 from gradscope.reports.views.common import about_source, document, warnings_of
 
@@ -18,29 +18,56 @@ def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Docu
     for name, result in zip(labels(report), report.results, strict=True):
         rows = list(result.rows())
         blocks: list[Block] = [Sentence(answer(result, rows), "verdict", _tone(result, rows)), *_training(result)]
-        blocks += [_changes(result, rows), *_reasons(rows), *warnings_of(result)]
+        blocks += [*_code(best_row(result, rows)), _changes(result, rows)]
+        blocks += [*_reasons(rows, verbose=verbose), *warnings_of(result)]
         sections.append(Section(name, tuple(blocks), about_source(result)))
     return document(report, "What to change", sections)
 
 
 def answer(result: Result, rows: list[dict[str, Any]]) -> str:
     """How far gradients reach, how far they should, and the smallest change that is enough."""
-    summary = result.summary
-    reach, now = number(summary.get("reach")), _reach(summary, "reach_now", result)
-    said = f"Gradients reach {now} of the {count(int(reach or 0), 'step')} wanted"
-    verdict = summary.get("verdict")
-    if verdict == "exploding":
-        said = "Gradients explode: shrink them"
+    summary, steps = result.summary, result.settings.get("steps")
+    explodes = summary.get("verdict") == "exploding"
+    said = f"Gradients reach {_words(summary, 'reach_now', steps)} of {count(_whole(summary, 'reach'), 'step')}"
+    if explodes:
+        said = "Gradients explode: shrink them, do not lengthen memory"
     elif _is_enough(result):
-        return f"{said}: nothing to change."
+        return f"{said}: nothing to change{_resting_on(result)}."
     best = best_row(result, rows)
     if best is None:
-        tried = sorted({str(row["kind"]) for row in rows if row.get("change")})
-        return f"{said}. No change helped" + (f" (tried: {', '.join(tried)})." if tried else ": none was tried.")
-    after = _reach(best, "after_horizon_h", result)
-    if verdict == "exploding":
-        return f"{said}. Append {best['change']}: {best['after_verdict']}, rate {_rate(best, 'after')} a step."
-    return f"{said}. Append {best['change']}: they reach {after} (measured)."
+        tried = list(dict.fromkeys(str(row["kind"]) for row in rows if row.get("change")))
+        return f"{said}. " + (f"No change helped (tried: {', '.join(tried)})." if tried else "No change was tried.")
+    if explodes:
+        rates = f"{_rate(best, 'before')} -> {_rate(best, 'after')} decades a step"
+        return (
+            f"{said}. Append {printable(str(best['change']))}: {best['after_verdict']}, {rates}{_resting_on(result)}."
+        )
+    after = _words(best, "after_horizon_h", steps)
+    return f"{said}. Append {printable(str(best['change']))}: they reach {after}, measured{_resting_on(result)}."
+
+
+def _resting_on(result: Result) -> str:
+    """Generated inputs are not the user's."""
+    kind = str(result.settings.get("inputs"))
+    return f" on generated inputs ({kind})" if kind in ("normal", "uniform", "zeros") else ""
+
+
+def _words(values: Mapping[str, Any], name: str, steps: Any) -> str:
+    """A horizon in a sentence."""
+    if values.get(f"{name}_censored"):
+        return f"over {steps}"
+    found = number(values.get(name))
+    return "none" if found is None or found < 0 else str(int(found))
+
+
+def _whole(values: Mapping[str, Any], name: str) -> int:
+    return int(number(values.get(name)) or 0)
+
+
+def _code(best: dict[str, Any] | None) -> list[Block]:
+    """How the change is made in PyTorch."""
+    snippet = best.get("snippet") if best else None
+    return [Sentence(printable_lines(str(snippet)), "code")] if snippet else []
 
 
 def best_row(result: Result, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -62,6 +89,8 @@ def _tone(result: Result, rows: list[dict[str, Any]]) -> Tone:
 
 def _training(result: Result) -> list[Block]:
     """Where to truncate and what to clip at, in one line."""
+    if result.summary.get("verdict") == "exploding":
+        return [Sentence("Truncation and clipping are worth a number once gradients no longer explode: advise again.")]
     length, clip = number(result.summary.get("tbptt_length")), number(result.summary.get("clip_value"))
     said = []
     if length is not None:
@@ -85,7 +114,7 @@ def _changes(result: Result, rows: list[dict[str, Any]]) -> Table:
         (
             str(row.get("kind")),
             printable(str(row.get("change") or significant(row.get("value")))),
-            _arrow(_reach(row, "before_horizon_h", result), _reach(row, "after_horizon_h", result), row),
+            _arrow(_short_reach(row, "before", result), _short_reach(row, "after", result), row),
             _arrow(_rate(row, "before"), _rate(row, "after"), row),
             _arrow(str(row.get("before_verdict")), str(row.get("after_verdict")), row),
             NULL if row.get("helps") is None else "yes" if row["helps"] else "no",
@@ -102,16 +131,15 @@ def _arrow(before: str, after: str, row: Mapping[str, Any]) -> str:
     return before if before == after else f"{before} -> {after}"
 
 
-def _reach(values: Mapping[str, Any], name: str, result: Result) -> str:
-    if values.get(f"{name}_censored"):
-        return f"> {result.settings.get('steps')}"
-    found = number(values.get(name))
-    return "none" if found is None or found < 0 else str(int(found))
+def _short_reach(row: Mapping[str, Any], when: str, result: Result) -> str:
+    return _words(row, f"{when}_horizon_h", result.settings.get("steps")).replace("over ", ">")
 
 
 def _rate(row: Mapping[str, Any], when: str) -> str:
     return fixed(number(row.get(f"{when}_rate")), 4, against=[0.0])
 
 
-def _reasons(rows: list[dict[str, Any]]) -> list[Block]:
-    return [Sentence(printable(f"{row.get('change') or row.get('kind')}: {row.get('why')}."), "note") for row in rows]
+def _reasons(rows: list[dict[str, Any]], *, verbose: bool) -> list[Block]:
+    """Why, row by row; of changes of the network only where all details are wanted: the table says what they do."""
+    told = [row for row in rows if verbose or row.get("change") is None]
+    return [Sentence(printable(f"{row.get('change') or row.get('kind')}: {row.get('why')}."), "note") for row in told]
