@@ -23,6 +23,10 @@ def invoke(arguments: Sequence[str]) -> int:
     if not arguments and "_GRADSCOPE_COMPLETE" not in os.environ:
         _say(f"gradscope: wanted a verb: {', '.join(VERBS)}.\nTry: gradscope gradients rnn lstm, or gradscope --help")
         return EXIT_USAGE
+    if "_GRADSCOPE_COMPLETE" in os.environ:
+        from gradscope.cli.completion import register
+
+        register()
     try:
         # Verbs return their exit code; --help and --version return 0 through click.
         code = cli.main(args=list(arguments), prog_name="gradscope", standalone_mode=False)
