@@ -8,17 +8,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradscope._version import __version__
-from gradscope.analysis.environment import describe_environment
-from gradscope.analysis.request import GradientsRequest, Progress, RunRequest
-from gradscope.analysis.threads import blas_threads, choose_threads
+from gradscope.analysis.request import Progress
 from gradscope.errors import UsageError, did_you_mean
-from gradscope.records import Report, Result
+from gradscope.keywords import command_of, known_names_only, whole
+from gradscope.measuring import advise, assemble, gradients, lyapunov, spectrum
+from gradscope.records import Report
 from gradscope.sources.build import build_source
 from gradscope.sources.live import SourceLike, spec_of
 from gradscope.sources.source import Source
@@ -27,6 +26,20 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from gradscope.sources.layer_weights import WeightFile
+
+
+__all__ = [
+    "advise",
+    "build",
+    "check",
+    "claims",
+    "gradients",
+    "inspect",
+    "load",
+    "lyapunov",
+    "spectrum",
+    "sweep",
+]
 
 
 def build(source: SourceLike, *, seed: int = 0, dtype: str = "float64") -> Source:
@@ -53,115 +66,7 @@ def check(report: Report, *expressions: str, warn: Sequence[str] = ()) -> Report
     return replace(report, gates=evaluate(report, expressions, tuple(warn)))
 
 
-def _request(cls: type[Any], options: dict[str, Any]) -> Any:
-    try:
-        return cls(**options)
-    except TypeError as problem:
-        raise UsageError(f"unknown option: {problem}") from None
-
-
-def assemble(
-    verb: str,
-    results: Iterable[Result],
-    *,
-    command: Sequence[str] | None,
-    sources: Sequence[str],
-    seed: int,
-    threads: int | None,
-) -> Report:
-    """A report around results."""
-    return Report(
-        schema=f"gradscope/{verb}/1",
-        gradscope=__version__,
-        command=tuple(command if command is not None else (verb, *sources)),
-        seed=seed,
-        environment=describe_environment(threads),
-        results=tuple(results),
-    )
-
-
-def measure(
-    verb: str,
-    sources: Sequence[SourceLike],
-    request: RunRequest,
-    measure_one: Callable[[Source, Any], list[Result]],
-    *,
-    threads: int | None = None,
-    command: Sequence[str] | None = None,
-) -> Report:
-    """Build each source, measure it under the right number of BLAS threads, and gather the results."""
-    if not sources:
-        raise UsageError(f"{verb} needs at least one SOURCE, for example: gradscope {verb} rnn")
-    specs = [spec_of(source) for source in sources]
-    built = [build_source(spec, seed=request.seed, dtype=request.dtype) for spec in specs]
-    largest = max(int(source.record["state_size"]) for source in built)
-    count = choose_threads(threads, largest)
-    with blas_threads(count):
-        results = [result for source in built for result in measure_one(source, request)]
-    return assemble(
-        verb, results, command=command, sources=[spec.text for spec in specs], seed=request.seed, threads=count
-    )
-
-
-def gradients(
-    *sources: SourceLike, threads: int | None = None, command: Sequence[str] | None = None, **options: Any
-) -> Report:
-    """Measure the gradient at every lag, beside theory and bounds.
-
-    Parameters
-    ----------
-    *sources : str
-        As on the command line.
-    **options
-        The fields of :class:`~gradscope.analysis.request.GradientsRequest`: ``steps``, ``inputs``, ``seed``, …
-    """
-    from gradscope.analysis.gradients import measure_gradients
-
-    request = _request(GradientsRequest, options)
-    return measure("gradients", sources, request, measure_gradients, threads=threads, command=command)
-
-
-def spectrum(
-    *sources: SourceLike, threads: int | None = None, command: Sequence[str] | None = None, **options: Any
-) -> Report:
-    """Eigendecompose every recurrent block and say how far from normal it is.
-
-    ``options`` are the fields of :class:`~gradscope.analysis.spectrum.SpectrumRequest`.
-    """
-    from gradscope.analysis.spectrum import SpectrumRequest, measure_spectrum
-
-    request = _request(SpectrumRequest, options)
-    return measure("spectrum", sources, request, measure_spectrum, threads=threads, command=command)
-
-
-def lyapunov(
-    *sources: SourceLike, threads: int | None = None, command: Sequence[str] | None = None, **options: Any
-) -> Report:
-    """Lyapunov exponents in nats per step, with intervals and a verdict on convergence.
-
-    ``options`` are the fields of :class:`~gradscope.analysis.lyapunov.LyapunovRequest`.
-    """
-    from gradscope.analysis.lyapunov import LyapunovRequest, measure_exponents
-
-    request = _request(LyapunovRequest, options)
-    return measure("lyapunov", sources, request, measure_exponents, threads=threads, command=command)
-
-
-def advise(
-    *sources: SourceLike, threads: int | None = None, command: Sequence[str] | None = None, **options: Any
-) -> Report:
-    """What to change, and what each change does, measured on the changed network.
-
-    ``options`` are the fields of :class:`~gradscope.advice.request.AdviceRequest`: those of ``gradients``, and
-    ``reach``, ``clip_percentile``, ``clip_batch``, ``only``.
-    """
-    from gradscope.advice.advise import measure_advice
-    from gradscope.advice.request import AdviceRequest
-
-    request = _request(AdviceRequest, options)
-    return measure("advise", sources, request, measure_advice, threads=threads, command=command)
-
-
+@known_names_only
 def inspect(*sources: SourceLike, command: Sequence[str] | None = None) -> Report:
     """List what each source holds: modules, cells, gates, conventions. Nothing is computed."""
     from gradscope.analysis.inspect_file import inspect_source
@@ -170,10 +75,11 @@ def inspect(*sources: SourceLike, command: Sequence[str] | None = None) -> Repor
         raise UsageError("inspect needs at least one SOURCE, for example: gradscope inspect model.safetensors")
     specs = [spec_of(source) for source in sources]
     results = [inspect_source(spec) for spec in specs]
-    words = [spec.text for spec in specs]
-    return assemble("inspect", results, command=command, sources=words, seed=0, threads=None)
+    words = command_of("inspect", specs, None, None) if command is None else command
+    return assemble("inspect", results, command=words, seed=0, threads=None)
 
 
+@known_names_only
 def claims(
     *names: str,
     seed: int = 0,
@@ -192,9 +98,10 @@ def claims(
     """
     from gradscope.article.run import measure_claims
 
+    seed, jobs = whole("seed", seed), whole("jobs", jobs)
     result = measure_claims(names, seed=seed, jobs=jobs, progress=progress)
-    words = command if command is not None else ("claims", *(f"--claim={name}" for name in names))
-    return assemble("claims", [result], command=words, sources=(), seed=seed, threads=1)
+    words = ("claims", *(f"--claim={name}" for name in names), *(("--seed", str(seed)) if seed else ()))
+    return assemble("claims", [result], command=words if command is None else command, seed=seed, threads=1)
 
 
 def sweep(

@@ -6,6 +6,9 @@ from decimal import Context, Decimal, InvalidOperation, localcontext
 
 from gradscope.errors import UsageError
 
+_UNITS = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+#: Less than this cannot hold a run.
+_LEAST_BYTES = 2**20
 #: A range of more points than this is a slip of the keyboard.
 MAX_POINTS = 10_000_000
 
@@ -93,3 +96,25 @@ def log_range(text: str) -> list[Decimal]:
             value = (first.ln() + ratio * index / (count - 1)).exp()
             inner.append(Context(prec=12).plus(value).normalize())
     return [first, *inner, last]
+
+
+def size_in_bytes(text: str) -> int:
+    """Read a size of memory: ``500M``, ``2G``, ``1.5GiB``, ``1073741824``.
+
+    >>> size_in_bytes("2G"), size_in_bytes("512MiB")
+    (2147483648, 536870912)
+
+    Raises
+    ------
+    UsageError
+        No size, or less than a megabyte.
+    """
+    word = text.strip().upper().removesuffix("IB").removesuffix("B")
+    unit = word[-1:] if word[-1:].isalpha() else ""
+    try:
+        size = int(float(word.removesuffix(unit)) * _UNITS[unit])
+    except (ValueError, KeyError, OverflowError):
+        raise UsageError(f"'{text}' is no size: write 500M or 2G") from None
+    if size < _LEAST_BYTES:
+        raise UsageError(f"'{text}' is less than 1M")
+    return size

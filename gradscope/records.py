@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -144,6 +145,17 @@ class Report:
     def verb(self) -> str:
         """The verb, from the schema name ``gradscope/VERB/1``."""
         return self.schema.split("/")[1]
+
+    @property
+    def command_line(self) -> str:
+        """The command as a shell reads it, or the Python call where arrays were given (one word, as it stands)."""
+        words = [str(word) for word in self.command]
+        return words[0] if self.is_python_call else shlex.join(["gradscope", *words])
+
+    @property
+    def is_python_call(self) -> bool:
+        """Whether the command is a Python call, since no command line can say it."""
+        return len(self.command) == 1 and str(self.command[0]).startswith("gradscope.")
 
     def header(self) -> dict[str, Any]:
         """Everything that is not a result or a gate."""

@@ -25,11 +25,13 @@ from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.networks.stack import Stack, split_stack
 from gradscope.numerics.tape import StoredTape, Tape, tape_of_matrices
 from gradscope.sources.file_format import read_start, sniff
+from gradscope.sources.given_arrays import GivenArray
 from gradscope.sources.inputs import (
     ArrayInputs,
     GeneratedInputs,
     InputsAfter,
     arrange_inputs,
+    array_of,
     check_inputs_name,
     is_generated,
     load_numeric_array,
@@ -130,8 +132,11 @@ def open_inputs(request: RunRequest, source: Source, width: int) -> ArrayInputs 
     if is_generated(request.inputs):
         total = request.steps + request.transient
         return GeneratedInputs(request.inputs, total, request.batch, width, request.seed, np.dtype(request.dtype))
-    check_inputs_name(request.inputs)
-    array, name = read_inputs_file(request.inputs)
+    if isinstance(request.inputs, GivenArray):
+        array, name = array_of(request.inputs, purpose="inputs")
+    else:
+        check_inputs_name(request.inputs)
+        array, name = read_inputs_file(request.inputs)
     arranged = arrange_inputs(array, width, purpose=f"--inputs {name}")
     if arranged.shape[0] < request.transient:
         raise InputError(f"--inputs {name} has {arranged.shape[0]} steps, fewer than --transient {request.transient}.")
@@ -160,11 +165,11 @@ def initial_state(request: RunRequest, network: Network, batch: int, start: Arra
         return np.broadcast_to(0.0 if start is None else start, shape).astype(request.dtype)
     if request.state == "normal":
         return generator(request.seed, "state").standard_normal(shape).astype(request.dtype)
-    array = load_numeric_array(Path(request.state), purpose="--state")
+    array, name = array_of(request.state, purpose="--state")
     n = network.state_size
     if array.shape not in ((n,), (batch, n)):
         raise ShapeError(
-            f"--state {Path(request.state).name}: wanted ({n},) or ({batch}, {n}), got {array.shape}"
+            f"--state {name}: wanted ({n},) or ({batch}, {n}), got {array.shape}"
             + ("; an lstm's state is [h; c]." if network.h_components is not None else ".")
         )
     return np.broadcast_to(array, shape).astype(request.dtype)
@@ -206,7 +211,7 @@ def run_case(
 
 def _noise_warning(source: Source, request: RunRequest, width: int) -> tuple[str, ...]:
     """Trained weights on generated inputs: the numbers are right and may be about another network than in use."""
-    if source.spec.kind != "file" or width == 0 or not is_generated(request.inputs) or request.tokens:
+    if source.spec.kind != "file" or width == 0 or not is_generated(request.inputs) or request.tokens is not None:
         return ()
     return (
         f"driven by generated input ({request.inputs}): a trained network may forget noise and carry real features, "
@@ -252,8 +257,8 @@ def reversed_inputs(inputs: ArrayInputs | GeneratedInputs) -> ArrayInputs:
 
 @cases_of.register
 def _ready_case(source: JacobianSource, request: RunRequest) -> list[Case]:
-    for name, value, default in (("--state", request.state, None), ("--transient", request.transient, 0)):
-        if value != default:
+    for name, given in (("--state", request.state is not None), ("--transient", request.transient != 0)):
+        if given:
             raise UsageError(f"{name} has no meaning for ready Jacobians: '{source.spec.text}' is already linearised.")
     tape: StoredTape = tape_of_matrices(source.jacobians)
     settings = {**request.settings(), **source.settings, "steps": tape.n_steps, "batch": 1, "inputs": "none"}
@@ -342,15 +347,15 @@ def _seq2seq_case(source: EncoderDecoderSource, request: RunRequest) -> list[Cas
 
 
 def _decoder_target(request: RunRequest, model: Seq2Seq, n_steps: int) -> Array:
-    """Symbols the decoder is scored on: ``--target`` as a file or ``3,1,4``, or T seeded ones."""
-    text = getattr(request, "target", None)
+    """Symbols the decoder is scored on: ``--target`` as an array, a file or ``3,1,4``, or T seeded ones."""
+    text: str | GivenArray | None = getattr(request, "target", None)
     if text is None:
         return generator(request.seed, "target").integers(0, model.n_symbols, n_steps)
-    if re.fullmatch(r"[0-9]+(\s*,\s*[0-9]+)*", text.strip()):
+    if isinstance(text, str) and re.fullmatch(r"[0-9]+(\s*,\s*[0-9]+)*", text.strip()):
         return np.array([int(part) for part in text.split(",")])
-    if not Path(text).suffix:
+    if isinstance(text, str) and not Path(text).suffix:
         raise UsageError(f"--target {text}: wanted a sequence of symbols, FILE.npy or 3,1,4.")
-    values = load_numeric_array(Path(text), purpose="--target")
+    values, name = array_of(text, purpose="--target")
     if np.any(values != np.round(values)):
-        raise ShapeError(f"--target {Path(text).name}: wanted whole numbers, the decoder's symbols.")
+        raise ShapeError(f"--target {name}: wanted whole numbers, the decoder's symbols.")
     return values.astype(np.int64)

@@ -10,12 +10,13 @@ from gradscope.analysis.readouts import read_readout
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array
 from gradscope.networks.closed_loop import ClosedLoop
+from gradscope.sources.given_arrays import GivenArray, GivenReadout
 from gradscope.sources.kinds import NetworkSource
 from gradscope.sources.seeding import generator
 from gradscope.sources.source import Source
 
 
-def close_loop(source: Source, *, readout: str | None, seed: int) -> NetworkSource:
+def close_loop(source: Source, *, readout: str | GivenArray | GivenReadout | None, seed: int) -> NetworkSource:
     """Feed the output back through --readout, the file's own readout, or a seeded one, W_out ~ N(0, 1/H).
 
     What was assumed is among the warnings of the source that comes back.

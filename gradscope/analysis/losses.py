@@ -19,7 +19,8 @@ from gradscope.networks.readout import LinearLoss, Loss, MeanSquaredError, Softm
 from gradscope.networks.run import Trajectory
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.numerics.backprop import DirectTerm
-from gradscope.sources.inputs import load_numeric_array
+from gradscope.sources.given_arrays import GivenReadout
+from gradscope.sources.inputs import array_of
 from gradscope.sources.seeding import generator
 
 
@@ -129,12 +130,12 @@ def _linear_side(case: Case, request: GradientsRequest) -> LossSide | str:
     if request.target is not None:
         raise UsageError("--target has no meaning for --loss linear: drop it.")
     H = output_width(case)
-    if request.readout not in (None, "random"):
-        name = str(request.readout)
-        vector = load_numeric_array(Path(name), purpose="--readout")
+    if isinstance(request.readout, GivenReadout):
+        raise UsageError(f"readout={request.readout.title}: for --loss linear wanted one vector ({H},).")
+    if request.readout is not None and request.readout != "random":
+        vector, title = array_of(request.readout, purpose="--readout")
         if vector.shape != (H,):
-            raise ShapeError(f"--readout {Path(name).name}: wanted a vector ({H},), got {vector.shape}.")
-        title = Path(name).name
+            raise ShapeError(f"--readout {title}: wanted a vector ({H},), got {vector.shape}.")
     elif case.source.spec.kind == "cell" or request.readout == "random":
         vector = generator(request.seed, "readout", "linear").standard_normal(H) / np.sqrt(H)
         title = "random" if request.readout else "seeded"
@@ -184,8 +185,8 @@ def read_targets(request: GradientsRequest, outputs: int, *, steps: int, batch: 
     else:
         if isinstance(text, str) and not Path(text).suffix and not Path(text).exists():
             raise UsageError(f"--target {text}: wanted {'a value' if mse else 'a class number'} or FILE.npy.")
-        values = load_numeric_array(Path(text), purpose="--target")
-        name = f"--target {Path(text).name}"
+        values, name = array_of(text, purpose="--target")
+        name = f"--target {name}"
     tail = (outputs,) if mse else ()
     wanted = {(): False, tail: False, (batch, *tail): False}
     if request.loss_at == "all":

@@ -16,6 +16,7 @@ from gradscope.numerics.covariant import covariant_vectors
 from gradscope.numerics.lyapunov import LyapunovSpectrum, entropy_rate, kaplan_yorke_dimension, measure_lyapunov
 from gradscope.numerics.qr_sweeps import finite_lag_singular_values
 from gradscope.records import Result
+from gradscope.sources.given_arrays import GivenArray, GivenReadout
 from gradscope.sources.seeding import generator
 from gradscope.sources.source import Source
 from gradscope.theory.mean_field import tanh_mean_field
@@ -40,7 +41,7 @@ class LyapunovRequest(RunRequest):
         Leading exponents; all when None.
     closed_loop : bool
         The readout's output is the next input.
-    readout : str or None
+    readout : str, GivenArray, GivenReadout or None
         npz with ``weight`` (inputs, H) and ``bias``.
     covariant : bool
         Covariant Lyapunov vectors as well.
@@ -50,7 +51,7 @@ class LyapunovRequest(RunRequest):
 
     k: int | None = None
     closed_loop: bool = False
-    readout: str | None = None
+    readout: str | GivenArray | GivenReadout | None = None
     covariant: bool = False
     singular_values: bool = False
 

@@ -11,6 +11,7 @@ from gradscope.analysis.cases import Case
 from gradscope.analysis.request import GradientsRequest
 from gradscope.errors import InputError, ShapeError
 from gradscope.jacobians.base import Array
+from gradscope.sources.given_arrays import GivenArray, GivenReadout, title_of
 from gradscope.sources.heads import Table
 from gradscope.sources.seeding import generator
 
@@ -55,7 +56,7 @@ def choose_readout(case: Case, request: GradientsRequest, *, width: int) -> Read
     if request.readout == "random":
         return Readout("random", *seeded_readout(case, request, output_width(case)))
     if request.readout is not None:
-        return Readout(Path(request.readout).name, *read_readout(request.readout, width))
+        return Readout(title_of(request.readout), *read_readout(request.readout, width))
     if case.source.spec.kind == "cell":
         return Readout("seeded", *seeded_readout(case, request, output_width(case)))
     found = case.source.file_head
@@ -84,23 +85,26 @@ def _no_head(candidates: tuple[Table, ...], width: int) -> str:
     )
 
 
-def read_readout(name: str, H: int) -> tuple[Array, Array]:
-    """``weight`` (classes, H) and ``bias`` (classes,) from an .npz.
+def read_readout(given: str | GivenArray | GivenReadout, H: int) -> tuple[Array, Array]:
+    """``weight`` (classes, H) and ``bias`` (classes,) from an .npz, or as a Python caller gives them.
 
     Raises
     ------
     InputError, ShapeError
     """
-    from gradscope.sources.named_arrays import read_arrays
+    name = title_of(given)
+    if isinstance(given, str):
+        from gradscope.sources.named_arrays import read_arrays
 
-    path = Path(name)
-    arrays = read_arrays(path, purpose="--readout")
+        arrays = read_arrays(Path(given), purpose="--readout")
+    else:
+        arrays = given.arrays if isinstance(given, GivenReadout) else {"weight": given.values}
     if "weight" not in arrays:
-        raise InputError(f"--readout {path.name}: no array named weight; found {', '.join(arrays) or 'nothing'}.")
+        raise InputError(f"--readout {name}: no array named weight; found {', '.join(arrays) or 'nothing'}.")
     weight = np.asarray(arrays["weight"], dtype=np.float64)
     if weight.ndim != 2 or weight.shape[1] != H or weight.shape[0] < 1:
-        raise ShapeError(f"--readout {path.name}: wanted weight (classes, {H}), got {weight.shape}.")
+        raise ShapeError(f"--readout {name}: wanted weight (classes, {H}), got {weight.shape}.")
     bias = np.asarray(arrays.get("bias", np.zeros(weight.shape[0])), dtype=np.float64)
     if bias.shape != (weight.shape[0],):
-        raise ShapeError(f"--readout {path.name}: wanted bias ({weight.shape[0]},), got {bias.shape}.")
+        raise ShapeError(f"--readout {name}: wanted bias ({weight.shape[0]},), got {bias.shape}.")
     return weight, bias

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradscope.errors import UsageError
+from gradscope.sources.given_arrays import GivenArray, GivenReadout, title_of
 
 #: ``progress(label, done, total)``; may be called often.
 Progress = Callable[[str, int, int], None]
@@ -25,12 +26,12 @@ class RunRequest:
     ----------
     steps : int
         T; an inputs file overrides it.
-    inputs : str
-        ``normal``, ``uniform``, ``zeros`` or a file.
-    tokens : str or None
+    inputs : str or GivenArray
+        ``normal``, ``uniform``, ``zeros`` or a file; or the array itself.
+    tokens : str, GivenArray or None
         Tokens (``3,17,4`` or a file), looked up in the file's embedding; they take the place of ``inputs``.
-    state : str or None
-        File of the initial state; zeros without it.
+    state : str, GivenArray or None
+        The initial state or its file; zeros without it.
     transient : int
         Steps run before measuring.
     memory : int
@@ -38,12 +39,12 @@ class RunRequest:
     """
 
     steps: int = 100
-    inputs: str = "normal"
-    tokens: str | None = None
+    inputs: str | GivenArray = "normal"
+    tokens: str | GivenArray | None = None
     batch: int = 1
     seed: int = 0
     dtype: str = "float64"
-    state: str | None = None
+    state: str | GivenArray | None = None
     transient: int = 0
     memory: int = DEFAULT_MEMORY
     progress: Progress | None = None
@@ -67,14 +68,12 @@ class RunRequest:
 
     def settings(self) -> dict[str, Any]:
         """The ``settings`` object of a record; file names without their directories."""
-        from pathlib import Path
-
         return {
             "steps": self.steps,
-            "inputs": self.inputs if not Path(self.inputs).suffix else Path(self.inputs).name,
+            "inputs": title_of(self.inputs),
             "batch": self.batch,
             "dtype": self.dtype,
-            "state": None if self.state is None else Path(self.state).name,
+            "state": None if self.state is None else title_of(self.state),
             "transient": self.transient,
         }
 
@@ -97,10 +96,10 @@ class GradientsRequest(RunRequest):
         Norm below which a gradient counts as gone (the horizon).
     loss : {"cross-entropy", "mse", "linear", "none"}
     loss_at : {"last", "all"}
-    readout : str or None
-        File with the readout's weights; ``random`` for a seeded one where the network is a trained one.
-    target : str
-        Class number, or a file of them.
+    readout : str, GivenArray, GivenReadout or None
+        The readout's weights or their file; ``random`` for a seeded one where the network is a trained one.
+    target : str, GivenArray or None
+        Class number, or an array or file of them.
     truncation_bias : float
         Relative bias of ∂L/∂W_hh that truncated backpropagation may have (``tbptt_length``).
     need : int or None
@@ -119,8 +118,8 @@ class GradientsRequest(RunRequest):
     per_layer: bool = False
     loss: str = "cross-entropy"
     loss_at: str = "last"
-    readout: str | None = None
-    target: str | None = None
+    readout: str | GivenArray | GivenReadout | None = None
+    target: str | GivenArray | None = None
     truncation_bias: float = 0.05
     need: int | None = None
     method: str = "auto"

@@ -11,6 +11,7 @@ from gradscope.analysis.request import RunRequest
 from gradscope.errors import InputError, ShapeError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.sources.file_format import is_one_array
+from gradscope.sources.given_arrays import GivenArray, title_of
 from gradscope.sources.heads import FileHead
 from gradscope.sources.inputs import ArrayInputs, load_numeric_array, npy_header
 
@@ -27,12 +28,13 @@ def embedded_tokens(request: RunRequest, head: FileHead | None, *, source: str) 
         Tokens without an embedding, out of the vocabulary, or of a shape that is no sequence.
     """
     if request.tokens is not None:
-        tokens, name = _read_tokens(request.tokens), f"tokens {Path(request.tokens).name}"
+        tokens = _read_tokens(request.tokens)
+        name = f"tokens {title_of(request.tokens)}"
     else:
         array = _integer_inputs(request, head)
         if array is None:
             return None
-        tokens, name = array, Path(request.inputs).name
+        tokens, name = array, title_of(request.inputs)
     if head is None or head.embedding is None:
         raise InputError(
             f"{name}: '{source}' holds no embedding to look tokens up in (a weight (V, I) without a bias).\n"
@@ -51,9 +53,14 @@ def embedded_tokens(request: RunRequest, head: FileHead | None, *, source: str) 
 
 
 def _integer_inputs(request: RunRequest, head: FileHead | None) -> Array | None:
-    """The ``--inputs`` file if it holds integers of the shape of tokens and there is an embedding to read them by."""
+    """The ``--inputs`` array or file if it holds integers shaped like tokens and there is an embedding."""
+    if head is None or head.embedding is None:
+        return None
+    if isinstance(request.inputs, GivenArray):
+        values = request.inputs.values
+        return values if values.dtype.kind == "i" and values.ndim in (1, 2) else None
     path = Path(request.inputs)
-    if head is None or head.embedding is None or not path.is_file():
+    if not path.is_file():
         return None
     header = npy_header(path)  # None: the ordinary reader says what is wrong with it
     if header is None or "int" not in header.dtype or len(header.shape) not in (1, 2):
@@ -61,18 +68,17 @@ def _integer_inputs(request: RunRequest, head: FileHead | None) -> Array | None:
     return load_numeric_array(path, purpose="--inputs").astype(np.int64)
 
 
-def _read_tokens(text: str) -> Array:
-    """``3,17,4``, an .npy of integers, or a text file of them (a line is a sequence)."""
+def _read_tokens(text: str | GivenArray) -> Array:
+    """An array, ``3,17,4``, an .npy of integers, or a text file of them (a line is a sequence)."""
+    if isinstance(text, GivenArray):
+        return _whole(text.values, "tokens")
     if re.fullmatch(r"\s*-?[0-9]+(\s*,\s*-?[0-9]+)*\s*", text):
         return np.array([int(part) for part in text.split(",")], dtype=np.int64)
     path = Path(text)
     if not path.is_file():
         raise UsageError(f"--tokens {text}: wanted whole numbers like 3,17,4 or a file of them.")
     if is_one_array(path):
-        values = load_numeric_array(path, purpose="--tokens")
-        if np.any(values != np.round(values)):
-            raise ShapeError(f"--tokens {path.name}: wanted whole numbers.")
-        return values.astype(np.int64)
+        return _whole(load_numeric_array(path, purpose="--tokens"), f"--tokens {path.name}")
     if path.stat().st_size > MAX_TEXT:
         raise InputError(f"--tokens {path.name}: longer than {MAX_TEXT >> 20} MiB of text: save it as .npy.")
     try:
@@ -96,3 +102,9 @@ def _read_tokens(text: str) -> Array:
             f"--tokens {path.name}: lines of {min(lengths)} to {max(lengths)} tokens: sequences of one length are read."
         )
     return np.array(rows, dtype=np.int64)
+
+
+def _whole(values: Array, name: str) -> Array:
+    if np.any(values != np.round(values)):
+        raise ShapeError(f"{name}: wanted whole numbers.")
+    return values.astype(np.int64)

@@ -77,8 +77,4 @@ def gradient_options(command: F) -> F:
 
 def gradient_values(values: dict[str, Any]) -> dict[str, Any]:
     """Pick these fields of a GradientsRequest out of a command's parameters."""
-    from gradscope.ranges import whole_numbers
-
-    lags = values["lags"]
-    kept = {"lags": None if lags is None else whole_numbers(lags), "lags_text": lags}
-    return {**kept, **{name: values[name] for name in OWN_OPTIONS}}
+    return {"lags": values["lags"], **{name: values[name] for name in OWN_OPTIONS}}

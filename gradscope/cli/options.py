@@ -12,8 +12,6 @@ from gradscope.reports.formats import STDOUT_FORMATS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_UNITS = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-
 
 # click 8.3.0 to 8.3.3 cannot be subscripted when run.
 if TYPE_CHECKING:
@@ -31,15 +29,12 @@ class MemorySize(_IntType):
         """Bytes."""
         if isinstance(value, int):
             return value
-        text = str(value).strip().upper().removesuffix("IB").removesuffix("B")
-        unit = text[-1:] if text[-1:].isalpha() else ""
+        from gradscope.ranges import size_in_bytes
+
         try:
-            size = int(float(text.removesuffix(unit)) * _UNITS[unit])
-        except (ValueError, KeyError, OverflowError):
-            self.fail(f"'{value}' is no size: write 500M or 2G", param, ctx)
-        if size < 2**20:
-            self.fail(f"'{value}' is less than 1M", param, ctx)
-        return size
+            return size_in_bytes(str(value))
+        except UsageError as problem:
+            self.fail(str(problem), param, ctx)
 
 
 def apply_options(options: list[Callable[[F], F]], command: F) -> F:

@@ -248,8 +248,8 @@ _nearest = _farthest
 
 def _message(report: Report, gate: Gate, level: str, source: str, said: str) -> str:
     option = f"--{level}-on"
-    command = ["gradscope", *map(str, report.command)]
-    if gate.expression not in command:
-        command += [option, gate.expression]
+    command = report.command_line
+    if gate.expression not in report.command and not report.is_python_call:
+        command += f" {shlex.join([option, gate.expression])}"
     on = f" on {source}" if source else ""
-    return f"{option} '{gate.expression}'{on}: {said}.\n  reproduce: {shlex.join(command)}"
+    return f"{option} '{gate.expression}'{on}: {said}.\n  reproduce: {command}"

@@ -3,15 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gradscope.errors import InputError
 from gradscope.jacobians.base import Array
+from gradscope.sources.stored_tensor import shown
 
 #: Floats of one or two bytes that numpy does not have; float32 holds each of them exactly.
 _SMALL_FLOATS = ("bfloat16", "float8")
+
+
+@dataclass(frozen=True, eq=False)
+class GivenArray:
+    """An array that a Python caller gives where the command line names a file.
+
+    Attributes
+    ----------
+    values : ndarray of float64, or of int64 where the caller's are whole numbers
+    """
+
+    values: Array
+
+    @property
+    def title(self) -> str:
+        """For people and ``settings``: ``array (30, 16)``."""
+        return f"array {shown(self.values.shape)}"
+
+
+@dataclass(frozen=True, eq=False)
+class GivenReadout:
+    """A readout that a Python caller gives: y = weight h + bias.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray
+        ``weight`` and perhaps ``bias``, float64.
+    """
+
+    arrays: dict[str, Array]
+
+    @property
+    def title(self) -> str:
+        """For people and ``settings``."""
+        return f"array {shown(self.arrays['weight'].shape)}" if "weight" in self.arrays else "arrays"
+
+
+def title_of(value: str | GivenArray | GivenReadout) -> str:
+    """What a report calls it: a file without its directory, a word as it is, an array by its shape."""
+    if not isinstance(value, str):
+        return value.title
+    return Path(value).name if Path(value).suffix else value
 
 
 def is_tensor(value: object) -> bool:
@@ -21,7 +66,9 @@ def is_tensor(value: object) -> bool:
 
 def is_array(value: object) -> bool:
     """Whether this is an array of any library (a number or a list is none)."""
-    return is_tensor(value) or (hasattr(value, "__array__") and hasattr(value, "shape") and hasattr(value, "dtype"))
+    if isinstance(value, type):
+        return False
+    return is_tensor(value) or all(hasattr(value, name) for name in ("__array__", "shape", "dtype"))
 
 
 def dtype_name(value: Any) -> str:
@@ -69,11 +116,13 @@ def real_array(value: Any, *, what: str) -> Array:
     Raises
     ------
     InputError
-        No array, not of real numbers, or with a NaN or an infinity, whose index is named.
+        No array, an empty one, not of real numbers, or with a NaN or an infinity, whose index is named.
     """
     array = numpy_array(value, what=what)
     if array.dtype.kind not in "fiub":
         raise InputError(f"{what}: an array of {array.dtype}, wanted real numbers.")
+    if array.size == 0:
+        raise InputError(f"{what}: holds no numbers: its shape is {array.shape}.")
     if array.dtype.kind in "iu":
         if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
             raise InputError(f"{what}: {array.max()} is more than a whole number can be here.")

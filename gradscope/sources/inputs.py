@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeGuard
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from gradscope.networks.run import GivenSteps
 from gradscope.sources.budget import Budget
 from gradscope.sources.file_bytes import about, opened
 from gradscope.sources.file_format import described, read_start, sniff
+from gradscope.sources.given_arrays import GivenArray
 from gradscope.sources.npy_header import MAX_HEADER, NpyHeader
 from gradscope.sources.seeding import generator
 
@@ -92,9 +93,9 @@ class InputsAfter:
         return self.inputs.read(first + self.skip, last + self.skip)
 
 
-def is_generated(text: str) -> bool:
-    """Tell a generator's name from a file."""
-    return text in GENERATED
+def is_generated(inputs: str | GivenArray) -> TypeGuard[str]:
+    """Tell a generator's name from a file or an array."""
+    return isinstance(inputs, str) and inputs in GENERATED
 
 
 def check_inputs_name(text: str) -> None:
@@ -150,6 +151,19 @@ def load_numeric_array(path: Path, *, purpose: str) -> Array:
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise InputError(f"{purpose}: '{path}' has a NaN or Inf at index {where}: clean the file first.")
     return array
+
+
+def array_of(value: str | GivenArray, *, purpose: str) -> tuple[Array, str]:
+    """The numbers of a file, or those that a Python caller gave, as float64; and what to call them.
+
+    Raises
+    ------
+    InputError
+    """
+    if isinstance(value, GivenArray):
+        return value.values.astype(np.float64), value.title
+    path = Path(value)
+    return load_numeric_array(path, purpose=purpose), path.name
 
 
 def npy_header(path: Path) -> NpyHeader | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from gradscope.errors import UsageError
 from gradscope.sources.given_arrays import is_array
-from gradscope.sources.held import Held, held_matrices, held_weights
 from gradscope.sources.spec import SourceSpec, parse_source, spec_of_keys
+
+if TYPE_CHECKING:
+    from gradscope.sources.held import Held
 
 
 @runtime_checkable
@@ -66,6 +68,8 @@ def _held(weights: object) -> tuple[str, Held | None]:
     """A name for people, and the weights themselves; None for what is read from a path."""
     if isinstance(weights, os.PathLike):
         return os.fspath(weights), None
+    from gradscope.sources.held import held_matrices, held_weights  # with the rules that files are read by
+
     if isinstance(weights, Mapping):
         return "state_dict", held_weights(weights, name="state_dict")
     if isinstance(weights, HasStateDict) and not isinstance(weights, type):
@@ -79,6 +83,8 @@ def _held(weights: object) -> tuple[str, Held | None]:
 
 
 def _of_model(model: HasStateDict) -> tuple[str, Held]:
+    from gradscope.sources.held import held_weights
+
     name = type(model).__name__
     modules: Any = getattr(model, "named_modules", None)
     found = dict(modules()) if callable(modules) else {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,63 +16,17 @@ from gradscope.errors import InputError, UsageError
 from gradscope.records import Report
 
 
-class FakeTensor:
-    """What torch's tensors can do, as far as reading them goes."""
-
-    def __init__(self, values: np.ndarray, dtype: str | None = None, *, grad: bool = True) -> None:
-        self.values, self.grad = values, grad
-        self.dtype = f"torch.{dtype or values.dtype.name}"
-        self.shape, self.layout = values.shape, "torch.strided"
-
-    def detach(self) -> FakeTensor:
-        return FakeTensor(self.values, self.dtype[6:], grad=False)
-
-    def cpu(self) -> FakeTensor:
-        return self
-
-    def float(self) -> FakeTensor:
-        return FakeTensor(self.values.astype(np.float32), grad=self.grad)
-
-    def numpy(self) -> np.ndarray:
-        if self.grad or self.dtype == "torch.bfloat16":
-            raise TypeError("Got unsupported ScalarType BFloat16, or a tensor that requires grad")
-        return self.values
-
-
-class Module:
-    """What an ``nn.Module`` can do, as far as reading it goes."""
-
-    def __init__(self, state: Mapping[str, Any], nonlinearity: str | None = None) -> None:
-        self.state, self.nonlinearity = state, nonlinearity
-
-    def state_dict(self) -> Mapping[str, Any]:
-        return self.state
-
-
-def language_model(seed: int = 0) -> dict[str, np.ndarray]:
-    """Embedding, two-layer lstm, head."""
-    rng = np.random.default_rng(seed)
-    shapes = {"embedding.weight": (9, 3), "head.weight": (9, 4), "head.bias": (9,)}
-    for layer, width in ((0, 3), (1, 4)):
-        shapes |= {f"rnn.weight_ih_l{layer}": (16, width), f"rnn.weight_hh_l{layer}": (16, 4)}
-        shapes |= {f"rnn.bias_ih_l{layer}": (16,), f"rnn.bias_hh_l{layer}": (16,)}
-    return {name: rng.normal(size=shape, scale=0.5).astype(np.float32) for name, shape in shapes.items()}
-
-
 def rows(report: Report) -> list[str]:
     return [json.dumps([result.to_dict()["rows"], result.to_dict()["summary"]]) for result in report.results]
 
 
-@pytest.fixture
-def arrays() -> dict[str, np.ndarray]:
-    return language_model()
-
-
 @pytest.mark.parametrize("verb", ["gradients", "spectrum", "lyapunov", "inspect"])
-def test_every_way_to_give_a_network_is_the_same_network(verb: str, arrays: dict[str, Any], tmp_path: Path) -> None:
+def test_every_way_to_give_a_network_is_the_same_network(
+    verb: str, arrays: Any, tmp_path: Path, tensor: Any, module: Any
+) -> None:
     np.savez(tmp_path / "w.npz", **arrays)
-    tensors = {name: FakeTensor(values) for name, values in arrays.items()}
-    ways = [str(tmp_path / "w.npz"), tmp_path / "w.npz", arrays, tensors, Module(tensors), Module(arrays)]
+    tensors = {name: tensor(values) for name, values in arrays.items()}
+    ways = [str(tmp_path / "w.npz"), tmp_path / "w.npz", arrays, tensors, module(tensors), module(arrays)]
     ways += [{"state_dict": tensors, "epoch": 3, "optimizer": {"lr": 0.1, "state": {}}}]
     options = {} if verb == "inspect" else {"seed": 3} if verb == "spectrum" else {"seed": 3, "steps": 30}
     found = [rows(getattr(gradscope, verb)(way, **options)) for way in ways]
@@ -83,33 +36,33 @@ def test_every_way_to_give_a_network_is_the_same_network(verb: str, arrays: dict
     assert "torch" not in sys.modules
 
 
-def test_bfloat16_is_read_exactly(arrays: dict[str, Any]) -> None:
+def test_bfloat16_is_read_exactly(arrays: dict[str, Any], tensor: Any) -> None:
     short = {name: values.astype(ml_dtypes.bfloat16) for name, values in arrays.items()}
     exact = {name: values.astype(np.float64) for name, values in short.items()}
-    fake = {name: FakeTensor(values.astype(np.float32), "bfloat16") for name, values in short.items()}
+    fake = {name: tensor(values.astype(np.float32), "bfloat16") for name, values in short.items()}
     found = [gradscope.gradients(way, steps=12) for way in (exact, short, fake)]
     assert rows(found[0]) == rows(found[1]) == rows(found[2])
     dtypes = [gradscope.inspect(way).results[0].to_records()[0]["dtype"] for way in (exact, short, fake)]
     assert dtypes == ["float64", "bfloat16", "bfloat16"]
 
 
-def test_the_hash_is_over_names_and_values(arrays: dict[str, Any]) -> None:
+def test_the_hash_is_over_names_and_values(arrays: dict[str, Any], tensor: Any) -> None:
     def digest(source: Any) -> str:
         return gradscope.inspect(source).results[0].source["sha256"]
 
     first = digest(arrays)
     assert digest(dict(reversed(list(arrays.items())))) == first
-    assert digest({name: FakeTensor(values) for name, values in arrays.items()}) == first
+    assert digest({name: tensor(values) for name, values in arrays.items()}) == first
     assert digest({name: values.astype(">f4") for name, values in arrays.items()}) == first
     assert digest(arrays | {"head.bias": arrays["head.bias"] + 1}) != first
     assert digest({name.replace("rnn", "lstm"): values for name, values in arrays.items()}) != first
 
 
-def test_keys_stand_beside_the_weights_and_several_modules_are_asked_about(arrays: dict[str, Any]) -> None:
+def test_keys_stand_beside_the_weights_and_several_modules_are_asked_about(arrays: dict[str, Any], module: Any) -> None:
     both = {f"{part}.{name}": values for part in ("encoder", "decoder") for name, values in arrays.items()}
     with pytest.raises(InputError, match=r'several recurrent modules.*\(model, "param=decoder.rnn"\)'):
-        gradscope.gradients(Module(both))
-    picked = gradscope.gradients((Module(both), "param=encoder.rnn,layer=1,head=encoder.*"), steps=8)
+        gradscope.gradients(module(both))
+    picked = gradscope.gradients((module(both), "param=encoder.rnn,layer=1,head=encoder.*"), steps=8)
     alone = gradscope.gradients((arrays, "layer=1"), steps=8)
     assert picked.results[0].source["name"] == "Module:param=encoder.rnn,layer=1,head=encoder.*"
     assert picked.results[0].to_dict()["rows"] == alone.results[0].to_dict()["rows"]
@@ -130,11 +83,11 @@ def test_a_path_is_a_path_and_its_keys_stand_beside_it(
     assert gradscope.gradients((Path("rnn"), "layer=1"), steps=3).results[0].source["layer"] == 1
 
 
-def test_a_live_module_says_its_own_nonlinearity() -> None:
+def test_a_live_module_says_its_own_nonlinearity(module: Any) -> None:
     rng = np.random.default_rng(1)
     state = {"weight_ih_l0": rng.normal(size=(4, 2)), "weight_hh_l0": rng.normal(size=(4, 4))}
 
-    class RNN(Module):
+    class RNN(module):
         def named_modules(self) -> Any:
             yield "", self
 
@@ -170,7 +123,6 @@ def test_training_on_changes_nothing_that_was_read(arrays: dict[str, Any]) -> No
     [
         (3, "a source is a string"),
         (None, "got NoneType"),
-        (Module, "got type"),
         ([1, 2], "got list"),
         ({}, "holds no array"),
         ({"weight_hh_l0": "x"}, "holds no array"),
@@ -182,7 +134,6 @@ def test_training_on_changes_nothing_that_was_read(arrays: dict[str, Any]) -> No
         ({"weight_ih_l0": np.eye(2), "weight_hh_l0": np.eye(2, dtype=object)}, "object"),
         (("model.pt", "param=a"), "behind a colon"),
         ((np.eye(2), 4), "a pair as source"),
-        (Module("x"), "gave str"),
     ],
 )
 def test_what_is_no_network_is_a_sentence(source: Any, sentence: str) -> None:
@@ -195,3 +146,9 @@ def test_advice_is_measured_on_the_held_network(arrays: dict[str, Any], tmp_path
     held, read = (gradscope.advise(way, steps=20, seed=1) for way in (arrays, tmp_path / "w.npz"))
     assert held.results[0].to_records() == read.results[0].to_records()
     assert any(row["after_rate"] is not None for row in held.results[0].rows())
+
+
+def test_a_class_is_no_model_and_a_state_dict_is_a_mapping(module: Any) -> None:
+    for source, sentence in ((module, "got type"), (module("x"), "gave str")):
+        with pytest.raises(UsageError, match=sentence):
+            gradscope.gradients(source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -32,7 +31,7 @@ def made_by(report: Report) -> str:
 
 def reproduce(report: Report) -> str:
     """The command that gives this report again."""
-    return printable(shlex.join(["gradscope", *map(str, report.command)]))
+    return printable(report.command_line)
 
 
 def about_source(result: Result) -> str:
