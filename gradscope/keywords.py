@@ -210,6 +210,8 @@ _BY_NAME: dict[str, Convert] = {"memory": _size, "target": _target}
 #: Fields that no command line needs: they change no number.
 _SILENT = {"progress", "figures", "lags"}
 _SHORT = {"k": "-k"}
+#: Fields that no option of the command line sets.
+_PYTHON_ONLY = {"method"}
 
 
 def command_of(
@@ -230,7 +232,7 @@ def command_of(
     if threads is not None:
         options["threads"] = threads
     given = [value for value in options.values() if isinstance(value, GivenArray | GivenReadout)]
-    if given or any(spec.held is not None for spec in specs):
+    if given or _PYTHON_ONLY & set(options) or any(spec.held is not None for spec in specs):
         return (_python_call(verb, specs, options),)
     words = [verb, *(_source_word(spec) for spec in specs)]
     for name, value in options.items():

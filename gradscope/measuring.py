@@ -93,6 +93,7 @@ def gradients(
     target: int | float | TextOrNumbers | None = None,
     truncation_bias: float | str = 0.05,
     need: int | str | None = None,
+    method: str = "auto",
     threads: int | str | None = None,
     figures: bool = False,
     progress: Progress | None = None,
@@ -147,6 +148,8 @@ def gradients(
         Relative bias of ∂L/∂W_hh that truncated backpropagation may have (``tbptt_length``).
     need : int, optional
         How far back the task needs gradients (``enough``).
+    method : {"auto", "thin", "dense"}
+        How the product is measured: fast, by the algorithm on one page, or by the slow reference.
     threads : int, optional
         BLAS threads; one for small matrices by default.
     figures : bool
@@ -311,6 +314,7 @@ def advise(
     target: int | float | TextOrNumbers | None = None,
     truncation_bias: float | str = 0.05,
     need: int | str | None = None,
+    method: str = "auto",
     threads: int | str | None = None,
     progress: Progress | None = None,
     command: Sequence[str] | None = None,
@@ -330,7 +334,7 @@ def advise(
     only : str or iterable of str
         Kinds of change to look into (``"gain"``, ``"forget_bias"``, …); all by default.
     steps, inputs, tokens, batch, seed, dtype, state, transient, memory, anchor, lags, epsilon, wrt, per_layer, loss, \
-    loss_at, readout, target, truncation_bias, need, threads, progress, command
+    loss_at, readout, target, truncation_bias, need, method, threads, progress, command
         As for :func:`gradients`.
 
     Returns

@@ -83,7 +83,7 @@ def test_the_command_lines_spellings() -> None:
         ({"lags": [-1]}, "≥ 0"),
         ({"lags": []}, "wanted whole numbers"),
         ({"lags": 3.5}, "wanted whole numbers"),
-        ({"lags": object()}, "wanted whole numbers"),
+        ({"lags": ...}, "wanted whole numbers"),
         ({"loss": "mes"}, "wanted cross-entropy or mse"),
         ({"loss": 3}, "loss=3: wanted a word"),
         ({"dtype": np.float32}, "dtype=.*wanted a word"),
@@ -164,6 +164,8 @@ def test_where_no_command_line_can_the_call_is_written() -> None:
     names = {"gradscope": gradscope, "state_dict": weights, "state_dict_2": weights, "inputs": x}
     again = eval(report.command[0], names)
     assert again.to_dict()["results"] == report.to_dict()["results"]
+    dense = gradscope.gradients("rnn:hidden=2", steps=3, method="dense")
+    assert dense.command == ("gradscope.gradients('rnn:hidden=2', steps=3, method='dense')",)
     assert gradscope.spectrum(np.eye(2), seed=1).command == ("gradscope.spectrum(array, seed=1)",)
 
 
