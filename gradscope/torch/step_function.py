@@ -1,0 +1,250 @@
+"""``measure``: the gradient at every lag of any step function, from its own autograd Jacobians."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gradscope.analysis.cases import Case
+from gradscope.analysis.gradients import measure_case
+from gradscope.analysis.request import GradientsRequest
+from gradscope.analysis.threads import blas_threads, choose_threads
+from gradscope.api import assemble
+from gradscope.errors import ShapeError, UsageError
+from gradscope.jacobians.base import Array
+from gradscope.jacobians.ready import ReadyJacobian
+from gradscope.numerics.tape import StoredTape
+from gradscope.records import Report
+from gradscope.sources.kinds import JacobianSource
+from gradscope.sources.spec import SourceSpec
+from gradscope.torch.requirement import import_torch
+from gradscope.torch.states import StateLayout, leaves_of, rebuilt
+from gradscope.torch.step_jacobians import Linearised, StepOfVectors, linearise
+
+#: Settings of a gradients request that mean something where only Jacobians are known.
+OPTIONS = ("anchor", "epsilon", "lags", "memory", "need", "progress")
+
+
+def measure(
+    step: Callable[[Any, Any], Any],
+    inputs: Any,
+    state: Any = None,
+    *,
+    visible: int | None = None,
+    name: str | None = None,
+    threads: int | None = None,
+    **options: Any,
+) -> Report:
+    """Measure ∂s_T/∂s_{T−k} of any recurrence that torch can differentiate; the report is that of ``gradients``.
+
+    J_t is taken by ``vmap(jacrev)`` at every visited state, in float64. Nothing else is known of ``step``, so the
+    theory columns are null; for nn.RNN, nn.LSTM and nn.GRU see :func:`gradscope.gradients`.
+
+    Parameters
+    ----------
+    step : callable or nn.Module
+        ``step(x, state) -> state``, as torch's cells have it. A module is run in float64 (its own weights are left as
+        they are); a function in the dtype of what it closes over.
+    inputs : Tensor or array, shape (T, I) or (batch, T, I)
+        With a batch, ``step`` is called with x of shape (batch, I) and states that begin with a batch axis; without,
+        with (I,) and states of one sample.
+    state : Tensor or nested tuples, lists and dictionaries of them, optional
+        s_0; complex tensors count by real and imaginary part. Without it, zeros shaped as ``step(x, None)`` returns.
+    visible : int, optional
+        Which tensor of a nested state the output is (``log10_norm_h``). A pair of tensors of one shape is read as
+        torch's (h, c), so 0; any other nested state is taken as a whole.
+    name : str, optional
+        What the report calls it.
+    **options
+        ``epsilon``, ``anchor``, ``lags``, ``need``, ``memory`` (bytes of Jacobians, default 1 GiB), ``progress``: see
+        :class:`~gradscope.analysis.request.GradientsRequest`.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ShapeError
+        Inputs, state and what ``step`` returns do not fit together.
+    UsageError
+        An unknown option, or Jacobians that take more than ``memory``.
+    UntrustedNumbersError
+        The state leaves the finite numbers, or a sample alone takes another step than in its batch.
+
+    Examples
+    --------
+    >>> import torch, gradscope.torch                                     # doctest: +SKIP
+    >>> cell = torch.nn.LSTMCell(3, 8)                                    # doctest: +SKIP
+    >>> report = gradscope.torch.measure(cell, torch.randn(50, 3))        # doctest: +SKIP
+    """
+    torch = import_torch()
+    unknown = [option for option in options if option not in OPTIONS]
+    if unknown:
+        raise UsageError(f"measure: unknown option: {unknown[0]} (known: {', '.join(OPTIONS)})")
+    x = torch.as_tensor(inputs).detach().cpu()
+    if x.ndim not in (2, 3) or not x.is_floating_point():
+        raise ShapeError(
+            f"inputs should be real numbers (T, I) or (batch, T, I), but came as {tuple(x.shape)} {x.dtype}"
+        )
+    batched = x.ndim == 3
+    x = x.transpose(0, 1) if batched else x[:, None]
+    lags = options.pop("lags", None)
+    if isinstance(lags, str):
+        from gradscope.ranges import whole_numbers
+
+        options["lags_text"], lags = lags, whole_numbers(lags)
+    kept = None if lags is None else tuple(int(lag) for lag in lags)
+    request = GradientsRequest(steps=len(x), batch=x.shape[1], loss="none", lags=kept, **options)
+    with _Evaluated(step):
+        found, layout, warnings, dtype = _linearise(step, x, state, batched, request)
+    if found.disagrees:
+        warnings.append(
+            "autograd's derivative of step is not its derivative (a central difference gives another one): a "
+            "hand-written backward is wrong, or a surrogate gradient or detach is meant; the numbers are about what "
+            "training sees"
+        )
+    if not found.batched_by_vmap:
+        warnings.append(
+            "step cannot be differentiated side by side (vmap), so each component took a backward pass of its own: "
+            "the same numbers, slower"
+        )
+    name = str(name or getattr(step, "__name__", type(step).__name__))
+    corner = _visible_components(layout, visible)
+    n = layout.size
+    record = {
+        "name": name,
+        "cell": type(step).__name__ if isinstance(step, torch.nn.Module) else "step function",
+        "hidden": n if corner is None else len(corner),
+        "layers": 1,
+        "state_size": n,
+        "sha256": hashlib.sha256(np.ascontiguousarray(found.jacobians).tobytes()).hexdigest(),
+    }
+    settings = {
+        **request.settings(),
+        "inputs": f"given {tuple(np.shape(inputs))}",
+        "state": "given" if state is not None else None,
+        "dtype": dtype,
+    }
+    source = JacobianSource(SourceSpec(name, "file", name), record, jacobians=found.jacobians)
+    tape = StoredTape(found.states, ReadyJacobian(found.jacobians), corner)
+    case = Case(source, record, settings, tape, None, 0.0, tuple(warnings))
+    count = choose_threads(threads, n)
+    with blas_threads(count):
+        result = measure_case(case, request)
+    words = ("gradients", f"<gradscope.torch.measure({name}, inputs {tuple(np.shape(inputs))})>")
+    return assemble("gradients", [result], command=words, sources=(), seed=0, threads=count)
+
+
+def _linearise(
+    step: Any, x: Any, state: Any, batched: bool, request: GradientsRequest
+) -> tuple[Linearised, StateLayout, list[str], str]:
+    """Run and differentiate, in float64 where that can be done."""
+    torch = import_torch()
+    wide = _in_float64(step)
+    first = x[0] if batched else x[0, 0]
+    warnings: list[str] = []
+    try:
+        call, dtype = wide, torch.float64
+        given = _start(call, state, first, dtype, batched)
+        layout = StateLayout.of(given, batched=batched)
+        _weigh(layout.size, x, request)
+        with torch.no_grad():
+            call(first.to(dtype), given)
+    except RuntimeError as problem:
+        if isinstance(step, torch.nn.Module) or not any(word in str(problem) for word in ("dtype", "Float")):
+            raise
+        # A function over float32 weights that this side cannot see.
+        call, dtype = step, torch.float32
+        given = _start(call, state, first, dtype, batched)
+        layout = StateLayout.of(given, batched=batched)
+        warnings.append(
+            "step computes in float32, so its Jacobians have seven digits; pass the nn.Module itself, or make what it "
+            "closes over .double()"
+        )
+    if batched:
+        found, wanted = len(leaves_of(given)[0]), int(x.shape[1])
+        if found != wanted:
+            raise ShapeError(f"inputs hold {wanted} sequences, but the state holds {found}")
+        s0 = layout.pack(given, lead=(wanted,))
+    else:
+        s0 = layout.pack(given)[None]
+    vectors = StepOfVectors(call, layout, batched)
+    track = request.track("Jacobians")
+    return linearise(vectors, x.to(dtype), s0, progress=track), layout, warnings, str(dtype).removeprefix("torch.")
+
+
+def _in_float64(step: Any) -> Callable[[Any, Any], Any]:
+    """The step with the module's weights in float64, the module left as it is."""
+    torch = import_torch()
+    if not isinstance(step, torch.nn.Module):
+        return step  # type: ignore[no-any-return]
+    wide = {
+        name: tensor.detach().to(torch.complex128 if tensor.is_complex() else torch.float64)
+        if tensor.is_complex() or tensor.is_floating_point()
+        else tensor.detach()
+        for name, tensor in (*step.named_parameters(), *step.named_buffers())
+    }
+    wide = {name: tensor.cpu() for name, tensor in wide.items()}
+    return lambda x, state: torch.func.functional_call(step, wide, (x, state))
+
+
+class _Evaluated:
+    """A module in evaluation mode, and afterwards in the mode it was in, submodule by submodule."""
+
+    def __init__(self, step: Any) -> None:
+        torch = import_torch()
+        self.modes = [(m, m.training) for m in step.modules()] if isinstance(step, torch.nn.Module) else []
+
+    def __enter__(self) -> None:
+        for module, _ in self.modes:
+            module.training = False
+
+    def __exit__(self, *_: object) -> None:
+        for module, mode in self.modes:
+            module.training = mode
+
+
+def _start(call: Callable[[Any, Any], Any], state: Any, x: Any, dtype: Any, batched: bool) -> Any:
+    """s_0 in the dtype of the run."""
+    torch = import_torch()
+    if state is None:
+        with torch.no_grad():
+            try:
+                state = call(x.to(dtype), None)
+            except (TypeError, AttributeError) as problem:
+                raise UsageError(f"step(x, None) fails ({problem}): give measure a state, s_0") from None
+        leaves = [torch.zeros_like(leaf) for leaf in leaves_of(state)]
+        return rebuilt(state, iter(leaves))
+    StateLayout.of(state, batched=batched)  # what is no tensor is said before it is converted
+    wide = torch.complex128 if dtype == torch.float64 else torch.complex64
+    converted = [leaf.detach().cpu().to(wide if leaf.is_complex() else dtype) for leaf in leaves_of(state)]
+    return rebuilt(state, iter(converted))
+
+
+def _weigh(n: int, x: Any, request: GradientsRequest) -> None:
+    size = 8 * n * n * x.shape[0] * x.shape[1]
+    if size > request.memory:
+        raise UsageError(
+            f"Jacobians of {x.shape[0]} steps × {x.shape[1]} sequences × {n}² take {size / 2**30:.1f} GiB, more than "
+            f"memory={request.memory}: fewer steps or sequences, or a larger memory="
+        )
+
+
+def _visible_components(layout: StateLayout, visible: int | None) -> Array | None:
+    """Where the output stands within the packed state; None for all of it."""
+    sizes = layout.sizes
+    if visible is None:
+        pair = isinstance(layout.template, tuple | list) and len(sizes) == 2 and len(set(layout.shapes)) == 1
+        if not pair or any(layout.is_complex):
+            return None
+        visible = 0
+    if not 0 <= visible < len(sizes):
+        raise UsageError(f"visible={visible}: the state holds {len(sizes)} tensors, counted from 0")
+    if len(sizes) == 1:
+        return None
+    start = sum(sizes[:visible])
+    return np.arange(start, start + sizes[visible])
