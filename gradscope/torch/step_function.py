@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,12 +11,13 @@ import numpy as np
 
 from gradscope.analysis.cases import Case
 from gradscope.analysis.gradients import measure_case
-from gradscope.analysis.request import GradientsRequest
+from gradscope.analysis.request import GradientsRequest, Progress
 from gradscope.analysis.threads import blas_threads, choose_threads
-from gradscope.api import assemble
 from gradscope.errors import ShapeError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.jacobians.ready import ReadyJacobian
+from gradscope.keywords import LagsLike, known_names_only, request_of, whole
+from gradscope.measuring import assemble
 from gradscope.numerics.tape import StoredTape
 from gradscope.records import Report
 from gradscope.sources.kinds import JacobianSource
@@ -24,10 +26,8 @@ from gradscope.torch.requirement import import_torch
 from gradscope.torch.states import StateLayout, leaves_of, rebuilt
 from gradscope.torch.step_jacobians import Linearised, StepOfVectors, linearise
 
-#: Settings of a gradients request that mean something where only Jacobians are known.
-OPTIONS = ("anchor", "epsilon", "lags", "memory", "need", "progress")
 
-
+@known_names_only
 def measure(
     step: Callable[[Any, Any], Any],
     inputs: Any,
@@ -35,8 +35,14 @@ def measure(
     *,
     visible: int | None = None,
     name: str | None = None,
-    threads: int | None = None,
-    **options: Any,
+    anchor: str = "end",
+    lags: LagsLike | None = None,
+    epsilon: float | str = 1e-3,
+    need: int | str | None = None,
+    memory: int | str = "1G",
+    method: str = "auto",
+    threads: int | str | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Measure ∂s_T/∂s_{T−k} of any recurrence that torch can differentiate; the report is that of ``gradients``.
 
@@ -58,9 +64,10 @@ def measure(
         torch's (h, c), so 0; any other nested state is taken as a whole.
     name : str, optional
         What the report calls it.
-    **options
-        ``epsilon``, ``anchor``, ``lags``, ``need``, ``memory`` (bytes of Jacobians, default 1 GiB), ``progress``: see
-        :class:`~gradscope.analysis.request.GradientsRequest`.
+    memory : int or str
+        Bytes that the Jacobians may take.
+    anchor, lags, epsilon, need, method, threads, progress
+        As for :func:`gradscope.gradients`.
 
     Returns
     -------
@@ -81,10 +88,11 @@ def measure(
     >>> cell = torch.nn.LSTMCell(3, 8)                                    # doctest: +SKIP
     >>> report = gradscope.torch.measure(cell, torch.randn(50, 3))        # doctest: +SKIP
     """
+    options = {
+        "anchor": anchor, "lags": lags, "epsilon": epsilon, "need": need, "memory": memory, "method": method,
+        "progress": progress,
+    }  # fmt: skip
     torch = import_torch()
-    unknown = [option for option in options if option not in OPTIONS]
-    if unknown:
-        raise UsageError(f"measure: unknown option: {unknown[0]} (known: {', '.join(OPTIONS)})")
     x = torch.as_tensor(inputs).detach().cpu()
     if x.ndim not in (2, 3) or not x.is_floating_point():
         raise ShapeError(
@@ -92,13 +100,7 @@ def measure(
         )
     batched = x.ndim == 3
     x = x.transpose(0, 1) if batched else x[:, None]
-    lags = options.pop("lags", None)
-    if isinstance(lags, str):
-        from gradscope.ranges import whole_numbers
-
-        options["lags_text"], lags = lags, whole_numbers(lags)
-    kept = None if lags is None else tuple(int(lag) for lag in lags)
-    request = GradientsRequest(steps=len(x), batch=x.shape[1], loss="none", lags=kept, **options)
+    request = request_of(GradientsRequest, {**options, "steps": len(x), "batch": x.shape[1], "loss": "none"})
     with _Evaluated(step):
         found, layout, warnings, dtype = _linearise(step, x, state, batched, request)
     if found.disagrees:
@@ -132,11 +134,19 @@ def measure(
     source = JacobianSource(SourceSpec(name, "file", name), record, jacobians=found.jacobians)
     tape = StoredTape(found.states, ReadyJacobian(found.jacobians), corner)
     case = Case(source, record, settings, tape, None, 0.0, tuple(warnings))
-    count = choose_threads(threads, n)
+    count = choose_threads(None if threads is None else whole("threads", threads), n)
     with blas_threads(count):
         result = measure_case(case, request)
-    words = ("gradients", f"<gradscope.torch.measure({name}, inputs {tuple(np.shape(inputs))})>")
-    return assemble("gradients", [result], command=words, sources=(), seed=0, threads=count)
+    call = _call(name, state is not None, {"visible": visible, **options, "lags": request.lags_text})
+    return assemble("gradients", [result], command=(call,), seed=0, threads=count)
+
+
+def _call(name: str, with_state: bool, options: dict[str, Any]) -> str:
+    """The Python call that gives the same numbers."""
+    usual = {key: parameter.default for key, parameter in inspect.signature(measure).parameters.items()}
+    words = [name, "inputs", *(["state"] if with_state else [])]
+    words += [f"{key}={value!r}" for key, value in options.items() if key != "progress" and value != usual[key]]
+    return f"gradscope.torch.measure({', '.join(words)})"
 
 
 def _linearise(

@@ -195,10 +195,10 @@ def test_questions_that_are_wrong():
         gradscope.torch.measure(cell, torch.randn(5))
     with pytest.raises(ShapeError, match="int64"):
         gradscope.torch.measure(cell, x, (torch.zeros(3), torch.tensor(1)))
-    with pytest.raises(UsageError, match="unknown option: steps"):
+    with pytest.raises(UsageError, match="measure has no 'steps'"):
         gradscope.torch.measure(cell, x, steps=3)
     with pytest.raises(UsageError, match="memory="):
-        gradscope.torch.measure(cell, x, memory=2**10)
+        gradscope.torch.measure(torch.nn.RNNCell(2, 300), x, memory="1M")
     with pytest.raises(UsageError, match="s_0"):
         gradscope.torch.measure(lambda x, h: torch.tanh(h + 1), x)
     with pytest.raises(UntrustedNumbersError, match="from step 2 on"):
@@ -217,6 +217,8 @@ def test_lags_need_and_formats(tmp_path):
     assert summary["need"] == 20
     assert summary["enough"] in (True, False)
     assert report.results[0].source["name"] == "mine"
+    call = "gradscope.torch.measure(mine, inputs, lags='0:30:10', epsilon=0.01, need=20)"
+    assert report.command_line == call
     from gradscope.reports.formats import write
 
     for name in ("table", "json", "md", "html"):
