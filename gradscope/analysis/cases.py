@@ -32,6 +32,7 @@ from gradscope.sources.inputs import (
     InputsAfter,
     arrange_inputs,
     array_of,
+    ask_order,
     check_inputs_name,
     is_generated,
     load_numeric_array,
@@ -137,10 +138,14 @@ def open_inputs(request: RunRequest, source: Source, width: int) -> ArrayInputs 
     else:
         check_inputs_name(request.inputs)
         array, name = read_inputs_file(request.inputs)
-    arranged = arrange_inputs(array, width, purpose=f"--inputs {name}")
+        if array.shape[-1] == width:
+            ask_order(array.shape, request.time_major, purpose=f"--inputs {name}")
+    time_major = bool(request.time_major) and array.ndim == 3
+    arranged = arrange_inputs(array, width, purpose=f"--inputs {name}", time_major=time_major)
     if arranged.shape[0] < request.transient:
         raise InputError(f"--inputs {name} has {arranged.shape[0]} steps, fewer than --transient {request.transient}.")
-    return ArrayInputs(arranged.astype(request.dtype), name)
+    said = f"{name} (time-major)" if time_major else name
+    return ArrayInputs(arranged.astype(request.dtype), said)
 
 
 def read_inputs_file(text: str) -> tuple[Array, str]:

@@ -32,6 +32,9 @@ class RunRequest:
         Tokens (``3,17,4`` or a file), looked up in the file's embedding; they take the place of ``inputs``.
     state : str, GivenArray or None
         The initial state or its file; zeros without it.
+    time_major : bool or None
+        An inputs file of three axes is (T, batch, inputs), or with False (batch, T, inputs); None asks where the
+        first is far larger than the second.
     transient : int
         Steps run before measuring.
     memory : int
@@ -46,6 +49,7 @@ class RunRequest:
     dtype: str = "float64"
     state: str | GivenArray | None = None
     transient: int = 0
+    time_major: bool | None = None
     memory: int = DEFAULT_MEMORY
     progress: Progress | None = None
 

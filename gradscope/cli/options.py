@@ -57,6 +57,12 @@ def run_options(command: F) -> F:
                 help="normal, uniform, zeros, or a file: (T, inputs) or (batch, T, inputs).",
             ),
             click.option("--tokens", metavar="LIST|FILE", help="Tokens, looked up in the file's embedding: 3,17,4."),
+            click.option(
+                "--time-major/--batch-major",
+                "time_major",
+                default=None,
+                help="Order of an inputs file: (T, batch, inputs), or (batch, T, inputs) (default; asked if unlikely).",
+            ),
             click.option("--batch", type=int, default=1, show_default=True, help="Sequences side by side."),
             click.option("--seed", type=int, default=0, show_default=True, help="Of weights, readout and inputs."),
             click.option(
@@ -146,7 +152,7 @@ def examples(*lines: str) -> str:
 
 def request_options(values: dict[str, Any]) -> dict[str, Any]:
     """Pick the fields of a RunRequest out of a command's parameters."""
-    names = ("steps", "inputs", "tokens", "batch", "seed", "dtype", "state", "transient", "memory")
+    names = ("steps", "inputs", "time_major", "tokens", "batch", "seed", "dtype", "state", "transient", "memory")
     return {name: values[name] for name in names}
 
 

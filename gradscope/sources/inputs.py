@@ -213,8 +213,27 @@ def _is_numeric_row(line: str) -> bool:
     return True
 
 
-def arrange_inputs(array: Array, width: int, *, purpose: str) -> Array:
-    """Bring (T, I) or (batch, T, I) to (T, batch, I), checking the width.
+#: A file of so many more sequences than steps may have its first two axes the other way round: that is asked.
+MANY_SEQUENCES = 4
+
+
+def ask_order(shape: tuple[int, ...], time_major: bool | None, *, purpose: str) -> None:
+    """Ask which axis is time where a file has many more sequences than steps and nobody said.
+
+    Raises
+    ------
+    ShapeError
+    """
+    if time_major is None and len(shape) == 3 and shape[0] > MANY_SEQUENCES * shape[1]:
+        raise ShapeError(
+            f"{purpose}: shape {shape} reads as {shape[0]} sequences of {shape[1]} steps: (batch, T, inputs).\n"
+            f"If it is (T, batch, inputs), {shape[0]} steps of {shape[1]} sequences, add --time-major; "
+            "if it is as read, --batch-major."
+        )
+
+
+def arrange_inputs(array: Array, width: int, *, purpose: str, time_major: bool = False) -> Array:
+    """Bring (T, I), (batch, T, I), or time-major (T, batch, I), to (T, batch, I), checking the width.
 
     Raises
     ------
@@ -232,4 +251,6 @@ def arrange_inputs(array: Array, width: int, *, purpose: str) -> Array:
         elif array.ndim == 3 and array.shape[0] == width:
             hint = "\nIts first axis has that width: move it to the end."
         raise ShapeError(f"{purpose}: the layer reads inputs of width {width}, the file has shape {array.shape}.{hint}")
+    if array.ndim == 3 and time_major:
+        return np.ascontiguousarray(array)
     return array[:, None] if array.ndim == 2 else np.ascontiguousarray(np.swapaxes(array, 0, 1))
