@@ -210,6 +210,8 @@ _BY_NAME: dict[str, Convert] = {"memory": _size, "target": _target}
 #: Fields that no command line needs: they change no number.
 _SILENT = {"progress", "figures", "lags"}
 _SHORT = {"k": "-k"}
+#: Flags that can be said to be off.
+_OFF = {"time_major": "--batch-major"}
 #: Fields that no option of the command line sets.
 _PYTHON_ONLY = {"method"}
 
@@ -240,7 +242,7 @@ def command_of(
         if isinstance(value, tuple):
             words += [word for part in value for word in (option, str(part))]
         else:
-            words += [option] if value is True else [option, str(value)]
+            words += [option] if value is True else [_OFF[name]] if value is False else [option, str(value)]
     return tuple(words)
 
 

@@ -81,6 +81,7 @@ def gradients(
     dtype: str = "float64",
     state: TextOrNumbers | None = None,
     transient: int | str = 0,
+    time_major: bool | None = None,
     memory: int | str = "1G",
     anchor: str = "end",
     lags: LagsLike | None = None,
@@ -125,6 +126,9 @@ def gradients(
         Initial state (n,) or (batch, n): h, or [h; c] of an lstm, layers bottom first; ``"normal"`` is seeded.
     transient : int
         Steps run before measuring; of given inputs their first ones.
+    time_major : bool, optional
+        Three axes are (T, batch, I), or with False (batch, T, I); by default the latter, and a file of many more
+        sequences than steps is asked about.
     memory : int or str
         Bytes that the tape may take before it is recomputed: ``"1G"``.
     anchor : {"end", "start"}
@@ -195,6 +199,7 @@ def spectrum(
     dtype: str = "float64",
     state: TextOrNumbers | None = None,
     transient: int | str = 0,
+    time_major: bool | None = None,
     memory: int | str = "1G",
     threads: int | str | None = None,
     progress: Progress | None = None,
@@ -210,7 +215,7 @@ def spectrum(
         ε/‖W‖ of the pseudospectral radius, at any size; 0.01 up to n = 100 by default.
     seed : int
         Of built weights.
-    steps, inputs, tokens, batch, dtype, state, transient, memory
+    steps, inputs, tokens, batch, dtype, state, transient, time_major, memory
         Taken like those of every verb; a spectrum reads weights only.
     threads, progress, command
         As for :func:`gradients`.
@@ -247,6 +252,7 @@ def lyapunov(
     dtype: str = "float64",
     state: TextOrNumbers | None = None,
     transient: int | str = 0,
+    time_major: bool | None = None,
     memory: int | str = "1G",
     threads: int | str | None = None,
     progress: Progress | None = None,
@@ -268,7 +274,7 @@ def lyapunov(
         Covariant Lyapunov vectors as well.
     singular_values : bool
         All singular values of the whole product J_T ⋯ J_1 as well.
-    steps, inputs, tokens, batch, seed, dtype, state, transient, memory, threads, progress, command
+    steps, inputs, tokens, batch, seed, dtype, state, transient, time_major, memory, threads, progress, command
         As for :func:`gradients`.
 
     Returns
@@ -302,6 +308,7 @@ def advise(
     dtype: str = "float64",
     state: TextOrNumbers | None = None,
     transient: int | str = 0,
+    time_major: bool | None = None,
     memory: int | str = "1G",
     anchor: str = "end",
     lags: LagsLike | None = None,
@@ -333,8 +340,8 @@ def advise(
         Sequences whose mean gradient is clipped, drawn from those of ``batch``.
     only : str or iterable of str
         Kinds of change to look into (``"gain"``, ``"forget_bias"``, …); all by default.
-    steps, inputs, tokens, batch, seed, dtype, state, transient, memory, anchor, lags, epsilon, wrt, per_layer, loss, \
-    loss_at, readout, target, truncation_bias, need, method, threads, progress, command
+    steps, inputs, tokens, batch, seed, dtype, state, transient, time_major, memory, anchor, lags, epsilon, wrt, \
+    per_layer, loss, loss_at, readout, target, truncation_bias, need, method, threads, progress, command
         As for :func:`gradients`.
 
     Returns

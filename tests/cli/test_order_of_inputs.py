@@ -79,3 +79,17 @@ def test_inspect_still_knows_matrices(capsys) -> None:
     for name in ("w.npy", "j.npy"):
         assert run(["inspect", name]) == 0
         assert "inputs file" not in capsys.readouterr().out
+
+
+def test_python_has_the_same_word(capsys) -> None:
+    import gradscope
+
+    x = np.random.default_rng(4).standard_normal((40, 3, 2))
+    np.save("time.npy", x)
+    from_file = gradscope.gradients("rnn:hidden=3,inputs=2", inputs="time.npy", time_major=True)
+    from_array = gradscope.gradients("rnn:hidden=3,inputs=2", inputs=x, time_major=True)
+    assert list(from_file.results[0].rows()) == list(from_array.results[0].rows())
+    assert "--time-major" in from_file.command
+    as_read = gradscope.gradients("rnn:hidden=3,inputs=2", inputs="time.npy", time_major=False)
+    assert "--batch-major" in as_read.command
+    assert as_read.results[0].settings["batch"] == 40
