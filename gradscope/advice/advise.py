@@ -6,15 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 from gradscope.advice.changes import NETWORK_KINDS, SHRINKING, Change, alternatives, families
-from gradscope.advice.measured import Bench, Measured, read
+from gradscope.advice.measured import Bench, Measured, overflowed, read
 from gradscope.advice.request import AdviceRequest
 from gradscope.advice.search import smallest
 from gradscope.advice.snippets import clip_snippet, network_snippet, truncation_snippet
-from gradscope.advice.words import honesty, network_why
+from gradscope.advice.words import holding_back, honesty, network_why
 from gradscope.analysis.cases import Case, cases_of
 from gradscope.analysis.clipping import ClipNorms, measure_clip_norms
 from gradscope.analysis.gradients import measure_gradients
-from gradscope.errors import UsageError
+from gradscope.analysis.memory_units import measure_memory_units, time_constant_quantiles
+from gradscope.errors import UntrustedNumbersError, UsageError
+from gradscope.networks.run import Trajectory
 from gradscope.records import Result
 from gradscope.sources.source import Source
 
@@ -37,9 +39,15 @@ def measure_advice(source: Source, request: AdviceRequest) -> list[Result]:
     results = measure_gradients(source, request.gradients_request())
     for result in results:
         wanted_reach(result, request)
-    clips = _clip_norms(source, request, len(results))
+    cases = cases_of(source, request.gradients_request())
+    clips = _clip_norms(source, cases, request)
+    # --per-layer: a layer alone is not what is clipped.
+    more = [None] * (len(results) - len(cases))
     bench = Bench(source, request)
-    return [_advice(bench, place, result, clips[place]) for place, result in enumerate(results)]
+    return [
+        _advice(bench, place, result, clip, case)
+        for place, (result, clip, case) in enumerate(zip(results, [*clips, *more], [*cases, *more], strict=True))
+    ]
 
 
 def wanted_reach(result: Result, request: AdviceRequest) -> int:
@@ -51,26 +59,24 @@ def wanted_reach(result: Result, request: AdviceRequest) -> int:
     return reach
 
 
-def _clip_norms(source: Source, request: AdviceRequest, n_results: int) -> list[ClipNorms | None]:
+def _clip_norms(source: Source, cases: list[Case], request: AdviceRequest) -> list[ClipNorms | None]:
     """Norms of each result's gradient; one over all directions and layers where they share one loss."""
-    cases: list[Case] = cases_of(source, request.gradients_request())
     asked: dict[str, Any] = {"percentile": request.clip_percentile, "size": request.clip_batch}
-    shared = source.gives_several_results and source.spec.kind == "file" and request.readout != "random"
-    groups = [cases] * len(cases) if shared else [[case] for case in cases]
-    found: list[ClipNorms | None] = []
-    for place, group in enumerate(groups):
-        found.append(found[0] if shared and place else measure_clip_norms(group, request, **asked))
-    # --per-layer: a layer alone is not what is clipped.
-    return [*found, *[None] * (n_results - len(found))]
+    if source.gives_several_results and source.spec.kind == "file" and request.readout != "random":
+        return [measure_clip_norms(cases, request, **asked)] * len(cases)
+    return [measure_clip_norms([case], request, **asked) for case in cases]
 
 
-def _advice(bench: Bench, place: int, result: Result, clip: ClipNorms | None) -> Result:
+def _advice(bench: Bench, place: int, result: Result, clip: ClipNorms | None, case: Case | None) -> Result:
     request, reach = bench.request, wanted_reach(result, bench.request)
     before = read(result, reach=reach, epsilon=request.epsilon)
     rows = [_truncation(result, before)] if request.wants("tbptt") else []
     rows += [_clip(bench.source, result, before, clip, request)] if request.wants("clip") else []
     if before.explodes or not before.reaches(reach):
         rows += _network_rows(bench, place, result, before, reach)
+    run = case.trajectory if case else None
+    memory = measure_memory_units(run) if isinstance(run, Trajectory) else []
+    low, median, high = time_constant_quantiles(memory) or (None, None, None)
     summary = {
         "reach": reach,
         "reach_now": before.horizon_h,
@@ -83,10 +89,14 @@ def _advice(bench: Bench, place: int, result: Result, clip: ClipNorms | None) ->
         "clip_share": clip.share if clip else None,
         "gradient_norm_median": clip.median if clip else None,
         "clip_parameters": list(clip.parameters) if clip else None,
+        "time_constant_median": median,
+        "time_constant_q10": low,
+        "time_constant_q90": high,
     }
     settings = {**result.settings, "clip_percentile": request.clip_percentile, "clip_batch": request.clip_batch}
     columns = {name: [row.get(name) for row in rows] for name in COLUMNS}
-    return Result(result.source, settings, columns, summary, result.warnings)
+    details = {"holds_back": holding_back(memory)} if memory else {}
+    return Result(result.source, settings, columns, summary, result.warnings, details)
 
 
 def best_of(rows: list[Row], *, shrink: bool = False) -> str | None:
@@ -100,8 +110,14 @@ def _truncation(result: Result, before: Measured) -> Row:
     if length is None:
         return {"kind": "tbptt", "why": _no_loss(result)}
     kind = result.summary["tbptt_kind"]
-    whole = "every step is needed" if length >= int(result.settings["steps"]) else f"leaves out {100 * bias:.2g} %"
-    why = f"the smallest K within {100 * result.settings['truncation_bias']:g} % of the gradient of W_hh: {whole}"
+    why = f"the smallest K within {100 * result.settings['truncation_bias']:g} % of the gradient of W_hh"
+    why += f": leaves out {100 * bias:.2g} %" if length < int(result.settings["steps"]) else ": every step is needed"
+    half, double = (result.summary.get(f"tbptt_bias_{name}") for name in ("half", "double"))
+    if half is not None and double is not None and length > 1:
+        why += f" (K/2 {100 * half:.2g} %, 2K {100 * double:.2g} %)"
+    worst = result.summary.get("tbptt_bias_worst")
+    if worst is not None and int(result.settings["batch"]) > 1:
+        why += f", {100 * worst:.2g} % for the worst sequence"
     if before.explodes:
         why += "; gradients explode, so the far past decides: shrink them first"
     return {
@@ -142,17 +158,23 @@ def _network_rows(bench: Bench, place: int, result: Result, before: Measured, re
     shrink = before.explodes
 
     def measure(change: Change) -> Measured:
-        return read(bench.with_change(change)[place], reach=reach, epsilon=request.epsilon, change=change)
+        try:
+            changed = bench.with_change(change)[place]
+        except UntrustedNumbersError as problem:
+            return overflowed(change, before.steps, str(problem).partition("\n")[0].rstrip("."))
+        return read(changed, reach=reach, epsilon=request.epsilon, change=change)
 
     def helps(after: Measured) -> bool:
         if not shrink:
             return after.reaches(reach) and not after.explodes
+        if after.failed:
+            return False
         lower = after.rate is None or (before.rate is not None and after.rate < before.rate)
         return lower and not after.explodes
 
     enough: Callable[[Measured], bool] = helps if shrink else lambda after: after.reaches(reach)
     rows = []
-    for family in families(source, shrink=shrink):
+    for family in families(source, reach=reach, shrink=shrink):
         kind = family.at(1).kind
         if not request.wants(kind):
             continue
@@ -178,7 +200,7 @@ def _row(source: Source, result: Result, before: Measured, after: Measured, *, h
     row: Row = {"kind": after.change.kind, "change": after.change.text, "value": after.change.value}
     for when, measured in (("before", before), ("after", after)):
         for name in ("horizon", "horizon_censored", "rate", "verdict", "horizon_h", "horizon_h_censored"):
-            row[f"{when}_{name}"] = getattr(measured, name)
+            row[f"{when}_{name}"] = None if measured.failed else getattr(measured, name)
     row["helps"] = helps
     row["snippet"] = network_snippet(source, after.change)
     why = network_why(after.change, before, after, helps=helps, reach=reach, source=source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ SHRINKING = ("gain", "forget_bias", "leak", "init", "norm")
 KINDS = ("tbptt", "clip", *NETWORK_KINDS)
 #: Steps of a search, and how far it may go.
 FORGET_BIAS_STEP, FORGET_BIAS_MOST = 0.05, 16.0
-GAIN_STEP, GAIN_STEPS, SHRINK_STEPS = 1.01, 160, 480
+GAIN_STEP, GAIN_MOST, SHRINK_MOST = 0.01, 5.0, 120.0
 LEAK_STEP, LEAK_STEPS = 1.02, 230
 
 
@@ -67,7 +68,7 @@ def appended(text: str, change: str) -> str:
     return f"{text},{change}" if split_keys(text)[1] else f"{text}:{change}"
 
 
-def families(source: Source, *, shrink: bool) -> list[Family]:
+def families(source: Source, *, reach: int, shrink: bool) -> list[Family]:
     """Changes whose size is searched for: towards longer memory, or (``shrink``) towards smaller gradients."""
     spec = source.spec
     known = spec.known_keys()
@@ -76,7 +77,7 @@ def families(source: Source, *, shrink: bool) -> list[Family]:
     if "forget_bias" in known and cells and all(cell.memory_gate is not None for cell in cells):
         out.append(_forget_bias(float(spec["forget_bias"]), -1.0 if shrink else 1.0))
     if "gain" in known and cells and spec["gain"] != 0:
-        out.append(_gain(float(spec["gain"]), shrink=shrink))
+        out.append(_gain(float(spec["gain"]), reach=reach, shrink=shrink))
     if spec.kind == "cell" and "leak" in known and spec["leak"] > 0:
         out.append(_leak(float(spec["leak"])))
     return out
@@ -90,12 +91,17 @@ def _forget_bias(before: float, sign: float) -> Family:
     return Family(at, first=20, last=round(FORGET_BIAS_MOST / FORGET_BIAS_STEP))
 
 
-def _gain(before: float, *, shrink: bool) -> Family:
+def _gain(before: float, *, reach: int, shrink: bool) -> Family:
+    """Factors on W_hh, so close to one another that over ``reach`` steps a step of the search is half a decade."""
+    step = min(math.log1p(GAIN_STEP), 0.5 * math.log(10.0) / max(reach, 1))
+    digits = max(4, 1 - math.floor(math.log10(step)))
+
     def at(i: int) -> Change:
-        text = f"{before * GAIN_STEP ** (-i if shrink else i):.4g}"
+        text = f"{before * math.exp(-step * i if shrink else step * i):.{digits}g}"
         return Change("gain", f"gain={text}", float(text), before)
 
-    return Family(at, first=12 if shrink else 24, last=SHRINK_STEPS if shrink else GAIN_STEPS)
+    first, most = (1.12, SHRINK_MOST) if shrink else (1.27, GAIN_MOST)
+    return Family(at, first=max(1, round(math.log(first) / step)), last=round(math.log(most) / step))
 
 
 def _leak(before: float) -> Family:

@@ -31,17 +31,20 @@ class Measured:
         log10 of the h corner's norm over epsilon at the lag asked for; NaN where it is not known.
     steps : int
         T; a decoder that ends at its End symbol may take another number of steps when something is changed.
+    failed : str
+        Why there is nothing to measure: the forward pass itself overflows.
     """
 
     horizon: int | None
     horizon_censored: bool
     rate: float | None
-    verdict: str
+    verdict: str | None
     horizon_h: int | None
     horizon_h_censored: bool
     margin: float
     steps: int
     change: Change | None = None
+    failed: str = ""
 
     def reaches(self, lag: int) -> bool:
         """Whether the h corner is ≥ epsilon at this lag or a later one."""
@@ -51,8 +54,8 @@ class Measured:
 
     @property
     def explodes(self) -> bool:
-        """Whether gradients grow."""
-        return self.verdict == "exploding"
+        """Whether gradients grow, or the states already do."""
+        return self.verdict == "exploding" or bool(self.failed)
 
     @property
     def farthest(self) -> float:
@@ -95,6 +98,11 @@ def _horizon_h(result: Result, epsilon: float) -> tuple[int | None, bool]:
     return (above[-1] if above else None), False
 
 
+def overflowed(change: Change, steps: int, said: str) -> Measured:
+    """A changed network whose states leave float64: no numbers, and nothing gained."""
+    return Measured(None, False, None, None, None, False, math.nan, steps, change, failed=said)
+
+
 def _whole(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
@@ -114,7 +122,13 @@ class Bench:
     done: dict[str, list[Result]] = field(default_factory=dict)
 
     def with_change(self, change: Change) -> list[Result]:
-        """The changed network's results; without a loss, which the change is not judged by."""
+        """The changed network's results; without a loss, which the change is not judged by.
+
+        Raises
+        ------
+        UntrustedNumbersError
+            The changed network's states overflow.
+        """
         if change.text not in self.done:
             text = appended(self.source.spec.text, change.text)
             changed = build_source(

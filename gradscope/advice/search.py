@@ -64,7 +64,8 @@ def smallest(
         low, below, high = high, above, min(further, family.last)
         above = at(high)
     slow, rising = 0, False
-    while high - low > (tolerance := max(1, high // 20)):
+    # A network that reaches by exploding may have a neighbour that reaches without: then to the last step.
+    while high - low > (tolerance := 1 if above.explodes else max(1, high // 20)):
         width = high - low
         middle = (low + high) // 2
         if slow < 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gradscope.advice.changes import Change
 from gradscope.advice.measured import Measured
+from gradscope.analysis.memory_units import LayerMemory, time_constant_quantiles
 from gradscope.records import Result
 from gradscope.sources.inputs import is_generated
 from gradscope.sources.source import Source
@@ -26,10 +27,12 @@ def reach_text(measured: Measured) -> str:
 
 def network_why(change: Change, before: Measured, after: Measured, *, helps: bool, reach: int, source: Source) -> str:
     """What the change does, measured."""
+    if after.failed:
+        return f"{MEANINGS[change.kind]}: could not be measured ({after.failed})"
     ends = dict.fromkeys((reach_text(before), reach_text(after)))
     said = f"{MEANINGS[change.kind]}: reach {' -> '.join(ends)} ({reach} wanted)"
     if before.explodes or after.explodes:
-        said += f", {' -> '.join(dict.fromkeys((before.verdict, after.verdict)))}"
+        said += f", {' -> '.join(dict.fromkeys((str(before.verdict), str(after.verdict))))}"
         said += f" at {_rate(before)} -> {_rate(after)} decades a step"
     if after.steps != before.steps:
         said += f", over {after.steps} steps for {before.steps} (the decoder ends elsewhere)"
@@ -51,3 +54,19 @@ def honesty(result: Result, *, loss: bool) -> str:
     if loss and result.settings.get("readout") in ("seeded", "random"):
         said.append(f"a {result.settings['readout']} readout, not your loss")
     return f" [on {' and '.join(said)}]" if said else ""
+
+
+def holding_back(layers: list[LayerMemory]) -> list[str]:
+    """What holds gradients back, layer by layer, each only where it was measured."""
+    said = []
+    for index, layer in enumerate(layers):
+        of = f"layer {index}: " if len(layers) > 1 else ""
+        quantiles = time_constant_quantiles([layer])
+        if quantiles is not None:
+            low, median, high = (f"{value:.3g}" for value in quantiles)
+            said.append(f"{of}a unit by itself remembers {median} steps (a tenth below {low}, a tenth above {high})")
+        for gate, (mean, ends) in layer.gates.items():
+            said.append(f"{of}gate {gate} is {mean:.2f} open on average, {100 * ends:.2g} % of it saturated")
+        flat = f", {100 * layer.dead:.2g} % of units dead or saturated" if layer.dead else ""
+        said.append(f"{of}the slope of the candidate is {layer.slope:.3g} on average{flat}")
+    return said

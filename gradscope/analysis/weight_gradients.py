@@ -30,7 +30,7 @@ class WeightGradients:
     tail : ndarray, shape (T + 1,), or None
         By lag, batch mean over the samples whose tail is not exactly zero; NaN where all are.
     summary : mapping
-        ``log10_dloss_dweight_total``, ``tbptt_length``, ``tbptt_bias``, ``tbptt_bias_worst``, ``tbptt_kind``.
+        ``log10_dloss_dweight_total``, ``tbptt_length``, ``tbptt_bias``, ``tbptt_bias_worst``, ….
     """
 
     tail: Array | None
@@ -42,6 +42,8 @@ NOTHING: Mapping[str, Any] = {
     "tbptt_length": None,
     "tbptt_bias": None,
     "tbptt_bias_worst": None,
+    "tbptt_bias_half": None,
+    "tbptt_bias_double": None,
     "tbptt_kind": None,
 }
 
@@ -83,6 +85,8 @@ def _last_step(tails: WeightTails, target: float) -> dict[str, Any]:
         "tbptt_length": K,
         "tbptt_bias": float(bias[K]),
         "tbptt_bias_worst": worst,
+        "tbptt_bias_half": float(bias[K // 2]),
+        "tbptt_bias_double": float(bias[min(2 * K, len(bias) - 1)]),
         "tbptt_kind": "last",
     }
 

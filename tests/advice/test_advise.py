@@ -152,3 +152,36 @@ def test_the_clip_value_is_a_percentile_of_the_norms_torch_compares():
     (pairs,) = gradscope.advise(source, **options, clip_batch=2, only=("clip",)).results
     means = [np.linalg.norm((each[a] + each[b]) / 2) for a in range(8) for b in range(a)]
     assert pairs.summary["clip_value"] == pytest.approx(np.percentile(means, 95), rel=1e-12)
+
+
+def test_a_change_that_overflows_is_said_and_never_advised():
+    """Identity: no bound on the states, and a layer norm, an orthogonal W or a larger gain decide over 3000 steps."""
+    (result,) = gradscope.advise("rnn:hidden=6,activation=identity,gain=0.5", steps=3000, only=("gain", "init")).results
+    rows = list(result.rows())
+    for row in rows:
+        if "could not be measured" in row["why"]:
+            assert row["helps"] is False
+            assert row["after_horizon"] is row["after_rate"] is row["after_verdict"] is None
+    assert all(row["after_verdict"] != "exploding" for row in rows if row["helps"])
+
+
+def test_time_constants_of_gates_that_are_known(tmp_path):
+    """W = 0: f = σ(b) at every step, so a unit by itself remembers −1/ln σ(b) steps."""
+    H = 5
+    bias = np.zeros(4 * H)
+    bias[H : 2 * H] = np.arange(H)
+    arrays = {"weight_ih_l0": np.zeros((4 * H, 2)), "weight_hh_l0": np.zeros((4 * H, H)), "bias_ih_l0": bias}
+    np.savez(tmp_path / "m.npz", **arrays)
+    (result,) = gradscope.advise(str(tmp_path / "m.npz"), steps=12, reach=3, only=("tbptt",)).results
+    wanted = -1 / np.log(1 / (1 + np.exp(-np.arange(H))))
+    assert result.summary["time_constant_median"] == pytest.approx(wanted[2], rel=1e-12)
+    assert result.summary["time_constant_q10"] == pytest.approx(wanted[0], rel=1e-12)
+    assert result.summary["time_constant_q90"] == pytest.approx(wanted[4], rel=1e-12)
+    said = " ".join(result.details["holds_back"])
+    assert "gate o is 0.50 open" in said
+    assert "slope of the candidate is 1 on average" in said
+
+
+def test_a_decoder_that_ends_elsewhere_is_measured_all_the_same():
+    (result,) = gradscope.advise("seq2seq:hidden=8,inputs=4", steps=12, only=("forget_bias", "init")).results
+    assert {row["kind"] for row in result.rows()} == {"forget_bias", "init"}

@@ -19,7 +19,7 @@ def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Docu
         rows = list(result.rows())
         blocks: list[Block] = [Sentence(answer(result, rows), "verdict", _tone(result, rows)), *_training(result)]
         blocks += [*_code(best_row(result, rows)), _changes(result, rows)]
-        blocks += [*_reasons(rows, verbose=verbose), *warnings_of(result)]
+        blocks += [*_reasons(rows, verbose=verbose), *_held_back(result, verbose=verbose), *warnings_of(result)]
         sections.append(Section(name, tuple(blocks), about_source(result)))
     return document(report, "What to change", sections)
 
@@ -143,3 +143,10 @@ def _reasons(rows: list[dict[str, Any]], *, verbose: bool) -> list[Block]:
     """Why, row by row; of changes of the network only where all details are wanted: the table says what they do."""
     told = [row for row in rows if verbose or row.get("change") is None]
     return [Sentence(printable(f"{row.get('change') or row.get('kind')}: {row.get('why')}."), "note") for row in told]
+
+
+def _held_back(result: Result, *, verbose: bool) -> list[Block]:
+    """What the gates and slopes of the run let through."""
+    said = [printable(str(text)) for text in result.details.get("holds_back", ())]
+    shown = said if verbose else said[:1]
+    return [Sentence(f"What holds it back: {text}." if not i else f"{text}.") for i, text in enumerate(shown)]
