@@ -59,11 +59,11 @@ def load(path: str | Path) -> WeightFile | Report:
     return read_weights(path)
 
 
-def check(report: Report, *expressions: str, warn: Sequence[str] = ()) -> Report:
-    """Judge a report by gates, as ``--fail-on`` and ``--warn-on`` do; the outcome is in ``gates``."""
+def check(report: Report, *expressions: str, warn: Sequence[str] = (), expect: Sequence[str] = ()) -> Report:
+    """Judge a report by gates, as ``--fail-on``, ``--warn-on`` and ``--expect`` do; the outcome is in ``gates``."""
     from gradscope.reports.gates import evaluate
 
-    return replace(report, gates=evaluate(report, expressions, tuple(warn)))
+    return replace(report, gates=evaluate(report, expressions, tuple(warn), tuple(expect)))
 
 
 @known_names_only

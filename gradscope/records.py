@@ -106,7 +106,10 @@ class Result:
 
 @dataclass(frozen=True)
 class GateOutcome:
-    """How one ``--fail-on`` or ``--warn-on`` expression came out for one source."""
+    """How one ``--expect``, ``--fail-on`` or ``--warn-on`` expression came out for one source.
+
+    ``wanted`` is the condition that must hold for it to pass.
+    """
 
     expression: str
     level: str
@@ -114,6 +117,25 @@ class GateOutcome:
     found: float | int | str | None
     source: str
     message: str = ""
+    wanted: str = ""
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> GateOutcome:
+        """Read an outcome back from its JSON form."""
+        return cls(
+            expression=raw["expression"],
+            level=raw["level"],
+            passed=raw["passed"],
+            found=raw["found"],
+            source=raw["source"],
+            message=raw.get("message", ""),
+            wanted=raw.get("wanted", ""),
+        )
+
+    @property
+    def condition(self) -> str:
+        """The wanted condition, also of a result stored before it was written down."""
+        return self.wanted or f"not ({self.expression})"
 
     def to_dict(self) -> dict[str, Any]:
         """The gate as it stands in the JSON report."""
@@ -124,9 +146,7 @@ class GateOutcome:
             "found": plain(self.found),
             "source": self.source,
         }
-        if self.message:
-            out["message"] = self.message
-        return out
+        return out | {name: text for name, text in (("wanted", self.wanted), ("message", self.message)) if text}
 
 
 @dataclass(frozen=True)
@@ -204,8 +224,5 @@ class Report:
             seed=raw["seed"],
             environment=raw["environment"],
             results=tuple(Result.from_dict(item) for item in raw["results"]),
-            gates=tuple(
-                GateOutcome(g["expression"], g["level"], g["passed"], g["found"], g["source"], g.get("message", ""))
-                for g in raw.get("gates", ())
-            ),
+            gates=tuple(map(GateOutcome.from_dict, raw.get("gates", ()))),
         )

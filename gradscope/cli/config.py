@@ -53,7 +53,7 @@ def load_defaults(
         if key in all_commands and isinstance(value, Mapping):
             continue
         if key in known:
-            value = _own_gates(verb, value) if key in ("fail-on", "warn-on") else value
+            value = _own_gates(verb, value) if key in ("expect", "fail-on", "warn-on") else value
             defaults.update(_as_default(known[key], value, name, key))
         elif not any(key in option_names(other) for other in _load_all(all_commands)):
             raise UsageError(f"{name}: no option '{key}'.{did_you_mean(key, [*known, *all_commands])}")

@@ -25,6 +25,7 @@ class Delivery:
 
     format_name: str
     outputs: tuple[str, ...]
+    expect: tuple[str, ...]
     fail_on: tuple[str, ...]
     warn_on: tuple[str, ...]
     plot: bool
@@ -33,12 +34,18 @@ class Delivery:
     progress: str
     color: str
 
+    @property
+    def expressions(self) -> tuple[str, ...]:
+        """All gates, however they were asked for."""
+        return (*self.expect, *self.fail_on, *self.warn_on)
+
     @classmethod
     def from_options(cls, values: dict[str, Any]) -> Delivery:
         """Pick the report options out of a command's parameters."""
         return cls(
             format_name="json" if values["as_json"] else values["format_name"],
             outputs=values["outputs"],
+            expect=values["expect"],
             fail_on=values["fail_on"],
             warn_on=values["warn_on"],
             plot=values["plot"],
@@ -81,30 +88,35 @@ def _source_keys() -> set[str]:
 
 def deliver(verb: str, delivery: Delivery, make: Callable[[Progress], Report]) -> int:
     """Measure and write; returns the exit code."""
-    from gradscope.reports.gates import check_names, evaluate
+    from gradscope.reports.gates import check_names
 
-    expressions = (*delivery.fail_on, *delivery.warn_on)
-    check_names(expressions, verb, keys=_source_keys() if expressions else ())
+    if delivery.expressions:
+        check_names(delivery.expressions, verb, keys=_source_keys())
     with Outputs(delivery.outputs) as outputs:
         with Progress(delivery.progress, quiet=delivery.quiet) as progress:
             report = make(progress)
-        if expressions:
-            report = replace(report, gates=evaluate(report, delivery.fail_on, delivery.warn_on))
+        report = judged(report, delivery)
         outputs.write(report)
         write_to_stdout(report, delivery, describe_terminal(delivery.color))
     return judge(report, delivery)
 
 
-def deliver_stored(report: Report, delivery: Delivery) -> int:
-    """Judge and write a report that already exists; without new gates it keeps those it was stored with."""
+def judged(report: Report, delivery: Delivery) -> Report:
+    """The report with the outcome of the gates that were asked for; as it was without any."""
     from gradscope.reports.gates import evaluate
 
+    if not delivery.expressions:
+        return report
+    return replace(report, gates=evaluate(report, delivery.fail_on, delivery.warn_on, delivery.expect))
+
+
+def deliver_stored(report: Report, delivery: Delivery) -> int:
+    """Judge and write a report that already exists; without new gates it keeps those it was stored with."""
     with _values_that_fit(), Outputs(delivery.outputs) as outputs:
-        if delivery.fail_on or delivery.warn_on:
-            report = replace(report, gates=evaluate(report, delivery.fail_on, delivery.warn_on))
+        report = judged(report, delivery)
         outputs.write(report)
         write_to_stdout(report, delivery, describe_terminal(delivery.color))
-    return judge(report, delivery) if delivery.fail_on or delivery.warn_on else 0
+    return judge(report, delivery) if delivery.expressions else 0
 
 
 @contextmanager
@@ -150,4 +162,4 @@ def judge(report: Report, delivery: Delivery) -> int:
 
 
 def _gate_line(gate: GateOutcome) -> str:
-    return gate.message or f"{gate.level}: {gate.expression} ({gate.source}: found {gate.found})"
+    return gate.message or f"{gate.level}: wanted {gate.condition} ({gate.source}: found {gate.found})"

@@ -131,6 +131,9 @@ def report_options(command: F) -> F:
                 help="Also write a file; its suffix picks the format. Repeatable.",
             ),
             click.option(
+                "--expect", multiple=True, metavar="EXPR", help="Exit 1 unless true, e.g. 'horizon >= 50'. Repeatable."
+            ),
+            click.option(
                 "--fail-on", multiple=True, metavar="EXPR", help="Exit 1 when true, e.g. 'horizon < 50'. Repeatable."
             ),
             click.option("--warn-on", multiple=True, metavar="EXPR", help="Warn when true. Repeatable."),

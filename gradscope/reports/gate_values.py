@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from gradscope.fields import every
 from gradscope.records import Result, plain
 from gradscope.reports.reading import has, number
 
 # A factor below what float64 holds is below about 1e-308; the norms of the other factors are not counted against it.
 _UNDERFLOW = -300.0
+# Where a status says this, a null stands for what nobody can know, not for a zero.
+_UNKNOWN = ("underflow", "nonfinite")
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Known:
     note: str = ""
     advice: str = ""
     raw: Any = None
+    unchanged: bool = False  # a difference of nothing, which neither satisfies nor fails a gate
 
     def compare(self, operator: str, wanted: float | bool | str) -> bool | None:
         """Whether ``value OP wanted``; None where what is known does not decide it."""
@@ -82,32 +87,54 @@ def summary_value(result: Result, name: str) -> Known:
     directions that are lost at once are -inf.
     """
     value = plain(result.summary[name])
-    if name == "horizon" and result.summary.get("horizon_censored"):
-        steps = number(result.settings.get("steps"))
-        last = float(max(result.columns["lag"], default=0)) if "lag" in result.columns else 0.0
-        limit = last if steps is None else steps
-        return Known(limit, math.inf, True, note=f"> {limit:g}", advice="; raise --steps")
+    if value is None and _is_censored(name, result.summary):
+        return _beyond(_last_lag(result))
     if value is not None:
         return _exact(value) if isinstance(value, int | float | str) else _nothing("a list, not a number")
     status = {str(word) for word in result.columns.get("status", ())}
     if "nonfinite" in status:
         return _nothing("no value (nonfinite rows)")
-    if name == "horizon":
+    if name == "horizon" and "ok" in status:
         return Known(-math.inf, -math.inf, note="none (below epsilon at every lag)")
     if name in ("sum", "mean_log_det") and "minus_infinity" in status:
         return _zero("-inf (rank-deficient directions)")
     if name == "max" and status == {"minus_infinity"}:
         return _zero("-inf (every direction is rank-deficient)")
-    return _nothing("no value")
+    return _nothing(_why_null(name))
+
+
+def _why_null(name: str) -> str:
+    """No value, and the reason that the field table gives for a null."""
+    reasons = list(dict.fromkeys(one.null for one in every(name) if one.null))
+    return f"no value ({reasons[0]})" if len(reasons) == 1 else "no value"
+
+
+def _is_censored(name: str, values: Mapping[str, Any]) -> bool:
+    return bool(values.get(f"{name}_censored")) or (name == "reach_now" and name in values)
+
+
+def _last_lag(result: Result, row: int | None = None) -> float:
+    """The lag that a censored horizon is known to exceed."""
+    if row is not None and "T" in result.columns:
+        return number(result.columns["T"][row]) or 0.0
+    lags = result.columns.get("lag", ())
+    return max(number(result.settings.get("steps")) or 0.0, float(max(lags)) if len(lags) else 0.0)
+
+
+def _beyond(limit: float) -> Known:
+    return Known(limit, math.inf, True, note=f"> {limit:g}", advice="; raise --steps")
 
 
 def row_value(result: Result, name: str, row: int) -> Known:
     """What one number of one row is known to be: an exact zero is below everything, a nonfinite one is nothing."""
     value = plain(result.columns[name][row])
     if isinstance(value, int | float | str):
-        return _exact(value)
+        nothing_changed = name in CHANGES and "field" in result.columns and value == 0
+        return replace(_exact(value), unchanged=nothing_changed)
     if value is not None:
         return _nothing("a list, not a number")
+    if "field" in result.columns:
+        return change_value(name, {key: plain(values[row]) for key, values in result.columns.items()})
     status = str(result.columns["status"][row]) if "status" in result.columns else "ok"
     if name == "exponent" and status == "minus_infinity":
         return _zero("-inf (rank-deficient direction)")
@@ -121,10 +148,54 @@ def row_value(result: Result, name: str, row: int) -> Known:
     # At k = T there is no copy of W_hh left: null for want of meaning, not an exact zero.
     lag, steps = number(result.columns["lag"][row]) if "lag" in result.columns else None, result.settings.get("steps")
     last_copy = name == "log10_dloss_dweight" and lag is not None and lag == number(steps)
-    if name.startswith("log10_") and not name.endswith("_std") and has(result, name) and not last_copy:
+    may_be_zero = any(one.null.startswith("exactly zero") for one in every(name)) and status not in _UNKNOWN
+    if may_be_zero and has(result, name) and not last_copy:
         return _zero()  # contract: a null elsewhere is an exact zero where the column has a meaning
-    if name == "horizon" and plain(result.columns.get("horizon_censored", [None] * (row + 1))[row]):
-        steps = number(result.columns["T"][row]) if "T" in result.columns else number(result.settings.get("steps"))
-        limit = 0.0 if steps is None else steps
-        return Known(limit, math.inf, True, note=f"> {limit:g}", advice="; raise --steps")
-    return _nothing("no value")
+    if _is_censored(name, {key: plain(values[row]) for key, values in result.columns.items() if "horizon" in key}):
+        return _beyond(_last_lag(result, row))
+    return _nothing(_why_null(name) if status in ("ok", "zero") else f"no value (status {status})")
+
+
+#: Fields of ``diff`` that say how much changed.
+CHANGES = ("change", "change_percent", "size")
+
+
+def change_value(name: str, row: Mapping[str, Any]) -> Known:
+    """What is known of a change that is no number: a horizon beyond the last lag changed by more than to that lag."""
+    base, new = (_horizon(row[side]) for side in ("base", "new"))
+    if name not in ("change", "change_percent") or row["field"] not in HORIZONS or base is None or new is None:
+        return _nothing("no value (a side is no number)")
+    low, high = new.low - base.high, new.high - base.low
+    if name == "change_percent":
+        if base.low <= 0.0:
+            return _nothing("no value (of nothing there is no percentage)")
+        low, high = (100.0 * (end / size - 1.0) for end, size in ((new.low, base.high), (new.high, base.low)))
+    if math.isnan(low) or math.isnan(high) or (low == -math.inf and high == math.inf):
+        return _nothing("no value (both lie beyond the last lag)", "; raise --steps")
+    unit = "%" if name == "change_percent" else ""
+    # Which ends are open: an end at a limit that is only approached is never reached.
+    note = f"> {low:g}{unit}" if high == math.inf else f"< {high:g}{unit}"
+    return Known(low, high if high == math.inf else math.nextafter(high, -math.inf), low > -math.inf, note=note,
+                 advice="; raise --steps")  # fmt: skip
+
+
+HORIZONS = ("horizon", "horizon_h")
+
+
+def _horizon(value: Any) -> Known | None:
+    """A horizon as ``diff`` writes it: a number, or ``> T``."""
+    if isinstance(value, str) and value.startswith("> "):
+        limit = number(float(value[2:])) if value[2:].replace(".", "", 1).isdigit() else None
+        return None if limit is None else Known(limit, math.inf, True)
+    return None if number(value) is None else _exact(value)
+
+
+def is_unchanged(result: Result, name: str, selectors: Mapping[str, str]) -> bool:
+    """Whether a gate on a change speaks of a field that both sides hold and that changed nowhere.
+
+    ``diff`` writes a row for every summary field, and for other rows only where they changed.
+    """
+    asked, compared = selectors.get("field"), result.settings.get("fields", ())
+    places = result.settings.get("places")
+    known = "where" not in selectors or (places is not None and selectors["where"] in places)
+    return name in CHANGES and known and (asked is None or asked in compared) and bool(compared)

@@ -1,7 +1,7 @@
-"""Gates: ``--fail-on 'horizon < 50'`` trips when the expression is true, on raw numbers.
+"""Gates on raw numbers: ``--expect 'horizon >= 50'`` trips when it is false, ``--fail-on 'horizon < 50'`` when true.
 
-A gate that cannot be decided (a censored horizon, a number that is missing), or that matches nothing, fails: a gate
-that passes must mean that somebody looked.
+Every outcome states the wanted condition, whichever way it was given. A gate that cannot be decided (a censored
+horizon, a number that is missing), or that matches nothing, fails: a gate that passes must mean that somebody looked.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import math
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gradscope.errors import UsageError, did_you_mean
 from gradscope.fields import LISTS, SOURCE_FIELDS, every, field, is_text, names
 from gradscope.records import GateOutcome, Report, Result, plain
-from gradscope.reports.gate_values import Known, row_value, summary_value
+from gradscope.reports.gate_values import Known, is_unchanged, row_value, summary_value
 from gradscope.reports.reading import labels
 
 _PATTERN = re.compile(r"^\s*([A-Za-z_]\w*)((?:\s*@[^<>=!]+=[^<>=!]+?)*)\s*(<=|>=|==|!=|<|>)\s*(.+?)\s*$")
@@ -26,13 +26,17 @@ _FORM = "NAME[@key=value] OP NUMBER, like 'horizon < 50' or 'log10_norm@lag=100 
 
 @dataclass(frozen=True)
 class Gate:
-    """A parsed expression: ``wanted`` is a number, or a word for ``==`` and ``!=``."""
+    """A parsed expression, true where the gate trips: ``wanted`` is a number, or a word for ``==`` and ``!=``."""
 
     expression: str
     name: str
     selectors: tuple[tuple[str, str], ...]
     operator: str
     wanted: float | bool | str
+
+    def negated(self) -> Gate:
+        """The gate that trips where this one does not: how an expectation is read."""
+        return replace(self, operator=_OPPOSITE[self.operator])
 
     @property
     def expected(self) -> str:
@@ -129,7 +133,9 @@ def check_names(expressions: Iterable[str], verb: str, *, also: Iterable[str] = 
                 raise UsageError(f"gate '{expression}': {verb} has no key '{key}'.{offer}")
 
 
-def evaluate(report: Report, fail_on: Sequence[str] = (), warn_on: Sequence[str] = ()) -> tuple[GateOutcome, ...]:
+def evaluate(
+    report: Report, fail_on: Sequence[str] = (), warn_on: Sequence[str] = (), expect: Sequence[str] = ()
+) -> tuple[GateOutcome, ...]:
     """Evaluate every gate on every source.
 
     Parameters
@@ -137,6 +143,8 @@ def evaluate(report: Report, fail_on: Sequence[str] = (), warn_on: Sequence[str]
     report : Report
     fail_on, warn_on : sequence of str
         A gate trips (``passed`` is False) where its expression is true, undecidable, or matches nothing.
+    expect : sequence of str
+        These trip where the expression is false, undecidable, or matches nothing.
 
     Returns
     -------
@@ -149,21 +157,22 @@ def evaluate(report: Report, fail_on: Sequence[str] = (), warn_on: Sequence[str]
         An expression is malformed or names nothing that is known.
     """
     carried = {name for result in report.results for name in (*result.columns, *result.summary)}
-    check_names([*fail_on, *warn_on], report.verb, also=carried)
+    check_names([*expect, *fail_on, *warn_on], report.verb, also=carried)
     known_as = labels(report)
     outcomes: list[GateOutcome] = []
-    for level, expressions in (("fail", fail_on), ("warn", warn_on)):
+    for option, expressions in (("--expect", expect), ("--fail-on", fail_on), ("--warn-on", warn_on)):
         for expression in expressions:
             gate = parse_gate(expression, report.verb)
+            gate = gate.negated() if option == "--expect" else gate
             here = [
-                _outcome(report, gate, level, result, name)
+                _outcome(report, gate, option, result, name)
                 for result, name in zip(report.results, known_as, strict=True)
                 if _source_matches(gate, result, name)
             ]
             if not here:
                 everything = ", ".join(known_as) or "none"
                 said = f"it matches no source (sources: {everything})"
-                here = [GateOutcome(expression, level, False, None, "", _message(report, gate, level, "", said))]
+                here = [_tripped(report, gate, option, None, "", said)]
             outcomes += here
     return tuple(outcomes)
 
@@ -193,7 +202,16 @@ def same_value(found: Any, text: str) -> bool:
     return found is not None and str(found) == text
 
 
-def _outcome(report: Report, gate: Gate, level: str, result: Result, name: str) -> GateOutcome:
+def _level(option: str) -> str:
+    return "warn" if option == "--warn-on" else "fail"
+
+
+def _tripped(report: Report, gate: Gate, option: str, found: Any, source: str, said: str) -> GateOutcome:
+    message = _message(report, gate, option, source, said)
+    return GateOutcome(gate.expression, _level(option), False, found, source, message, gate.expected)
+
+
+def _outcome(report: Report, gate: Gate, option: str, result: Result, name: str) -> GateOutcome:
     row_keys = [(key, value) for key, value in gate.selectors if key in result.columns]
     if gate.name in result.summary and not row_keys:
         found = [summary_value(result, gate.name)]
@@ -204,14 +222,16 @@ def _outcome(report: Report, gate: Gate, level: str, result: Result, name: str) 
         where = [_row_name(result, row) for row in rows]
     else:
         found, where = [], []
+    if not found and is_unchanged(result, gate.name, dict(gate.selectors)):
+        found, where = [Known(0.0, 0.0, raw=0)], [""]
     if not found:
-        said = "it matches nothing here (no such row or number in this result)"
-        return GateOutcome(gate.expression, level, False, None, name, _message(report, gate, level, name, said))
-    verdicts = [value.compare(gate.operator, gate.wanted) for value in found]
+        said = f"expected {gate.expected}, but it matches nothing here (no such row or number in this result)"
+        return _tripped(report, gate, option, None, name, said)
+    verdicts = [False if value.unchanged else value.compare(gate.operator, gate.wanted) for value in found]
     tripped = [i for i, verdict in enumerate(verdicts) if verdict is not False]
     if not tripped:
         shown = _nearest(found, gate)
-        return GateOutcome(gate.expression, level, True, found[shown].shown(), name)
+        return GateOutcome(gate.expression, _level(option), True, found[shown].shown(), name, wanted=gate.expected)
     certain = [i for i in tripped if verdicts[i] is True]
     shown = certain[_farthest([found[i] for i in certain], gate)] if certain else tripped[0]
     value = found[shown]
@@ -219,7 +239,7 @@ def _outcome(report: Report, gate: Gate, level: str, result: Result, name: str) 
     more = f" ({len(certain)} of {len(found)} rows trip)" if len(found) > 1 and certain else ""
     undecided = "" if certain else f", which does not decide it{value.advice}"
     said = f"expected {gate.expected}, found {value.describe()}{at}{more}{undecided}"
-    return GateOutcome(gate.expression, level, False, value.shown(), name, _message(report, gate, level, name, said))
+    return _tripped(report, gate, option, value.shown(), name, said)
 
 
 def _matching_rows(result: Result, keys: Sequence[tuple[str, str]]) -> list[int]:
@@ -227,6 +247,8 @@ def _matching_rows(result: Result, keys: Sequence[tuple[str, str]]) -> list[int]
 
 
 def _row_name(result: Result, row: int) -> str:
+    if "field" in result.columns:
+        return f"{result.columns['field'][row]} ({result.columns['where'][row]})"
     for key in ("lag", "index", "param", "id", "module"):
         if key in result.columns:
             value = plain(result.columns[key][row])
@@ -246,8 +268,7 @@ def _farthest(values: Sequence[Known], gate: Gate) -> int:
 _nearest = _farthest
 
 
-def _message(report: Report, gate: Gate, level: str, source: str, said: str) -> str:
-    option = f"--{level}-on"
+def _message(report: Report, gate: Gate, option: str, source: str, said: str) -> str:
     command = report.command_line
     if gate.expression not in report.command and not report.is_python_call:
         command += f" {shlex.join([option, gate.expression])}"

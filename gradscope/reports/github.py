@@ -10,6 +10,7 @@ from gradscope.errors import InputError
 from gradscope.records import GateOutcome, Report
 from gradscope.reports import markdown
 from gradscope.reports.numbers import printable, printable_lines, to_ascii
+from gradscope.reports.views.common import gates_sentence
 
 # The platform shows ten annotations of a level per step and drops the rest in silence; a summary holds 1 MiB.
 ANNOTATIONS_PER_LEVEL = 10
@@ -39,7 +40,7 @@ def escape_property(text: str) -> str:
 def render(
     report: Report, *, width: int | None = None, color: bool = False, unicode: bool = True, verbose: bool = False
 ) -> str:
-    """Render one ``::error`` or ``::warning`` line per gate and source that failed; nothing where all passed.
+    """Render one ``::error`` or ``::warning`` line per gate and source that failed, one plain line where all passed.
 
     Beyond ten of a level, the tenth line names the rest.
     """
@@ -50,15 +51,17 @@ def render(
         lines += [_annotation(command, gate) for gate in shown]
         rest = failed[len(shown) :]
         if rest:
-            said = "; ".join(f"{gate.expression} on {gate.source} (found {gate.found})" for gate in rest)
+            said = "; ".join(f"wanted {gate.condition} on {gate.source} (found {gate.found})" for gate in rest)
             lines.append(_line(command, f"gradscope: {len(rest)} more gates failed", f"{said}. See the step summary."))
+    if not lines:
+        lines.append(f"gradscope: {gates_sentence(report)}.")
     text = "".join(line + "\n" for line in lines)
     return text if unicode else to_ascii(text)
 
 
 def _annotation(command: str, gate: GateOutcome) -> str:
-    title = f"gradscope: {gate.expression}" + (f" ({gate.source})" if gate.source else "")
-    return _line(command, title, gate.message or f"{gate.expression}: found {gate.found}")
+    title = f"gradscope: wanted {gate.condition}" + (f" ({gate.source})" if gate.source else "")
+    return _line(command, title, gate.message or f"wanted {gate.condition}, found {gate.found}")
 
 
 def _line(command: str, title: str, message: str) -> str:
@@ -69,7 +72,7 @@ def _line(command: str, title: str, message: str) -> str:
 
 
 def append_step_summary(report: Report, *, environ: Mapping[str, str] = os.environ) -> bool:
-    """Append the report as Markdown to ``$GITHUB_STEP_SUMMARY``; return whether there was such a file to write.
+    """Append the report as Markdown, gates first, to ``$GITHUB_STEP_SUMMARY``; return whether there was such a file.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def append_step_summary(report: Report, *, environ: Mapping[str, str] = os.envir
     path = environ.get("GITHUB_STEP_SUMMARY")
     if not path:
         return False
-    text = markdown.render(report).encode("utf-8", "backslashreplace")
+    text = markdown.render(report, gates_first=True).encode("utf-8", "backslashreplace")
     try:
         held = Path(path).stat().st_size if Path(path).exists() else 0
         room = SUMMARY_BYTES - held

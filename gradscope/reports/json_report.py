@@ -208,10 +208,7 @@ def _parse_lines(text: str, name: str, allow_interrupted: bool) -> Report:
                 details=closed.get("details", {}),
             )
         )
-    gates = tuple(
-        GateOutcome(g["expression"], g["level"], g["passed"], g["found"], g["source"], g.get("message", ""))
-        for g in (end.get("gates", ()) if end else ())
-    )
+    gates = tuple(map(GateOutcome.from_dict, end.get("gates", ()) if end else ()))
     head = {key: run[key] for key in ("schema", "gradscope", "seed", "environment")}
     return Report(command=tuple(run["command"]), results=tuple(results), gates=gates, **head)
 

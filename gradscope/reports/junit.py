@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape, quoteattr
 from gradscope.records import GateOutcome, Report
 from gradscope.reports.numbers import to_ascii
 from gradscope.reports.reading import labels
-from gradscope.reports.views.common import reproduce
+from gradscope.reports.views.common import cell, outcome, reproduce
 
 # XML 1.0 knows no other control characters, surrogates or non-characters, not even as &#...;
 _NOT_XML = re.compile("[^\\t\\n\\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -32,9 +32,10 @@ def _attribute(text: str) -> str:
 def render(
     report: Report, *, width: int | None = None, color: bool = False, unicode: bool = True, verbose: bool = False
 ) -> str:
-    """Render the gates as JUnit XML; a report without gates has one passing case per source.
+    """Render the gates as JUnit XML, each case named by its wanted condition.
 
-    A ``warn`` gate that trips does not fail its case: its text stands in ``system-out``.
+    A report without gates has one passing case per source. A ``warn`` gate that trips does not fail its case: its
+    text stands in ``system-out``, where a passing one says what was found.
     """
     cases = [_gate_case(gate) for gate in report.gates] or _measured_cases(report)
     failures = sum(not gate.passed and gate.level == "fail" for gate in report.gates)
@@ -59,12 +60,12 @@ def render(
 
 
 def _gate_case(gate: GateOutcome) -> str:
-    head = f"    <testcase classname={_attribute(gate.source or 'gradscope')} name={_attribute(gate.expression)}"
-    if gate.passed:
-        return f"{head}/>"
-    said = gate.message or f"{gate.expression}: found {gate.found}"
-    if gate.level != "fail":
-        return f"{head}>\n      <system-out>{escape(valid('warning: ' + said))}</system-out>\n    </testcase>"
+    head = f"    <testcase classname={_attribute(gate.source or 'gradscope')} name={_attribute(gate.condition)}"
+    plain_words = f"wanted {gate.condition}, found {cell(gate.found)}"
+    said = (not gate.passed and gate.message) or plain_words
+    if outcome(gate) != "FAIL":
+        return f"{head}>\n      <system-out>{escape(valid(f'{outcome(gate)}: {said}'))}</system-out>\n    </testcase>"
+    said = f"FAIL: {said}"
     short = _attribute(said.split("\n", 1)[0])
     return f'{head}>\n      <failure type="gate" message={short}>{escape(valid(said))}</failure>\n    </testcase>'
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from gradscope.records import Report
 from gradscope.reports.document import Document, Sentence, Table
@@ -23,10 +24,19 @@ def escape(text: str) -> str:
 
 
 def render(
-    report: Report, *, width: int | None = None, color: bool = False, unicode: bool = True, verbose: bool = False
+    report: Report,
+    *,
+    width: int | None = None,
+    color: bool = False,
+    unicode: bool = True,
+    verbose: bool = False,
+    gates_first: bool = False,
 ) -> str:
     """Render a report as Markdown (``width`` and ``color`` mean nothing here)."""
-    return render_document(view(report, verbose=verbose, figures=False), unicode=unicode)
+    document = view(report, verbose=verbose, figures=False)
+    if gates_first and report.gates:  # every view puts the gates last
+        document = replace(document, sections=(document.sections[-1], *document.sections[:-1]))
+    return render_document(document, unicode=unicode)
 
 
 def render_document(document: Document, *, unicode: bool = True) -> str:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from gradscope.errors import UsageError
 from gradscope.records import Result
+from gradscope.reports import formats, markdown
 from gradscope.reports.gates import check_names, evaluate, parse_gate
+from gradscope.reports.json_report import read_report
 
 
 def one(report, expression):
@@ -152,6 +154,99 @@ def test_lyapunov_rank_deficient_directions():
     assert passes(report, "sum > 0")
     assert passes(report, "max > 0")
     assert passes(report, "converged == false")
+
+
+@given(st.sampled_from(["<", "<=", ">", ">=", "==", "!="]), st.integers(5, 13))
+def test_an_expectation_fails_where_python_says_no(operator, wanted):
+    (outcome,) = evaluate(hand.vanishing(), expect=[f"horizon {operator} {wanted}"])
+    assert outcome.passed is eval(f"9 {operator} {wanted}")
+    assert (outcome.wanted, outcome.level) == (f"horizon {operator} {wanted}", "fail")
+
+
+@pytest.mark.parametrize(
+    ("expression", "passed"),
+    [("horizon >= 50", True), ("horizon > 100", True), ("horizon >= 500", False), ("horizon < 500", False)],
+)
+def test_what_a_censored_horizon_does_not_decide_is_no_expectation_met(expression, passed):
+    (outcome,) = evaluate(hand.censored(), expect=[expression])
+    assert outcome.passed is passed
+    assert ("raise --steps" in outcome.message) is ("500" in expression)
+
+
+def test_an_expectation_holds_at_every_row_or_fails():
+    met, missed, nothing = evaluate(
+        hand.vanishing(), expect=["log10_norm <= 0", "log10_norm > -6", "log10_norm@lag=999 > -6"]
+    )
+    assert (met.passed, missed.passed, nothing.passed) == (True, False, False)
+    assert "expected log10_norm > -6, found -31" in missed.message
+    assert "matches nothing" in nothing.message
+
+
+@pytest.mark.parametrize("name", ["bound_violations", "theory_violations", "tbptt_length", "horizon_h", "log10_rate"])
+@pytest.mark.parametrize("operator", ["<", ">", "==", "!="])
+def test_a_number_nobody_computed_passes_no_gate_either_way(name, operator):
+    result = hand.gradients_result()
+    result.summary[name] = None
+    report = hand.report("gradients", result)
+    for outcome in evaluate(report, [f"{name} {operator} 0"], expect=[f"{name} {operator} 0"]):
+        assert not outcome.passed
+        assert outcome.found.startswith("no value")
+        assert "does not decide it" in outcome.message
+
+
+def test_a_null_behind_an_underflow_is_not_taken_for_a_zero():
+    result = hand.gradients_result(zero_from=8)
+    report = hand.report("gradients", result)
+    assert passes(report, "log10_dloss_dstate@lag=20 > -6")  # exactly zero with the norm
+    result.columns["status"][8:] = ["underflow"] * 93
+    assert not passes(report, "log10_dloss_dstate@lag=20 > -6")
+    assert not passes(report, "log10_dloss_dstate@lag=20 < -6")
+
+
+def test_the_h_corner_is_censored_like_the_whole():
+    result = hand.gradients_result()
+    result.summary.update(horizon_h=None, horizon_h_censored=True)
+    outcome = one(hand.report("gradients", result), "horizon_h < 50")
+    assert (outcome.passed, outcome.found, outcome.wanted) == (True, "> 100", "horizon_h >= 50")
+
+
+def test_outcomes_are_stored_with_the_wanted_condition(tmp_path):
+    report = hand.vanishing()
+    report = hand.report("gradients", *report.results, gates=evaluate(report, ["horizon < 50"], expect=["rank > 0"]))
+    for name in ("json", "jsonl"):
+        path = tmp_path / f"r.{name}"
+        path.write_text(formats.render(report, name))
+        assert read_report(path).gates == report.gates
+    assert [gate.wanted for gate in report.gates] == ["rank > 0", "horizon >= 50"]
+
+
+@pytest.mark.parametrize(
+    ("fail", "warn", "said"),
+    [
+        (["horizon < 5"], [], "The gate passed."),
+        (["horizon < 5", "rank < 1"], [], "Both gates passed."),
+        (["horizon < 50"], [], "The gate failed."),
+        ([], ["horizon < 50"], "The gate warned."),
+        (["horizon < 5"], ["horizon < 50"], "No gate of 2 failed, 1 warned."),
+        (["horizon < 50"], ["horizon < 50"], "1 of 2 gates failed, 1 warned."),
+    ],
+)
+def test_gates_are_counted_in_words_and_stand_once(fail, warn, said):
+    report = hand.vanishing()
+    report = hand.report("gradients", *report.results, gates=evaluate(report, fail, warn))
+    for name in ("table", "md"):
+        text = formats.render(report, name)
+        assert said in text
+        assert text.count("Gates") == 1
+        assert "horizon >= 5" in text.replace("\\", "")
+    summary = markdown.render(report, gates_first=True)
+    assert summary.index("Gates") < summary.index("vanishing")
+
+
+def test_github_says_in_one_plain_line_that_all_passed():
+    report = hand.vanishing()
+    report = hand.report("gradients", *report.results, gates=evaluate(report, ["horizon < 5"], expect=["rank > 0"]))
+    assert formats.render(report, "github") == "gradscope: Both gates passed.\n"
 
 
 @pytest.mark.parametrize(

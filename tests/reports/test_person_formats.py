@@ -63,15 +63,18 @@ def test_junit_has_one_case_per_gate_and_source():
     report = with_gates(hand.ladder(), ["horizon < 50", "log10_norm@lag=100 < -6"], ["log10_rate > 0"])
     suite = ET.fromstring(formats.render(report, "junit")).find("testsuite")
     cases = suite.findall("testcase")
-    assert [(c.get("name"), c.get("classname")) for c in cases] == [(g.expression, g.source) for g in report.gates]
+    assert [(c.get("name"), c.get("classname")) for c in cases] == [(g.wanted, g.source) for g in report.gates]
+    assert cases[0].get("name") == "horizon >= 50"
     assert suite.get("tests") == "15"
     # horizon: rnn, forget-gate, input-gate; log10_norm at lag 100: rnn -31, forget-gate -20, input-gate zero
     assert suite.get("failures") == "6"
     failure = cases[0].find("failure")
     assert "expected horizon >= 50, found 9" in failure.text
     assert "reproduce: gradscope gradients rnn skip" in failure.text
-    warned = [c for c in cases if c.find("system-out") is not None]
-    assert [c.get("classname") for c in warned] == ["skip"]
+    said = [c.findtext("system-out") for c in cases if c.find("system-out") is not None]
+    assert [text.split(":")[0] for text in said].count("warn") == 1
+    assert "pass: wanted horizon >= 50, found > 100" in said
+    assert len(said) + 6 == 15  # every case says what was wanted, what was found, and how it came out
 
 
 def test_junit_without_gates_has_a_case_per_source():
@@ -81,12 +84,12 @@ def test_junit_without_gates_has_a_case_per_source():
 
 @pytest.mark.parametrize("text", [NASTY, "\ud800 lone", "]]>", "\uffff\x0b", 'tab\tnl\n"quote"'])
 def test_junit_is_valid_xml_whatever_is_in_a_name(text):
-    gate = GateOutcome(text, "fail", False, text, text, text)
+    gate = GateOutcome(text, "fail", False, text, text, text, text)
     root = ET.fromstring(formats.render(hand.report("gradients", gates=[gate]), "junit").encode())
     (case,) = root.iter("testcase")
     # What XML can hold comes back as it was (attributes and text alike); the rest is spelled out.
     holds = all(c in "\t\n\r" or " " <= c <= "\ud7ff" for c in text)
-    for found in (case.get("name"), case.find("failure").text):
+    for found in (case.get("name"), case.find("failure").text.removeprefix("FAIL: ")):
         assert found == text if holds else "\\" in found
 
 
@@ -95,10 +98,10 @@ def test_github_prints_a_line_per_failed_gate_and_nothing_else():
     lines = formats.render(report, "github").splitlines()
     assert [line.split(" ")[0] for line in lines] == ["::error", "::error", "::error", "::warning"]
     assert lines[0].startswith(
-        "::error title=gradscope%3A horizon < 50 (rnn)::--fail-on 'horizon < 50' on rnn: expected"
+        "::error title=gradscope%3A wanted horizon >= 50 (rnn)::--fail-on 'horizon < 50' on rnn: expected"
     )
     assert "%0A  reproduce: gradscope" in lines[0]
-    assert formats.render(hand.ladder(), "github") == ""
+    assert formats.render(hand.ladder(), "github") == "gradscope: No gate was asked for.\n"
 
 
 def test_github_escapes_what_could_break_a_command():
@@ -115,7 +118,7 @@ def test_github_keeps_within_ten_annotations_of_a_level():
     lines = formats.render(hand.report("gradients", gates=gates), "github").splitlines()
     assert len(lines) == 10
     assert "16 more gates failed" in lines[-1]
-    assert all(f"horizon < {i} on net{i}" in lines[-1] for i in range(9, 25))
+    assert all(f"(horizon < {i}) on net{i} " in lines[-1] for i in range(9, 25))
 
 
 def test_the_step_summary_is_appended_within_its_limit(tmp_path):

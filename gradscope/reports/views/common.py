@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gradscope.records import Report, Result, plain
+from gradscope.records import GateOutcome, Report, Result, plain
 from gradscope.reports.document import Block, Column, Document, Section, Sentence, Table, Tone
 from gradscope.reports.numbers import NULL, is_null, printable, printable_lines, significant
 
+_GATE_TONES: dict[str, Tone] = {"pass": "good", "warn": "mixed", "FAIL": "bad"}
 _VERDICT_TONES: dict[str, Tone] = {"vanishing": "bad", "exploding": "bad", "neutral": "good"}
 
 
@@ -87,28 +88,47 @@ def warnings_of(result: Result) -> list[Block]:
 
 
 def gates_section(report: Report) -> list[Section]:
-    """A table of the gates, failures first; nothing when there are none."""
+    """A table of the gates, failures first, then warnings; nothing when there are none."""
     if not report.gates:
         return []
-    failed = [gate for gate in report.gates if not gate.passed]
-    ordered = failed + [gate for gate in report.gates if gate.passed]
+    ordered = sorted(report.gates, key=lambda gate: ("FAIL", "warn", "pass").index(outcome(gate)))
     rows = []
     tones: list[Tone] = []
     for gate in ordered:
-        outcome = "pass" if gate.passed else "FAIL" if gate.level == "fail" else "WARN"
-        rows.append((outcome, printable(gate.expression), cell(gate.found), printable(gate.source)))
-        tones.append("good" if gate.passed else "bad" if gate.level == "fail" else "mixed")
+        rows.append((outcome(gate), printable(gate.condition), cell(gate.found), printable(gate.source)))
+        tones.append(_GATE_TONES[outcome(gate)])
     columns = (
         Column("gate", "left"),
-        Column("expected", "left"),
+        Column("wanted", "left"),
         Column("found", "right"),
         Column("source", "left"),
     )
-    said = f"{len(failed)} of {len(report.gates)} gates failed." if failed else f"All {len(report.gates)} gates passed."
-    blocks: list[Block] = [Sentence(said, "verdict", "bad" if failed else "good")]
-    blocks.append(Table("Gates", columns, tuple(rows), tuple(tones)))
-    blocks += [Sentence(printable_lines(gate.message), "warning", "bad") for gate in failed if gate.message]
+    worst = outcome(ordered[0])
+    blocks: list[Block] = [Sentence(f"{gates_sentence(report)}.", "verdict", _GATE_TONES[worst])]
+    blocks.append(Table("", columns, tuple(rows), tuple(tones)))
+    blocks += [
+        Sentence(printable_lines(gate.message), "warning", _GATE_TONES[outcome(gate)])
+        for gate in ordered
+        if gate.message and not gate.passed
+    ]
     return [Section("Gates", tuple(blocks))]
+
+
+def outcome(gate: GateOutcome) -> str:
+    """How a gate came out: ``pass``, ``warn`` or ``FAIL``."""
+    return "pass" if gate.passed else "FAIL" if gate.level == "fail" else "warn"
+
+
+def gates_sentence(report: Report) -> str:
+    """How many gates passed, failed, warned; a gate counts once for each source it was asked of."""
+    found = [outcome(gate) for gate in report.gates]
+    if len(found) == 1:
+        return "The gate " + {"pass": "passed", "warn": "warned", "FAIL": "failed"}[found[0]]
+    failed, warned = found.count("FAIL"), found.count("warn")
+    if not failed and not warned:
+        return {0: "No gate was asked for", 2: "Both gates passed"}.get(len(found), f"All {len(found)} gates passed")
+    said = f"{failed} of {len(found)} gates failed" if failed else f"No gate of {len(found)} failed"
+    return said + (f", {warned} warned" if warned else "")
 
 
 def document(report: Report, title: str, sections: Iterable[Section]) -> Document:
