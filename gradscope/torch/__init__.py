@@ -1,5 +1,6 @@
 """Any recurrence that PyTorch can run, measured where it lives. The only room that imports torch, when it is used.
 
+``capture(model, batch)``: a model's recurrent module and the inputs that it really reads, ready for every verb.
 ``measure(step, inputs, state)``: a step function or cell, whatever it computes, from its autograd Jacobians.
 
 Install torch with ``pip install 'gradscope-rnn[torch]'``.
@@ -7,6 +8,7 @@ Install torch with ``pip install 'gradscope-rnn[torch]'``.
 
 from __future__ import annotations
 
+from gradscope.torch.capturing import Captured, capture
 from gradscope.torch.step_function import measure
 
-__all__ = ["measure"]
+__all__ = ["Captured", "capture", "measure"]
