@@ -17,7 +17,7 @@ from gradscope.cells.base import Cell
 from gradscope.errors import InputError, ShapeError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.networks.base import Network
-from gradscope.networks.bidirectional import measure_last_output, output_input_jacobians, split_bidirectional
+from gradscope.networks.bidirectional import probe_last_output, split_bidirectional
 from gradscope.networks.layer import Layer
 from gradscope.networks.run import Inputs, Trajectory, run_network
 from gradscope.networks.seq2seq import Seq2Seq, run_seq2seq
@@ -319,8 +319,9 @@ def _last_output_trap(source: BidirectionalSource, inputs: ArrayInputs | Generat
     steps = min(inputs.n_steps, TRAP_STEPS)
     if steps < 2:
         return ()
-    jacobians = output_input_jacobians(source.directions, inputs.read(1, steps)[:, :1], dropout=source.dropout)
-    found = measure_last_output(jacobians, source.directions[-1][0].hidden_size).warning
+    rng = generator(0, "last output")  # any direction will do: no number depends on it
+    x = inputs.read(1, steps)[:, :1]
+    found = probe_last_output(source.directions, x, rng=rng, dropout=source.dropout).warning
     return () if found is None else (f"{found} (measured on the first {steps} steps, T = {steps} there)",)
 
 

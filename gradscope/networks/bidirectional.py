@@ -117,9 +117,20 @@ def output_input_jacobians(
     ndarray, shape (T, T, ..., batch, 2H, I)
         Entry [t − 1, j − 1]; rows count the forward half first.
     """
-    parts = split_bidirectional(layers, x, initial_states, dropout=dropout)
     T, width = x.shape[0], x.shape[-1]
-    tangents = every_input_apart(x)
+    tangents = _push_up(layers, x, every_input_apart(x), initial_states, dropout)
+    return np.moveaxis(tangents.reshape(*tangents.shape[:-1], T, width), -2, 1)
+
+
+def _push_up(
+    layers: Sequence[Pair],
+    x: Array,
+    tangents: Array,
+    initial_states: Sequence[Array] | None,
+    dropout: Dropout | None,
+) -> Array:
+    """∂out_t/∂ξ of the top layer for every t, given ∂x_t/∂ξ of shape (T, ..., batch, I, K): (T, ..., batch, 2H, K)."""
+    parts = split_bidirectional(layers, x, initial_states, dropout=dropout)
     for layer in range(len(layers)):
         halves = [
             push_inputs(part.network, part.states, part.inputs, tangents)
@@ -130,9 +141,9 @@ def output_input_jacobians(
         ]
         tangents = np.concatenate(halves, axis=-2)
         if dropout is not None and layer + 1 < len(layers):
-            shape = (layer, 1, T, x.shape[1:-1], tangents.shape[-2])
+            shape = (layer, 1, x.shape[0], x.shape[1:-1], tangents.shape[-2])
             tangents = tangents * dropout.mask(*shape)[..., None]
-    return np.moveaxis(tangents.reshape(*tangents.shape[:-1], T, width), -2, 1)
+    return tangents
 
 
 @dataclass(frozen=True)
@@ -142,7 +153,7 @@ class LastOutput:
     Attributes
     ----------
     forward, backward : ndarray, shape (T, ..., batch)
-        ‖∂out_T[:H]/∂x_j‖₂ and ‖∂out_T[H:]/∂x_j‖₂.
+        ‖∂out_T[:H]/∂x_j‖₂ and ‖∂out_T[H:]/∂x_j‖₂; from :func:`probe_last_output` their length in one direction.
     """
 
     forward: Array
@@ -173,3 +184,24 @@ def measure_last_output(jacobians: Array, forward_size: int) -> LastOutput:
         np.linalg.norm(last[..., :forward_size, :], 2, axis=(-2, -1)),
         np.linalg.norm(last[..., forward_size:, :], 2, axis=(-2, -1)),
     )
+
+
+def probe_last_output(
+    layers: Sequence[Pair], x: Array, *, rng: np.random.Generator, dropout: Dropout | None = None
+) -> LastOutput:
+    """Which inputs out_T depends on at all, from one random direction v_j per input step.
+
+    ‖∂out_T/∂x_j v_j‖ for v_j of independent normal components is exactly zero where ∂out_T/∂x_j is, and (with
+    probability one) nowhere else. T columns are pushed through the network instead of T·I: for the article's own
+    layers of 1024 inputs a thousandth of the work of :func:`output_input_jacobians`.
+    """
+    T, width = x.shape[0], x.shape[-1]
+    directions = rng.standard_normal((T, width))
+    tangents = np.zeros((*x.shape, T))
+    steps = np.arange(T)
+    tangents[steps, ..., steps] = directions.reshape(T, *(1,) * (x.ndim - 2), width)
+    last = _push_up(layers, x, tangents, None, dropout)[-1]
+    forward_size = layers[-1][0].hidden_size
+    ahead = np.linalg.norm(last[..., :forward_size, :], axis=-2)
+    behind = np.linalg.norm(last[..., forward_size:, :], axis=-2)
+    return LastOutput(np.moveaxis(ahead, -1, 0), np.moveaxis(behind, -1, 0))
