@@ -62,7 +62,7 @@ def measure(
     threads = None if threads is None else whole("threads", threads)
     specs = [spec_of(source) for source in sources]
     built = [build_source(spec, seed=request.seed, dtype=request.dtype) for spec in specs]
-    largest = max(int(source.record["state_size"]) for source in built)
+    largest = max(source.largest_matrix for source in built)
     count = choose_threads(threads, largest)
     with blas_threads(count):
         results = [result for source in built for result in measure_one(source, request)]

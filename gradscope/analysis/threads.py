@@ -8,15 +8,15 @@ from contextlib import contextmanager
 
 from gradscope.errors import UsageError
 
-#: From this state size on a second thread speeds the products up; below it only adds overhead
-#: (docs/performance.md has the measurement).
-THREADED_FROM = 2048
+#: From this size of the largest matrix on a second thread pays. Below it adds overhead, or (at 2,048, on a machine
+#: with other work) a fifth more processor time for the same wait (docs/performance.md has the measurements).
+THREADED_FROM = 4096
 #: More than any machine's cores, and less than what a BLAS library counts in.
 MAX_THREADS = 4096
 
 
-def choose_threads(requested: int | None, state_size: int) -> int:
-    """Threads for a run over states of this size.
+def choose_threads(requested: int | None, largest_matrix: int) -> int:
+    """Threads for a run whose largest matrix really formed has this many rows: one, unless it is very large.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def choose_threads(requested: int | None, state_size: int) -> int:
     limit = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
     if limit.isdigit() and int(limit) > 0:
         available = min(available, int(limit))
-    return available if state_size >= THREADED_FROM else 1
+    return available if largest_matrix >= THREADED_FROM else 1
 
 
 @contextmanager

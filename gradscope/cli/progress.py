@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from types import TracebackType
 
 from gradscope.text import printable, shortened
 
-#: Nothing is shown before this many seconds, so that short runs stay silent.
-PATIENCE = 1.0
+#: Nothing is shown before this many seconds, so that short runs stay silent; then something is, within a second of
+#: the command's start, whatever part of the work is going on.
+PATIENCE = 0.8
 #: A terminal is refreshed this often; a CI log gets a plain line this often.
 TERMINAL_EVERY, LOG_EVERY = 0.1, 10.0
 
@@ -31,27 +33,48 @@ class Progress:
         self.part, self.part_started = "", self.started
         self.shown_at = self.started + PATIENCE - self.every
         self.width = 0
+        self.heard = ("reading and building", 0, 0)
+        self.lock = threading.Lock()
+        self.first = threading.Timer(PATIENCE, self._speak_first)
+        self.first.daemon = True
 
     def __enter__(self) -> Progress:
+        if self.active:
+            self.first.start()
         return self
+
+    def _speak_first(self) -> None:
+        """Say what was last heard of: a part that takes long need not report before somebody wonders."""
+        with self.lock:
+            self._show(time.monotonic())
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._clear()
+        self.first.cancel()
+        with self.lock:
+            self.active = False
+            self._clear()
 
     def __call__(self, label: str, done: int, total: int) -> None:
         """Report that ``done`` of ``total`` steps of a part are over."""
         if not self.active:
             return
-        now = time.monotonic()
+        with self.lock:
+            self.heard = (label, done, total)
+            self._show(time.monotonic())
+
+    def _show(self, now: float) -> None:
+        label, done, total = self.heard
         part = label.partition(" (")[0]  # a remark in brackets changes and is no new part
         if part != self.part:
             self.part, self.part_started = part, now
-        if now - self.shown_at < self.every:
+        if not self.active or now - self.shown_at < self.every:
             return
         self.shown_at = now
-        text = f"{shortened(printable(label), 60)}: {100 * done // max(total, 1)} %"
+        text = shortened(printable(label), 60)
+        if total:
+            text += f": {100 * done // total} %"
         elapsed = now - self.part_started
         if done and elapsed > PATIENCE:
             text += f", {_span(elapsed * (total - done) / done)} left"

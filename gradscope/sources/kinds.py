@@ -79,6 +79,11 @@ class BidirectionalSource(Source):
         return True
 
     @property
+    def largest_matrix(self) -> int:
+        """Of the largest layer: each is measured by itself."""
+        return max(cell.state_size for cells in self.directions for cell in cells)
+
+    @property
     def named_cells(self) -> list[NamedCell]:
         """Layer by layer, forward first."""
         return [

@@ -114,6 +114,11 @@ class Source(ABC):
         """Whether a measurement gives one result per layer and direction."""
         return False
 
+    @property
+    def largest_matrix(self) -> int:
+        """Rows of the largest matrix that a measurement forms: the state of what is measured in one piece."""
+        return int(self.record["state_size"])
+
     @abstractmethod
     def network_to_close(self) -> Network:
         """The network whose output can be its next input.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from gradscope.cells import CELLS
 from gradscope.errors import ShapeError
+from gradscope.networks import bidirectional
 from gradscope.networks.bidirectional import (
     layer_output,
     measure_last_output,
     output_input_jacobians,
+    probe_last_output,
     split_bidirectional,
 )
 from gradscope.networks.dropout import SeededDropout
@@ -99,6 +102,44 @@ def test_the_last_outputs_backward_half_has_seen_the_last_step_only(build_cell):
     stacked = measure_last_output(output_input_jacobians(pairs_of(build_cell, "lstm", 2), x), 2)
     assert stacked.steps_seen_backward == 5
     assert stacked.warning is None
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("forgetful_below", [False, True])
+def test_one_direction_per_step_finds_the_zeros_of_the_full_jacobians(build_cell, name, layers, forgetful_below):
+    """W_hh = 0 below: an rnn's layer hands on x_t alone, so that two layers fall into the trap as well."""
+    pairs = pairs_of(build_cell, name, layers)
+    if forgetful_below:
+        pairs[0] = tuple(dataclasses.replace(cell, weight_hh=0 * cell.weight_hh) for cell in pairs[0])
+    x = np.random.default_rng(4).normal(size=(5, 3, 2))
+    dropout = SeededDropout(0.3, seed=1)
+    full = measure_last_output(output_input_jacobians(pairs, x, dropout=dropout), 2)
+    probed = probe_last_output(pairs, x, rng=np.random.default_rng(0), dropout=dropout)
+    assert np.array_equal(probed.forward > 0, full.forward > 0)
+    assert np.array_equal(probed.backward > 0, full.backward > 0)
+    assert probed.warning == full.warning
+    trapped = layers == 1 or (forgetful_below and name == "rnn")
+    assert (probed.warning is not None) == trapped
+
+
+def test_the_probe_is_the_jacobian_times_its_directions_and_t_columns_wide(build_cell, close, monkeypatch):
+    pairs, x = pairs_of(build_cell, "lstm", 2), np.random.default_rng(4).normal(size=(5, 1, 2))
+    v = np.random.default_rng(7).standard_normal((5, 2))
+    J = output_input_jacobians(pairs, x)[-1, :, 0]
+    widths = []
+
+    def push(network, states, inputs, tangents):
+        widths.append(tangents.shape[-1])
+        return push_inputs(network, states, inputs, tangents)
+
+    push_inputs = bidirectional.push_inputs
+    monkeypatch.setattr(bidirectional, "push_inputs", push)
+    probed = probe_last_output(pairs, x, rng=np.random.default_rng(7))
+    expected = np.einsum("jhi,ji->jh", J, v)
+    close(probed.forward[:, 0], np.linalg.norm(expected[:, :2], axis=-1))
+    close(probed.backward[:, 0], np.linalg.norm(expected[:, 2:], axis=-1))
+    assert set(widths) == {5}
 
 
 def test_each_layer_reads_both_directions_below_and_backward_starts_at_the_end(build_cell):
