@@ -1,37 +1,33 @@
 """Records: the frozen, plain data that every renderer, exporter and gate reads, and nothing else.
 
-A record holds columns rather than rows, so that a million lags stay a handful of arrays; ``rows()`` makes
+A record holds columns rather than rows, so that a million lags stay a handful of arrays; ``rows`` makes
 plain dictionaries one at a time. NaN inside a float column means "null"; no infinity or NaN ever leaves.
+
+Whatever it was made from, a record holds the same types: one that was measured and one that was read back are equal.
+What people see of a report (figures, pages, data frames) is made by ``gradscope.reports``, which stands above the
+records: it is named here and imported when somebody asks.
 """
 
 from __future__ import annotations
 
-import html
 import json
-import math
+import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+from gradscope.rows import Rows, column_of, plain
+from gradscope.text import printable, shortened
 
-def plain(value: Any) -> Any:
-    """Turn numpy scalars and arrays, tuples and mappings into strict-JSON Python; NaN and ±inf become None.
+__all__ = ["GateOutcome", "Report", "Result", "Rows", "plain"]
 
-    >>> plain((1.0, float("nan")))
-    [1.0, None]
-    """
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, Sequence):
-        return [plain(item) for item in value]
-    raise TypeError(f"a record holds plain data, not {type(value).__name__}")
+
+def _notebook() -> Any:
+    """What a report looks like to people."""
+    return import_module("gradscope.reports.notebook")
 
 
 @dataclass(frozen=True)
@@ -44,8 +40,9 @@ class Result:
         ``name``, ``cell``, ``hidden``, ``layers``, ``state_size``, ``sha256``, … as in the contract.
     settings : mapping
         What was asked: steps, inputs, batch, dtype, anchor, …
-    columns : mapping of str to sequence
-        Rows by column, all of equal length (numpy arrays or lists).
+    columns : mapping of str to ndarray
+        Rows by column, all of equal length: numbers float64 with NaN for null, whole numbers int64, flags bool, the
+        rest objects.
     summary : mapping
     warnings : tuple of str
         Each with a next step.
@@ -60,32 +57,58 @@ class Result:
     warnings: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        held = {
+            "source": plain(self.source),
+            "settings": plain(self.settings),
+            "columns": {name: column_of(values) for name, values in self.columns.items()},
+            "summary": plain(self.summary),
+            "warnings": tuple(self.warnings),
+            "details": plain(self.details),
+        }
+        for name, value in held.items():
+            object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        return f"<Result {self._said()}, {self.n_rows} rows>"
+
+    def _said(self) -> str:
+        """The source and its verdict, short."""
+        name, verdict = str(self.source.get("name", "?")), self.summary.get("verdict")
+        apart = [f" {self.source[key]}" for key in ("layer", "direction") if self.source.get(key) is not None]
+        said = shortened(printable(name), 48) + "".join(apart)
+        said += "" if verdict is None else f": {shortened(printable(str(verdict)), 24)}"
+        if self.summary.get("horizon") is not None:
+            said += f", horizon {self.summary['horizon']}"
+        elif self.summary.get("horizon_censored"):
+            said += f", horizon > {self.settings.get('steps')}"
+        return said
+
     @property
     def n_rows(self) -> int:
         """Number of rows."""
-        return len(next(iter(self.columns.values()))) if self.columns else 0
+        return len(self.rows)
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Plain dictionaries, one per row, in order."""
-        names = list(self.columns)
-        for values in zip(*(self.columns[name] for name in names), strict=True):
-            yield {name: plain(value) for name, value in zip(names, values, strict=True)}
+    @property
+    def rows(self) -> Rows:
+        """Plain dictionaries, one per row, in order; ``rows["lag"]`` is one column as a list."""
+        return Rows(self.columns)
 
     def to_records(self) -> list[dict[str, Any]]:
         """All rows as plain dictionaries."""
-        return list(self.rows())
+        return list(self.rows)
 
     def to_dict(self) -> dict[str, Any]:
         """The result as it stands in the JSON report."""
         out = {
-            "source": plain(self.source),
-            "settings": plain(self.settings),
-            "rows": list(self.rows()),
-            "summary": plain(self.summary),
+            "source": dict(self.source),
+            "settings": dict(self.settings),
+            "rows": list(self.rows),
+            "summary": dict(self.summary),
             "warnings": list(self.warnings),
         }
         if self.details:
-            out["details"] = plain(self.details)
+            out["details"] = dict(self.details)
         return out
 
     @classmethod
@@ -161,6 +184,10 @@ class Report:
     results: tuple[Result, ...]
     gates: tuple[GateOutcome, ...] = ()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "command", tuple(self.command))
+        object.__setattr__(self, "environment", plain(self.environment))
+
     @property
     def verb(self) -> str:
         """The verb, from the schema name ``gradscope/VERB/1``."""
@@ -169,13 +196,12 @@ class Report:
     @property
     def command_line(self) -> str:
         """The command as a shell reads it, or the Python call where arrays were given (one word, as it stands)."""
-        words = [str(word) for word in self.command]
-        return words[0] if self.is_python_call else shlex.join(["gradscope", *words])
+        return self.command[0] if self.is_python_call else shlex.join(["gradscope", *self.command])
 
     @property
     def is_python_call(self) -> bool:
         """Whether the command is a Python call, since no command line can say it."""
-        return len(self.command) == 1 and str(self.command[0]).startswith("gradscope.")
+        return len(self.command) == 1 and self.command[0].startswith("gradscope.")
 
     def header(self) -> dict[str, Any]:
         """Everything that is not a result or a gate."""
@@ -184,7 +210,7 @@ class Report:
             "gradscope": self.gradscope,
             "command": list(self.command),
             "seed": self.seed,
-            "environment": plain(self.environment),
+            "environment": dict(self.environment),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -203,16 +229,62 @@ class Report:
         """Every row of every result as a plain dictionary with its ``source``: what a data frame is made of."""
         return [{"source": result.source["name"], **row} for result in self.results for row in result.rows()]
 
+    def to_pandas(self) -> Any:
+        """Every row of every result as a pandas ``DataFrame``, with its ``source`` (and layer and direction).
+
+        Raises
+        ------
+        MissingExtraError
+            pandas is not installed.
+        """
+        return _notebook().to_pandas(self)
+
+    def summary(self) -> Rows:
+        """One row a result: its source and its summary, as plain dictionaries; ``summary()["horizon"]`` is a column.
+
+        ``horizon_at_least`` is a number also where the horizon lies beyond the last lag (there it is that lag), so
+        that means over seeds are not biased by what was left out. ``pandas.DataFrame(report.summary())`` works.
+        """
+        found: Rows = _notebook().summary(self)
+        return found
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the report's main figure on a matplotlib ``Axes`` (a new one by default), which comes back.
+
+        Raises
+        ------
+        MissingExtraError
+            matplotlib is not installed.
+        UsageError
+            There is nothing to draw in this report.
+        """
+        return _notebook().plot(self, ax)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the report; the suffix picks the format (.txt .json .jsonl .csv .md .html .xml .svg .png .pdf).
+
+        Raises
+        ------
+        UsageError
+            Another suffix.
+        InputError
+            It cannot be written there.
+        """
+        written: Path = _notebook().save(self, path)
+        return written
+
+    def __repr__(self) -> str:
+        n = len(self.results)
+        head = f"<Report {self.verb}: {n} result{'s' if n != 1 else ''}, seed {self.seed}"
+        if self.gates:
+            head += f", {sum(gate.passed for gate in self.gates)} of {len(self.gates)} gates passed"
+        lines = [head, *(f"  {result._said()}" for result in self.results[:2])]
+        return "\n".join(lines) + (f"; {n - 2} more>" if n > 2 else ">")
+
     def _repr_html_(self) -> str:
-        """The summaries side by side, for notebooks; ``-o page.html`` makes the whole page."""
-        names = list(dict.fromkeys(name for result in self.results for name in result.summary))
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in ("source", *names))
-        lines = []
-        for result in self.results:
-            values = (result.source["name"], *(plain(result.summary.get(name)) for name in names))
-            cells = "".join(f"<td>{html.escape('' if v is None else str(v))}</td>" for v in values)
-            lines.append(f"<tr>{cells}</tr>")
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+        """Verdict, a short table and the figure, for notebooks; ``save("page.html")`` makes the whole page."""
+        page: str = _notebook().notebook_html(self)
+        return page
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Report:

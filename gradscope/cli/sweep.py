@@ -140,7 +140,7 @@ def _judge_points(report: Report, code: int, *, quiet: bool) -> int:
     points, failed = (sum(result.summary[name] for result in report.results) for name in ("points", "failed"))
     if not failed:
         return code
-    first = next(error for result in report.results for error in result.columns["error"] if error is not None)
+    first = next(error for result in report.results for error in result.rows["error"] if error is not None)
     if failed == points:
         raise UntrustedNumbersError(f"every one of the {points} points failed; the first: {first}")
     if not quiet:

@@ -72,7 +72,7 @@ def _save(report: Report, verbose: bool, kind: str, metadata: dict[str, Any]) ->
         FigureCanvasAgg(canvas)
         axes = canvas.subplots(max(1, len(drawings)), 1, squeeze=False)
         for ax, (heading, drawing) in zip(axes[:, 0], drawings, strict=False):
-            _draw(ax, drawing)
+            draw(ax, drawing)
             ax.set_title(f"{heading}: {drawing.title}" if heading else drawing.title, fontsize=10)
         if not drawings:
             axes[0, 0].set_axis_off()
@@ -82,7 +82,8 @@ def _save(report: Report, verbose: bool, kind: str, metadata: dict[str, Any]) ->
     return buffer.getvalue()
 
 
-def _draw(ax: Axes, drawing: Figure) -> None:
+def draw(ax: Axes, drawing: Figure) -> None:
+    """Draw one figure on matplotlib's axes."""
     if isinstance(drawing, LineFigure):
         _draw_lines(ax, drawing)
     elif isinstance(drawing, DiscFigure):

@@ -81,7 +81,7 @@ def _page(document: Document, points: int, rows: int) -> str:
                 name = "verdict" if block.role == "verdict" else "warning" if block.role == "warning" else "note"
                 body.append(f'<p class="{name} {block.tone}">{text(block.text)}</p>')
             elif isinstance(block, Table):
-                body.append(_table(block, rows))
+                body.append(html_table(block, rows))
             else:
                 body.append(_figure(block, f"f{number}", points, section))
                 number += 1
@@ -122,7 +122,8 @@ def _lead(document: Document) -> str:
     return "".join(shown)
 
 
-def _table(table: Table, most: int, *, label: str = "") -> str:
+def html_table(table: Table, most: int, *, label: str = "") -> str:
+    """A table as HTML, thinned to ``most`` rows; the first column heads the rows."""
     if not table.rows:
         return ""
     kept = _picked(len(table.rows), most)
@@ -159,7 +160,7 @@ def _figure(figure: Figure, prefix: str, points: int, section: Section) -> str:
         figure = replace(figure, curves=tuple(thinned(curve, points) for curve in figure.curves))
     drawn, height = figure_svg(figure, prefix=prefix)
     svg = f'<svg viewBox="0 0 {WIDTH} {height}" tabindex="0">{drawn}</svg>'
-    alternative = _table(_as_table(figure), 40, label=figure.title)
+    alternative = html_table(_as_table(figure), 40, label=figure.title)
     caption = (
         f"<figcaption>{text(figure.description)}"
         f"<details><summary>The values as a table</summary>{alternative}</details></figcaption>"

@@ -73,7 +73,9 @@ def write_jsonl(report: Report, stream: TextIO) -> None:
     for number, result in enumerate(report.results):
         lead = {"kind": "row", "result": number, "source": str(result.source.get("name", ""))}
         for row in plain_rows(result):
-            stream.write(_dumps({**lead, **row}) + "\n")
+            # A column that is called like the line's own keys (advise has a "kind") stands under "row".
+            inner = {name: row.pop(name) for name in _ROW_KEYS if name in row}
+            stream.write(_dumps({**lead, **row, **({"row": inner} if inner else {})}) + "\n")
     closing = []
     for result in report.results:
         end = {"rows": result.n_rows, "summary": plain(result.summary), "warnings": list(result.warnings)}
@@ -202,7 +204,7 @@ def _parse_lines(text: str, name: str, allow_interrupted: bool) -> Report:
             Result(
                 source=opened["source"],
                 settings=opened["settings"],
-                columns={column: [item.get(column) for item in items] for column in names},
+                columns={column: [_in_row(item, column) for item in items] for column in names},
                 summary=closed["summary"],
                 warnings=tuple(closed.get("warnings", ())),
                 details=closed.get("details", {}),
@@ -211,6 +213,10 @@ def _parse_lines(text: str, name: str, allow_interrupted: bool) -> Report:
     gates = tuple(map(GateOutcome.from_dict, end.get("gates", ()) if end else ()))
     head = {key: run[key] for key in ("schema", "gradscope", "seed", "environment")}
     return Report(command=tuple(run["command"]), results=tuple(results), gates=gates, **head)
+
+
+def _in_row(item: Mapping[str, Any], column: str) -> Any:
+    return item.get("row", {}).get(column) if column in _ROW_KEYS else item.get(column)
 
 
 def _check_schema(schema: str, name: str) -> None:

@@ -58,8 +58,8 @@ def _check_result(result: Result, schema: Schema, where: str, name: str) -> None
     lengths = {len(values) for values in result.columns.values()}
     if len(lengths) > 1:
         raise InputError(f"{name}: {where}: rows of different columns; wanted a stored gradscope result.")
-    for column, values in result.columns.items():
-        _check_column(values, fields.get(column, {}), f"{where}.rows", column, name)
+    for column in result.columns:
+        _check_column(result.rows[column], fields.get(column, {}), f"{where}.rows", column, name)
 
 
 def _check_column(values: Sequence[Any], schema: Schema, where: str, column: str, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from gradscope._version import __version__
 from gradscope.errors import GradscopeError, InputError, UsageError
-from gradscope.records import Result
+from gradscope.records import Result, plain
 
 #: What a point may fail with and still be an answer; anything else is a bug and ends the sweep.
 FAILURES = (GradscopeError, ArithmeticError, ValueError, MemoryError, OSError)
@@ -237,4 +237,4 @@ def _leading_block(columns: Mapping[str, Any]) -> dict[str, Any]:
     """The row of the recurrent block with the largest spectral radius, the first of equals."""
     radii = list(columns["spectral_radius"])
     leading = radii.index(max(radii))
-    return {name: columns[name][leading] for name in _BLOCK_FIELDS}
+    return {name: plain(columns[name][leading]) for name in _BLOCK_FIELDS}

@@ -18,10 +18,10 @@ from gradscope.sweeps.plan import make_plan
 def test_a_failing_point_is_a_row():
     report = gradscope.sweep("rnn:hidden=3", vary=["init=gaussian,chrono,orthogonal"], steps=5, jobs=1)
     result = report.results[0]
-    assert result.columns["init"] == ["gaussian", "chrono", "orthogonal"]
-    assert result.columns["status"] == ["ok", "error", "ok"]
-    assert "no gates" in result.columns["error"][1]
-    assert result.columns["log10_rate"][1] is None
+    assert result.rows["init"] == ["gaussian", "chrono", "orthogonal"]
+    assert result.rows["status"] == ["ok", "error", "ok"]
+    assert "no gates" in result.rows["error"][1]
+    assert result.rows["log10_rate"][1] is None
     assert result.summary == {"points": 3, "failed": 1}
 
 

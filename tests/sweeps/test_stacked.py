@@ -117,7 +117,7 @@ def test_whoever_is_missing_the_bytes_are_the_same(tmp_path, monkeypatch):
         path.write_bytes(b"".join([lines[0], *kept]))
         report = gradscope.sweep("rnn:hidden=12", store=path, **options)
         assert rows_of.row_lines(path) == rows_of.row_lines(whole)
-        assert report.results[0].columns["seed"] == [1, 2, 3, 4, 5] * 2
+        assert report.results[0].rows["seed"] == [1, 2, 3, 4, 5] * 2
     keys = [json.loads(line)["key"] for line in rows_of.row_lines(path)]
     assert len(set(keys)) == 10
 

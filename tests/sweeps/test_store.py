@@ -125,7 +125,7 @@ def test_points_of_several_rows_are_kept_whole(tmp_path):
     options = {"vary": ["seed=1:2"], "steps": 4, "jobs": 1, "store": path}
     report = gradscope.sweep("rnn:hidden=3,inputs=1,bidirectional=true", **options)
     assert list(report.results[0].columns)[:3] == ["seed", "layer", "direction"]
-    assert report.results[0].columns["direction"] == ["forward", "backward"] * 2
+    assert report.results[0].rows["direction"] == ["forward", "backward"] * 2
     raw = path.read_bytes()
     lines = raw.splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:4]))  # one row of the second point
