@@ -9,6 +9,7 @@ import numpy as np
 
 from gradscope.analysis.cases import Case, cases_of, layer_cases
 from gradscope.analysis.figure_details import figure_details
+from gradscope.analysis.living import UNDERFLOW, ZERO, Living, by_layer, flat, mean_of_nonzero
 from gradscope.analysis.losses import LossSide, loss_side
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import gather_slopes
@@ -78,20 +79,25 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
         steps = step_norms(case.tape)
     log10_steps = np.where(steps.zero, -np.inf, steps.log10_norm)
     underflow = underflowed_lags(case, anchor, norms, log10_steps, gathered)
-    columns = _norm_columns(case, norms, underflow)
+    living = Living(norms.zero, underflow, norms.nonfinite)
+    columns = _norm_columns(case, norms, living)
+    # Where every sample lives the mean over the batch is that over the survivors.
+    survivors = None if living.all_alive else living.to_the_end(norms.log10_norm)
     del norms, steps, underflow
-    theory = theory_columns(case, request, gathered, powers=None if beforehand is None else beforehand.powers)
+    powers = None if beforehand is None else beforehand.powers
+    theory = theory_columns(case, request, gathered, powers=powers, mean=living.mean)
     del gathered
-    columns["log10_theory"] = _finite(theory.estimate)
-    columns["log10_eigen"] = _finite(theory.eigen)
-    path = _mean(sums_by_lag(log10_steps, anchor))
+    path = living.mean(sums_by_lag(log10_steps, anchor))
     gated = theory.certificate is None and not isinstance(case.tape, Seq2SeqTape)
     if gated and says_nothing(theory.bound, path):
         theory = replace(theory, bound=np.full_like(theory.bound, np.nan), bound_name=None)
-    columns["log10_bound"] = _finite(theory.bound)
-    columns["log10_path_bound"] = _finite(path)
+    # Exact zeros stay −inf until the violations are counted: they are limits too.
+    columns["log10_theory"] = theory.estimate
+    columns["log10_eigen"] = theory.eigen
+    columns["log10_bound"] = theory.bound
+    columns["log10_path_bound"] = path
     block = beforehand.block if beforehand is not None else log10_block_bound(case.tape, log10_steps, anchor=anchor)
-    columns["log10_block_bound"] = _nothing(case) if block is None else _finite(_mean(block))
+    columns["log10_block_bound"] = _nothing(case) if block is None else living.mean(block)
     del log10_steps, block
     found = loss_side(case, request)
     loss = found if isinstance(found, LossSide) else None
@@ -110,11 +116,17 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     if isinstance(case.tape, Seq2SeqTape):
         phases = case.tape.phases()
         columns["phase"] = np.array(phases[::-1] if anchor == "start" else phases, dtype=object)
+    columns["zero_samples"], columns["underflow_samples"] = living.count(ZERO), living.count(UNDERFLOW)
     columns["status"] = columns.pop("status")  # the last column, as in the contract
     warnings = [*case.warnings, *theory.warnings]
     if isinstance(found, str):
         warnings.append(found)
-    summary, more = describe_course(columns, request, theory, case.tape.n_steps, state_size=case.tape.state_size)
+    n = case.tape.state_size
+    summary, more = describe_course(
+        columns, request, theory, case.tape.n_steps, state_size=n, living=living, survivors=survivors
+    )
+    for name in ("log10_theory", "log10_eigen", "log10_bound", "log10_path_bound", "log10_block_bound"):
+        columns[name] = _finite(columns[name])
     summary |= {**weights.summary} | reach_wanted(columns, request, case.tape.n_steps)
     keep = _kept_lags(request, case.tape.n_steps)
     if keep is not None:
@@ -158,71 +170,49 @@ def _nothing(case: Case) -> Array:
     return np.broadcast_to(np.nan, (case.tape.n_steps + 1,))
 
 
-def _norm_columns(case: Case, norms: LagNorms, underflow: Array) -> dict[str, Array]:
+def _norm_columns(case: Case, norms: LagNorms, living: Living) -> dict[str, Array]:
     """The measured columns, one entry per lag; NaN is null."""
-    T = case.tape.n_steps
-    # One "ok" for all lags: np.full would make a string for each.
-    status = np.empty(T + 1, dtype=object)
-    status[:] = "ok"
-    status[_any(norms.zero)] = "zero"
-    status[underflow] = "underflow"
-    status[_any(norms.nonfinite)] = "nonfinite"
-    untrusted = status != "ok"
-    status[_any(norms.doubtful) & ~untrusted] = "doubtful"  # the number is given all the same
+    status = living.status()
+    gone = status != "ok"
+    doubtful = flat(norms.doubtful).any(axis=1)
     log10 = np.where(norms.zero, -np.inf, norms.log10_norm)
-    columns: dict[str, Any] = {"lag": np.arange(T + 1)}
-    columns["log10_norm"] = np.where(untrusted, np.nan, _mean(log10))
-    single = _flat(log10).shape[1] < 2
-    columns["log10_norm_std"] = _nothing(case) if single else np.where(untrusted, np.nan, _std(log10))
+    columns: dict[str, Any] = {"lag": np.arange(case.tape.n_steps + 1)}
+    columns["log10_norm"] = np.where(gone, np.nan, living.mean(log10))
+    columns["log10_norm_std"] = living.std(log10)
     columns["log10_norm_h"] = _nothing(case)
     if case.tape.h_components is not None:
-        corner = np.where(norms.zero_h, -np.inf, norms.log10_norm_h)
-        columns["log10_norm_h"] = np.where(untrusted, np.nan, _finite(_mean(corner)))
-    bad = norms.nonfinite | norms.zero
-    columns["stable_rank"] = np.where(untrusted, np.nan, _mean(np.where(bad, np.nan, norms.stable_rank)))
-    columns["rank"] = np.where(untrusted, 0, _flat(norms.rank).max(axis=1))
+        # The corner may be exactly zero where the product is not: those samples say nothing of the others.
+        corner = np.where(norms.zero_h | ~living.alive, np.nan, norms.log10_norm_h)
+        columns["log10_norm_h"] = mean_of_nonzero(corner)
+    columns["stable_rank"] = np.where(gone, np.nan, living.mean(norms.stable_rank))
+    columns["rank"] = _largest_rank(norms.rank, living, status)
+    status[doubtful & ~gone] = "doubtful"  # the number is given all the same
     columns["status"] = status
     return columns
+
+
+def _largest_rank(rank: Array, living: Living, status: Array) -> Array:
+    """The largest rank among the living samples; 0 of a zero product, null where nothing is known."""
+    ranks = np.asarray(np.where(living.alive, flat(rank), 0).max(axis=1))
+    unknown = np.isin(status, ("underflow", "nonfinite"))
+    if not unknown.any():
+        return ranks
+    with_nulls = ranks.astype(object)
+    with_nulls[unknown] = None
+    return with_nulls
 
 
 def _loss_columns(case: Case, loss: LossGradients | None) -> dict[str, Array]:
     """The loss side, one entry per lag; nulls for ``--loss none``."""
     if loss is None:
         return {"log10_dloss_dstate": _nothing(case), "log10_dloss_dweight": _nothing(case)}
-    # One sample whose gradient is exactly zero (NaN) has a log of −∞ and makes the mean null.
     columns = {
-        "log10_dloss_dstate": _mean(loss.log10_dstate),
-        "log10_dloss_dweight": _mean(loss.log10_dweight),
+        "log10_dloss_dstate": mean_of_nonzero(loss.log10_dstate),
+        "log10_dloss_dweight": mean_of_nonzero(loss.log10_dweight),
     }
     if loss.log10_dweight_layers.shape[1]:
-        columns["log10_dloss_dweight_layers"] = _mean_by_layer(loss.log10_dweight_layers)
+        columns["log10_dloss_dweight_layers"] = by_layer(loss.log10_dweight_layers)
     return columns
-
-
-def _flat(values: Array) -> Array:
-    return values.reshape(values.shape[0], -1)
-
-
-def _any(flags: Array) -> Array:
-    return np.asarray(_flat(flags).any(axis=1))
-
-
-def _mean(values: Array) -> Array:
-    flat = _flat(values)
-    return flat[:, 0] if flat.shape[1] == 1 else np.asarray(flat.mean(axis=1))
-
-
-def _mean_by_layer(values: Array) -> Array:
-    out = np.empty(values.shape[0], dtype=object)
-    means = values.reshape(*values.shape[:2], -1).mean(axis=2)
-    for lag, row in enumerate(means):
-        out[lag] = [None if np.isnan(v) else float(v) for v in row]
-    return out
-
-
-def _std(values: Array) -> Array:
-    with np.errstate(invalid="ignore"):
-        return np.asarray(_flat(values).std(axis=1, ddof=1))
 
 
 def _finite(values: Array) -> Array:

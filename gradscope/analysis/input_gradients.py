@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gradscope.analysis.cases import Case
+from gradscope.analysis.living import mean_of_nonzero
 from gradscope.analysis.losses import LossSide, loss_side, output_components, total_input_gradients
 from gradscope.analysis.request import GradientsRequest
 from gradscope.jacobians.base import Array
@@ -29,7 +30,7 @@ def input_columns(case: Case, trajectory: Trajectory, request: GradientsRequest)
     rows, exponent = total_input_gradients(case, request, found)
     with np.errstate(divide="ignore"):
         log10 = np.log10(np.sqrt(np.square(rows).sum(axis=-1))) + exponent * LOG10_2
-    columns["log10_dloss_dinput"] = _living_mean(log10)[::-1]
+    columns["log10_dloss_dinput"] = mean_of_nonzero(log10)[::-1]
     if found.weight is not None:
         heard = measure_sensitivity(
             trajectory,
@@ -38,13 +39,5 @@ def input_columns(case: Case, trajectory: Trajectory, request: GradientsRequest)
             readout=np.asarray(found.weight, dtype=np.float64),
         )
         log10 = np.where(np.isnan(heard.log10_norm), -np.inf, heard.log10_norm)
-        columns["log10_doutput_dinput"] = _living_mean(log10)[::-1]
+        columns["log10_doutput_dinput"] = mean_of_nonzero(log10)[::-1]
     return columns, []
-
-
-def _living_mean(log10: Array) -> Array:
-    """Mean over the samples that are not exactly zero; NaN where every one is."""
-    flat = log10.reshape(len(log10), -1)
-    living = np.isfinite(flat)
-    count = living.sum(axis=1)
-    return np.where(count, np.where(living, flat, 0.0).sum(axis=1) / np.maximum(count, 1), np.nan)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from gradscope.analysis.cases import Case
 from gradscope.analysis.input_gradients import input_columns
+from gradscope.analysis.living import ZERO, Living, flat
 from gradscope.analysis.request import GradientsRequest
+from gradscope.analysis.verdict import describe_end, horizon_of, peak_of, summary_of_course, undetermined_warning
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array
 from gradscope.networks.run import Trajectory
-from gradscope.networks.sensitivity import Influence, measure_influence, sensitivity_of
-from gradscope.numerics.statistics import fit_rate
+from gradscope.networks.sensitivity import Influence, InputSensitivity, measure_influence, sensitivity_of
 from gradscope.records import Result
 from gradscope.sources.kinds import EncoderDecoderSource
 from gradscope.sources.seeding import generator
@@ -44,12 +46,17 @@ def measure_input_sensitivity(case: Case, request: GradientsRequest) -> Result:
         raise UsageError("--wrt inputs measures h_T against every x_j: drop --anchor start.")
     T = trajectory.n_steps
     found = sensitivity_of(trajectory, progress=request.track(f"{case.record['name']}: inputs"))
-    columns = _columns(found.log10_norm, found.log10_norm_frobenius, found.share, T)
+    deaf = np.isnan(found.log10_norm[::-1])
+    living = Living(deaf, np.zeros_like(deaf), np.zeros_like(deaf))
+    columns = _columns(found, living, T)
+    survivors = None if living.all_alive else living.to_the_end(found.log10_norm[::-1])
+    reach, more = _reach(columns, survivors, request)
     heard, said = input_columns(case, trajectory, request)
     status = columns.pop("status")
     columns |= {**heard, "status": status}
     summary = {
-        **_reach(columns, request.epsilon),
+        **reach,
+        "zero_samples": int(living.count(ZERO).max()),
         "log10_total": _mean(found.log10_total),
         "rank": int(np.max(found.rank)),
         "effective_rank": _mean(found.effective_rank),
@@ -63,31 +70,28 @@ def measure_input_sensitivity(case: Case, request: GradientsRequest) -> Result:
             raise UsageError(f"--lags {request.lags_text} keeps none of the lags 0 … {T - 1}: choose lags below T.")
         columns = {name: values[keep] for name, values in columns.items()}
     settings = {**case.settings, "wrt": "inputs"}
-    return Result(case.record, settings, columns, summary, (*case.warnings, *said))
+    return Result(case.record, settings, columns, summary, (*case.warnings, *said, *living.sentences(), *more))
 
 
-def _columns(spectral: Array, frobenius: Array, share: Array, T: int) -> dict[str, Array]:
-    """Rows from x_T (lag 0) back to x_1; NaN where h_T does not hear x_j at all."""
+def _columns(found: InputSensitivity, living: Living, T: int) -> dict[str, Array]:
+    """Rows from x_T (lag 0) back to x_1, means over the samples whose h_T hears x_j at all."""
     steps = np.arange(T, 0, -1)
-    log10 = _batch_mean(spectral)[::-1]
+    status = living.status()
+    gone = status != "ok"
+
+    def mean(values: Array) -> Array:
+        return np.where(gone, np.nan, living.mean(np.nan_to_num(values[::-1], nan=0.0)))
+
     return {
         "lag": T - steps,
         "step": steps,
-        "log10_norm": log10,
-        "log10_norm_std": _batch_std(spectral)[::-1],
-        "log10_norm_frobenius": _batch_mean(frobenius)[::-1],
-        "share": _batch_mean(share)[::-1],
-        "status": np.where(np.isnan(log10), "zero", "ok").astype(object),
+        "log10_norm": mean(found.log10_norm),
+        "log10_norm_std": living.std(found.log10_norm[::-1]),
+        "log10_norm_frobenius": mean(found.log10_norm_frobenius),
+        "share": flat(np.nan_to_num(found.share, nan=0.0))[::-1].mean(axis=1),
+        "zero_samples": living.count(ZERO),
+        "status": status,
     }
-
-
-def _batch_mean(values: Array) -> Array:
-    return np.asarray(values.reshape(values.shape[0], -1).mean(axis=1))
-
-
-def _batch_std(values: Array) -> Array:
-    flat = values.reshape(values.shape[0], -1)
-    return np.asarray(flat.std(axis=1, ddof=1)) if flat.shape[1] > 1 else np.full(flat.shape[0], np.nan)
 
 
 def _mean(values: Array) -> float | None:
@@ -95,31 +99,19 @@ def _mean(values: Array) -> float | None:
     return mean if np.isfinite(mean) else None
 
 
-def _reach(columns: dict[str, Array], epsilon: float) -> dict[str, Any]:
-    """Rate, horizon and peak of the sensitivities, as for states."""
-    log10, lags = columns["log10_norm"], columns["lag"]
-    fit = fit_rate(lags, log10)
-    T = len(lags)
-    verdict = "neutral"
-    if np.isnan(log10).any() or (fit.high < 0 and fit.rate * T <= -1):
-        verdict = "vanishing"
-    elif fit.low > 0 and fit.rate * T >= 1:
-        verdict = "exploding"
-    above = np.isfinite(log10) & (log10 >= np.log10(epsilon))
-    heard = np.isfinite(log10).any()
-    peak = int(np.nanargmax(log10)) if heard else None
-    return {
-        "verdict": verdict,
-        "log10_rate": float(fit.rate),
-        "log10_rate_low": float(fit.low),
-        "log10_rate_high": float(fit.high),
-        "horizon": int(lags[above].max()) if above.any() and not above.all() else None,
-        "horizon_censored": bool(above.all()),
-        "peak_lag": None if peak is None else int(lags[peak]),
-        "log10_peak": None if peak is None else float(log10[peak]),
-        "bound_violations": 0,
-        "theory_violations": 0,
+def _reach(columns: Mapping[str, Array], survivors: Array | None, request: GradientsRequest) -> tuple[Any, list[str]]:
+    """Verdict, rate, horizon and peak of the sensitivities, as for states; no bound and no theory is compared."""
+    log10, lags, status = columns["log10_norm"], columns["lag"], columns["status"]
+    last = str(status[-1])
+    course = describe_end(lags, log10 if survivors is None else survivors, last)
+    summary = {
+        **summary_of_course(course, log10, last, len(lags) - 1),
+        **horizon_of(log10, status, lags, request.epsilon),
+        **peak_of(log10, lags),
+        "bound_violations": None,
+        "theory_violations": None,
     }
+    return summary, undetermined_warning(summary, course)
 
 
 def _control(trajectory: Trajectory, request: GradientsRequest) -> dict[str, Any]:

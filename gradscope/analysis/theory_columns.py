@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from gradscope.theory.composition_bounds import decoder_step_bounds, feedback_ga
 from gradscope.theory.power_norms import PowerNorms, power_norms
 from gradscope.theory.radius import spectral_radius
 
+#: (T + 1, *batch_shape) to (T + 1,): over the samples that were measured.
+Mean: TypeAlias = Callable[[Array], Array]
+
 
 @dataclass(frozen=True)
 class TheoryColumns:
@@ -43,22 +46,28 @@ class TheoryColumns:
 
 
 def theory_columns(
-    case: Case, request: GradientsRequest, gathered: list[LayerSlopes], *, powers: PowerNorms | None = None
+    case: Case,
+    request: GradientsRequest,
+    gathered: list[LayerSlopes],
+    *,
+    mean: Mean,
+    powers: PowerNorms | None = None,
 ) -> TheoryColumns:
     """Closed form, eigenvalue rate and input-independent bound of a case, from its weights and gathered slopes.
 
-    ``powers`` are the norms ‖W^k‖₂ of a single layer, where they are known already.
+    ``mean`` reduces (T + 1, *batch_shape) to the column of the samples that were measured; ``powers`` are the norms
+    ‖W^k‖₂ of a single layer, where they are known already.
     """
     T = case.tape.n_steps
     nothing = np.full(T + 1, np.nan)
     if isinstance(case.source, EncoderDecoderSource):
-        return _seq2seq_columns(case, case.source.seq2seq, gathered[0], request.anchor)  # type: ignore[arg-type]
+        return _seq2seq_columns(case, case.source.seq2seq, gathered[0], request.anchor, mean)  # type: ignore[arg-type]
     if case.network is None:
         return TheoryColumns("none: only Jacobians are known", nothing, nothing, nothing, None)
     if isinstance(case.network, Independent):
-        return _independent_columns(case.network, gathered[0], request, T)
+        return _independent_columns(case.network, gathered[0], request, T, mean)
     layers = [
-        _layer_columns(cell, slopes, request, T, case.initial_bound, powers)
+        _layer_columns(cell, slopes, request, T, case.initial_bound, mean, powers)
         for cell, slopes in zip(case.network.layers, gathered, strict=True)
     ]
     if len(layers) == 1:
@@ -78,7 +87,7 @@ def theory_columns(
     return TheoryColumns(estimate_name, estimate, eigen, bound, name, certificate)
 
 
-def _seq2seq_columns(case: Case, model: Seq2Seq, slopes: LayerSlopes, anchor: Anchor) -> TheoryColumns:
+def _seq2seq_columns(case: Case, model: Seq2Seq, slopes: LayerSlopes, anchor: Anchor, mean: Mean) -> TheoryColumns:
     """The direct path runs through decoder and encoder alike; other closed forms have no single W."""
     tape = case.tape
     assert isinstance(tape, Seq2SeqTape)
@@ -98,10 +107,12 @@ def _seq2seq_columns(case: Case, model: Seq2Seq, slopes: LayerSlopes, anchor: An
     if slopes.direct is None:
         return TheoryColumns("none: encoder and decoder have different W", nothing, nothing, bound, bound_name)
     name = "the direct path through decoder and encoder, its largest unit"
-    return TheoryColumns(name, _batch_mean(slopes.direct), nothing, bound, bound_name)
+    return TheoryColumns(name, mean(slopes.direct), nothing, bound, bound_name)
 
 
-def _independent_columns(network: Independent, slopes: LayerSlopes, request: GradientsRequest, T: int) -> TheoryColumns:
+def _independent_columns(
+    network: Independent, slopes: LayerSlopes, request: GradientsRequest, T: int, mean: Mean
+) -> TheoryColumns:
     """Π φ′ ‖W_t‖: with a W of its own at every step there is no power, only the product of norms, and it is a bound."""
     anchor: Any = request.anchor
     with np.errstate(divide="ignore"):
@@ -110,13 +121,9 @@ def _independent_columns(network: Independent, slopes: LayerSlopes, request: Gra
         )
     spans = sums_by_lag(norms, anchor)
     gamma = np.arange(T + 1) * np.log10(network.cell.activation.max_slope)
-    estimate = _batch_mean(sums_by_lag(slopes.log10_mean, anchor) + spans.reshape(-1, 1))
+    estimate = mean(sums_by_lag(slopes.log10_mean, anchor) + spans.reshape(-1, 1))
     name = "Π mean φ′ ‖W_t‖₂ over the steps (each step has its own W)"
     return TheoryColumns(name, estimate, np.full(T + 1, np.nan), spans + gamma + 1e-12, "Π_t γσ₁(W_t)")
-
-
-def _batch_mean(values: Array) -> Array:
-    return np.asarray(values.reshape(values.shape[0], -1).mean(axis=1))
 
 
 def _layer_columns(
@@ -125,6 +132,7 @@ def _layer_columns(
     request: GradientsRequest,
     T: int,
     initial_bound: float,
+    mean: Mean,
     powers: PowerNorms | None = None,
 ) -> TheoryColumns:
     anchor: Any = request.anchor
@@ -133,18 +141,16 @@ def _layer_columns(
     stepwise = stepwise_bound(cell, T, initial_bound, anchor, norms=norms)
     bounds = [Bound(cell.bound_formula, stepwise)] if np.isfinite(stepwise).all() else []
     if slopes.direct is not None:
-        estimate = _batch_mean(slopes.direct)
+        estimate = mean(slopes.direct)
         bound, name = tightest(bounds) if bounds else (nothing, None)
         return TheoryColumns(cell.closed_form, estimate, nothing, bound, name)
     W = np.asarray(cell.recurrent_blocks()[cell.gates[-1]], dtype=np.float64)
     powers = powers or power_norms(W, T)
-    estimate = _batch_mean(
-        article_estimate(slopes.log10_mean, np.where(powers.zero, -np.inf, powers.log10_norm), anchor)
-    )
+    estimate = mean(article_estimate(slopes.log10_mean, np.where(powers.zero, -np.inf, powers.log10_norm), anchor))
     slope = cell.activation.max_slope
     proof = certify(W, slope=slope)
     radius = spectral_radius(W, proof)
-    eigen = _batch_mean(eigen_estimate(slopes.log10_mean, float(np.log10(radius)), anchor)) if radius > 0 else nothing
+    eigen = mean(eigen_estimate(slopes.log10_mean, float(np.log10(radius)), anchor)) if radius > 0 else nothing
     certificate = None
     if cell.is_slope_times_weight:
         bounds, certificate = product_bounds(W, slope, T, proof), slope * proof.value

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from gradscope.analysis.cases import Case
+from gradscope.analysis.living import UNDERFLOW, ZERO, Living
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import Anchor, LayerSlopes
 from gradscope.analysis.theory_columns import TheoryColumns
 from gradscope.cells.base import Cell
 from gradscope.jacobians.base import Array
 from gradscope.log_domain import LN10, LN_TINY
+from gradscope.numerics.course import TOO_SHORT, Course, describe_curve
 from gradscope.numerics.lag_norms import LagNorms
-from gradscope.numerics.statistics import fit_rate
 from gradscope.theory.closed_forms import sums_by_lag
 
 #: Norms are exact to 1e-10 relative: a measured value within this of an estimate does not exceed it.
@@ -25,39 +26,57 @@ VERDICT_DECADES = 1.0
 
 
 def describe_course(
-    columns: Mapping[str, Array], request: GradientsRequest, theory: TheoryColumns, n_steps: int, *, state_size: int
+    columns: Mapping[str, Array],
+    request: GradientsRequest,
+    theory: TheoryColumns,
+    n_steps: int,
+    *,
+    state_size: int,
+    living: Living,
+    survivors: Array | None,
 ) -> tuple[dict[str, Any], list[str]]:
-    """The summary of a gradients result, and warnings that carry a next step."""
+    """The summary of a gradients result, and warnings that carry a next step.
+
+    Parameters
+    ----------
+    columns : mapping of str to ndarray
+        As in the rows, except that an exact zero of a theory or a bound is still −inf.
+    living : Living
+        Which samples live at which lag.
+    survivors : ndarray, shape (T + 1,), or None
+        log10 norms, mean over the samples that live at every lag: the curve that rate and verdict are about.
+    """
     log10, status, lags = columns["log10_norm"], columns["status"], columns["lag"]
-    ended = np.isin(status, ("zero", "underflow"))
-    fit = fit_rate(lags, log10)
-    rate, low, high = (float(v) for v in (fit.rate, fit.low, fit.high))
-    if ended.any():
-        # From some lag on nothing is left: a rate fitted before it would be an answer to another question.
-        rate = low = high = float("nan")
-    violations = 0
+    course = describe_end(lags, log10 if survivors is None else survivors, str(status[-1]))
+    violations, compared = 0, False
     for name in ("log10_bound", "log10_path_bound", "log10_block_bound"):
         limit = columns[name]
-        if not np.isfinite(limit).any():
+        if np.isnan(limit).all():
             continue
+        compared = True
         allowance = rounding_allowance(n_steps, limit, columns["log10_path_bound"], state_size=state_size)
         violations += int(_exceeds(log10, limit, allowance).sum())
+    estimate = columns["log10_theory"]
+    over_theory = None if np.isnan(estimate).all() else int(_exceeds(log10, estimate, NORM_TOLERANCE / LN10).sum())
+    corner = columns["log10_norm_h"] if np.isfinite(columns["log10_norm_h"]).any() else log10
+    at_h = horizon_of(corner, status, lags, request.epsilon)
     summary: dict[str, Any] = {
-        "verdict": _verdict(low, high, rate, n_steps, bool(ended.any())),
-        "log10_rate": rate,
-        "log10_rate_low": low,
-        "log10_rate_high": high,
-        **_horizon(log10, status, lags, request.epsilon),
-        **_peak(log10, lags),
+        **summary_of_course(course, log10, str(status[-1]), n_steps),
+        **horizon_of(log10, status, lags, request.epsilon),
+        "horizon_h": at_h["horizon"],
+        "horizon_h_censored": at_h["horizon_censored"],
+        **peak_of(log10, lags),
         "epsilon": request.epsilon,
-        "bound_violations": violations,
-        "theory_violations": int(_exceeds(log10, columns["log10_theory"], NORM_TOLERANCE / LN10).sum()),
+        "bound_violations": violations if compared else None,
+        "theory_violations": over_theory,
         "theory": theory.name,
         "bound": theory.bound_name,
         "certificate": theory.certificate,
         "vanishes_for_every_input": theory.certificate is not None and theory.certificate < 1.0,
+        "zero_samples": int(living.count(ZERO).max()),
+        "underflow_samples": int(living.count(UNDERFLOW).max()),
     }
-    return summary, _warnings(summary, status, request, n_steps)
+    return summary, [*living.sentences(), *_warnings(summary, status, course)]
 
 
 def rounding_allowance(n_steps: int, limit: Array, log10_path: Array, *, state_size: int) -> Array:
@@ -88,37 +107,71 @@ def rounding_allowance(n_steps: int, limit: Array, log10_path: Array, *, state_s
 
 
 def _exceeds(log10: Array, limit: Array, allowance: Array | float) -> Array:
+    """Where a measured norm passes a limit; NaN is no limit, −inf an exact zero that anything passes."""
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.isfinite(log10) & np.isfinite(limit) & (log10 > limit + allowance))
+        return np.asarray(np.isfinite(log10) & (log10 > limit + allowance))
 
 
-def _verdict(low: float, high: float, rate: float, n_steps: int, ended: bool) -> str:
-    if ended:
+def describe_end(lags: Array, log10: Array, last_status: str) -> Course:
+    """The course of a curve, unless its end is no number: what came before would answer another question."""
+    if last_status in ("ok", "doubtful"):
+        return describe_curve(lags, log10)
+    nothing = float("nan")
+    return Course(None, nothing, nothing, nothing, f"the product is {last_status} at lag {int(lags[-1])}")
+
+
+def summary_of_course(course: Course, log10: Array, last_status: str, n_steps: int) -> dict[str, Any]:
+    """``verdict``, ``course`` and the rate with its interval."""
+    return {
+        "verdict": verdict_of(course, float(log10[-1]), last_status, n_steps),
+        "course": course.kind,
+        "log10_rate": course.rate,
+        "log10_rate_low": course.low,
+        "log10_rate_high": course.high,
+    }
+
+
+def verdict_of(course: Course, log10_end: float, last_status: str, n_steps: int) -> str:
+    """Vanishing and exploding need the whole interval of the rate, its reach over the run, and the level at its end."""
+    if last_status in ("zero", "underflow"):
         return "vanishing"
-    if high < 0 and rate * n_steps <= -VERDICT_DECADES:
+    if n_steps <= TOO_SHORT or not (np.isfinite(course.low) and np.isfinite(course.high)):
+        return "undetermined"
+    reach = course.rate * n_steps
+    if course.high < 0 and reach <= -VERDICT_DECADES and log10_end <= -VERDICT_DECADES:
         return "vanishing"
-    if low > 0 and rate * n_steps >= VERDICT_DECADES:
+    if course.low > 0 and reach >= VERDICT_DECADES and log10_end >= VERDICT_DECADES:
         return "exploding"
     return "neutral"
 
 
-def _horizon(log10: Array, status: Array, lags: Array, epsilon: float) -> dict[str, Any]:
-    """The largest lag with norm ≥ epsilon; null and censored when it never falls below."""
-    above = np.isfinite(log10) & (log10 >= np.log10(epsilon)) | (status == "nonfinite")
-    if above.all():
-        return {"horizon": None, "horizon_censored": True}
-    reached = lags[above]
-    return {"horizon": int(reached.max()) if reached.size else None, "horizon_censored": False}
+def horizon_of(log10: Array, status: Array, lags: Array, epsilon: float) -> dict[str, Any]:
+    """The largest lag with a norm of at least epsilon, whether the run ended before it, and a dip before it.
+
+    −1 where no lag reaches epsilon (above 1); null where the norm at the last lag is still there (censored), or is not
+    known (nonfinite).
+    """
+    above = np.isfinite(log10) & (log10 >= np.log10(epsilon))
+    reached = np.flatnonzero(above)
+    last = int(reached[-1]) if reached.size else -1
+    dips = np.flatnonzero(~above[: last + 1] & (status[: last + 1] != "nonfinite"))
+    unknown = str(status[-1]) == "nonfinite"
+    return {
+        "horizon": None if unknown or last == len(above) - 1 else int(lags[last]) if last >= 0 else -1,
+        "horizon_censored": not unknown and last == len(above) - 1,
+        "horizon_dip": int(lags[dips[0]]) if dips.size else None,
+    }
 
 
-def _peak(log10: Array, lags: Array) -> dict[str, Any]:
+def peak_of(log10: Array, lags: Array) -> dict[str, Any]:
+    """The largest norm and its lag."""
     if not np.isfinite(log10).any():
         return {"peak_lag": None, "log10_peak": None}
     index = int(np.nanargmax(log10))
     return {"peak_lag": int(lags[index]), "log10_peak": float(log10[index])}
 
 
-def _warnings(summary: Mapping[str, Any], status: Array, request: GradientsRequest, n_steps: int) -> list[str]:
+def _warnings(summary: Mapping[str, Any], status: Array, course: Course) -> list[str]:
     out = []
     if (status == "underflow").any():
         lag = int(np.argmax(status == "underflow"))
@@ -128,14 +181,23 @@ def _warnings(summary: Mapping[str, Any], status: Array, request: GradientsReque
         )
     if (status == "zero").any():
         out.append(f"the product is exactly zero from lag {int(np.argmax(status == 'zero'))} on: no gradient passes")
+    if (status == "nonfinite").any():
+        lag = int(np.argmax(status == "nonfinite"))
+        out.append(f"from lag {lag} on the product holds infinities: lower the gain, or stay below with -T {lag - 1}")
     if summary["bound_violations"]:
         out.append(
             f"{summary['bound_violations']} bound violations: this is a bug in gradscope; "
             "please report the command and the source"
         )
-    if summary["verdict"] == "neutral" and 1 < n_steps < 50:
-        out.append(f"T = {n_steps} is short for a rate: raise --steps before trusting 'neutral'")
+    out += undetermined_warning(summary, course)
     return out
+
+
+def undetermined_warning(summary: Mapping[str, Any], course: Course) -> list[str]:
+    """Why there is no verdict, and what would give one."""
+    if summary["verdict"] != "undetermined" or not course.reason or course.reason.startswith("the product is"):
+        return []
+    return [f"no verdict: {course.reason}; raise --steps"]
 
 
 def _every_cell(case: Case) -> tuple[Cell, ...]:
@@ -145,14 +207,14 @@ def _every_cell(case: Case) -> tuple[Cell, ...]:
 def underflowed_lags(
     case: Case, anchor: Anchor, norms: LagNorms, log10_steps: Array, gathered: list[LayerSlopes]
 ) -> Array:
-    """Lags at which a factor below float64's range could decide the product; shape (T + 1,) of bool.
+    """Lags and samples at which a factor below float64's range could decide the product; (T + 1, *batch_shape) of bool.
 
     A slope or gate that underflowed at step j removed at most tiny·(1 + Σσ₁(W_g)) from J_j, hence at most
     that times Π_{i≠j} ‖J_i‖ from the product. Where this is not 10 decades below the measured norm, or the
     product came out as zero, the number cannot be trusted.
     """
     T = case.tape.n_steps
-    flags = np.asarray(norms.flushed.reshape(T + 1, -1).any(axis=1))
+    flags = np.array(norms.flushed, dtype=bool)
     if T == 0 or not gathered:
         return flags
     per_step = np.logical_or.reduce([slopes.underflow for slopes in gathered])
@@ -176,4 +238,4 @@ def underflowed_lags(
     measured = np.where(norms.zero, -np.inf, norms.log10_norm)
     with np.errstate(invalid="ignore"):
         doubtful = touched & ((could_be > measured - 10.0) | (norms.zero & (zeros > 0)))
-    return np.asarray(flags | doubtful.reshape(T + 1, -1).any(axis=1))
+    return np.asarray(flags | doubtful)

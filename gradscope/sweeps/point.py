@@ -50,7 +50,8 @@ MEASURES: dict[str, Measure] = {
         "gradscope.analysis.request",
         "GradientsRequest",
         (
-            "verdict", "log10_rate", "log10_rate_low", "log10_rate_high", "horizon", "horizon_censored", "peak_lag",
+            "verdict", "course", "log10_rate", "log10_rate_low", "log10_rate_high", "horizon", "horizon_censored",
+            "horizon_dip", "horizon_h", "horizon_h_censored", "zero_samples", "underflow_samples", "peak_lag",
             "log10_peak", "bound_violations", "theory_violations", "theory", "bound", "epsilon",
         ),
         {"loss": "none"},  # no summary field reads the loss, and it costs a second pass

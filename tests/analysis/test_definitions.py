@@ -6,44 +6,59 @@ import numpy as np
 import pytest
 
 import gradscope
-from gradscope.analysis.verdict import _horizon, _verdict
+from gradscope.analysis.verdict import horizon_of, verdict_of
+from gradscope.numerics.course import Course
 from gradscope.sources.ensembles import orthogonal
 from gradscope.theory.bounds import block_norms
 from gradscope.theory.closed_forms import direct_path
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "rate", "ended", "verdict"),
+    ("low", "high", "rate", "level", "status", "verdict"),
     [
-        (-0.3, -0.1, -0.2, False, "vanishing"),
-        (-0.3, 0.1, -0.2, False, "neutral"),  # the interval holds 0
-        (-0.012, -0.008, -0.0099, False, "neutral"),  # less than a decade over the run
-        (0.1, 0.3, 0.2, False, "exploding"),
-        (-0.1, 0.3, 0.2, False, "neutral"),
-        (0.008, 0.012, 0.0099, False, "neutral"),
-        (np.nan, np.nan, np.nan, True, "vanishing"),  # exactly zero
-        (np.nan, np.nan, np.nan, False, "neutral"),
+        (-0.3, -0.1, -0.2, -20.0, "ok", "vanishing"),
+        (-0.3, -0.1, -0.2, -0.9, "ok", "neutral"),  # the norm at lag T is not a decade down
+        (-0.3, 0.1, -0.2, -20.0, "ok", "neutral"),  # the interval holds 0
+        (-0.012, -0.008, -0.0099, -1.0, "ok", "neutral"),  # less than a decade over the run
+        (0.1, 0.3, 0.2, 20.0, "ok", "exploding"),
+        (0.1, 0.3, 0.2, 0.9, "ok", "neutral"),
+        (-0.1, 0.3, 0.2, 20.0, "ok", "neutral"),
+        (0.008, 0.012, 0.0099, 1.0, "ok", "neutral"),
+        (np.nan, np.nan, np.nan, np.nan, "zero", "vanishing"),
+        (np.nan, np.nan, np.nan, np.nan, "nonfinite", "undetermined"),
+        (np.nan, np.nan, -0.2, -20.0, "ok", "undetermined"),  # no interval, no verdict
     ],
 )
-def test_verdicts(low: float, high: float, rate: float, ended: bool, verdict: str) -> None:
-    assert _verdict(low, high, rate, 100, ended) == verdict
+def test_verdicts(low: float, high: float, rate: float, level: float, status: str, verdict: str) -> None:
+    assert verdict_of(Course("exponential", rate, low, high), level, status, 100) == verdict
+
+
+def test_three_steps_are_too_few_for_a_verdict() -> None:
+    assert verdict_of(Course("exponential", 6.0, 6.0, 6.0), 18.0, "ok", 3) == "undetermined"
 
 
 @pytest.mark.parametrize(
-    ("log10", "horizon", "censored"),
+    ("log10", "horizon", "censored", "dip"),
     [
-        ([0.0, -1.0, -2.0], None, True),  # never below 1e-3
-        ([0.0, -1.0, -4.0], 1, False),
-        ([0.0, -4.0, -1.0, -5.0], 2, False),  # the largest lag, even after a dip
-        ([0.0, -4.0, -1.0], 2, False),  # fell below once: not censored
-        ([0.0, -3.0, -3.1], 1, False),  # epsilon itself counts
-        ([0.0, np.nan, np.nan], 0, False),  # exactly zero
+        ([0.0, -1.0, -2.0], None, True, None),  # never below 1e-3
+        ([0.0, -1.0, -4.0], 1, False, None),
+        ([0.0, -4.0, -1.0, -5.0], 2, False, 1),  # the largest lag, even after a dip
+        ([0.0, -4.0, -1.0], None, True, 1),  # at lag T still there: censored, and the dip is said
+        ([0.0, -3.0, -3.1], 1, False, None),  # epsilon itself counts
+        ([0.0, np.nan, np.nan], 0, False, None),  # exactly zero
     ],
 )
-def test_horizons(log10: list[float], horizon: int | None, censored: bool) -> None:
+def test_horizons(log10: list[float], horizon: int | None, censored: bool, dip: int | None) -> None:
     status = np.where(np.isnan(log10), "zero", "ok").astype(object)
-    found = _horizon(np.array(log10), status, np.arange(len(log10)), 1e-3)
-    assert found == {"horizon": horizon, "horizon_censored": censored}
+    found = horizon_of(np.array(log10), status, np.arange(len(log10)), 1e-3)
+    assert found == {"horizon": horizon, "horizon_censored": censored, "horizon_dip": dip}
+
+
+def test_an_epsilon_above_one_that_no_lag_reaches() -> None:
+    found = horizon_of(np.array([0.0, -1.0]), np.array(["ok", "ok"], dtype=object), np.arange(2), 10.0)
+    assert found == {"horizon": -1, "horizon_censored": False, "horizon_dip": None}
+    grown = horizon_of(np.array([0.0, 2.0, 0.5]), np.array(["ok"] * 3, dtype=object), np.arange(3), 10.0)
+    assert grown == {"horizon": 1, "horizon_censored": False, "horizon_dip": 0}
 
 
 def test_the_direct_path_is_its_largest_unit() -> None:

@@ -73,7 +73,7 @@ def test_no_steps_is_a_question_with_an_answer(capsys: pytest.CaptureFixture[str
     (row,) = report["results"][0]["rows"]
     assert (row["lag"], row["log10_norm"], row["log10_norm_h"], row["rank"]) == (0, 0.0, 0.0, 6)
     assert row["log10_dloss_dweight"] is None
-    assert report["results"][0]["summary"]["verdict"] == "neutral"
+    assert report["results"][0]["summary"]["verdict"] == "undetermined"
 
 
 def test_a_product_that_becomes_zero_says_so_where_it_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

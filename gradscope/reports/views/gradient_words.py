@@ -35,7 +35,7 @@ def horizon_text(result: Result) -> str:
     if result.summary.get("horizon_censored"):
         return f"> {_steps(result)}"
     horizon = number(result.summary.get("horizon"))
-    return "none" if horizon is None else str(int(horizon))
+    return "none" if horizon is None or horizon < 0 else str(int(horizon))
 
 
 def _steps(result: Result) -> int:
@@ -49,6 +49,8 @@ def verdict_sentence(result: Result) -> str:
     if summary.get("verdict") is None:
         return "no verdict: there is no summary in this result"
     said = str(summary["verdict"])
+    if summary.get("course") in ("polynomial", "periodic", "irregular"):
+        said += f" ({summary['course']} course)"
     rate = number(summary.get("log10_rate"))
     ended = ending(result)
     if rate is None:
@@ -56,7 +58,7 @@ def verdict_sentence(result: Result) -> str:
     else:
         interval = interval_text(result)
         said += f": {rate_text(result)} decades per step"
-        said += f" (95 % interval {interval})" if interval != "-" else " (too few lags for an interval)"
+        said += f" (95 % interval {interval})" if interval != "-" else " (no interval)"
     return f"{said}; {reach(result)}"
 
 
@@ -78,8 +80,12 @@ def reach(result: Result) -> str:
     if result.summary.get("horizon_censored"):
         return f"the gradient stays at or above {threshold} through all {count(_steps(result), 'step')}"
     horizon = number(result.summary.get("horizon"))
-    if horizon is None:
+    if horizon is None or horizon < 0:
         return f"the gradient is below {threshold} at every lag"
+    dip = number(result.summary.get("horizon_dip"))
+    if dip is not None:
+        back = count(int(horizon), "step")
+        return f"the gradient dips below {threshold} at lag {int(dip)}, comes back, and is last there {back} back"
     return f"the gradient falls below {threshold} after {count(int(horizon), 'step')}"
 
 
@@ -97,9 +103,10 @@ def theory_sentence(result: Result) -> str:
     n = sum(t is not None for t in column(result, "log10_theory"))
     if not n:
         return "Theory: no closed form for this."
-    over = int(number(result.summary.get("theory_violations")) or 0)
+    counted = number(result.summary.get("theory_violations"))
+    over = int(counted or 0)
     if not over:
-        return f"Theory is {name}; never exceeded."
+        return f"Theory is {name}" + ("." if counted is None else "; never exceeded.")
     # The count speaks of every lag that was measured; the rows may be a selection (--lags, show --where).
     where = f"{over} of {count(n, 'lag')}" if result.n_rows == _steps(result) + 1 else count(over, "lag")
     return f"Theory is {name}; exceeded at {where} (marked >): it is an estimate, not a bound."
