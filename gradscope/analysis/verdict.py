@@ -167,7 +167,8 @@ def peak_of(log10: Array, lags: Array) -> dict[str, Any]:
     """The largest norm and its lag."""
     if not np.isfinite(log10).any():
         return {"peak_lag": None, "log10_peak": None}
-    index = int(np.nanargmax(log10))
+    # The first of those that are equal but for rounding.
+    index = int(np.argmax(log10 >= np.nanmax(log10) - 1e-12))
     return {"peak_lag": int(lags[index]), "log10_peak": float(log10[index])}
 
 

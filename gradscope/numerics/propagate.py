@@ -14,12 +14,11 @@ from gradscope.jacobians.base import Array, StepJacobian
 from gradscope.linalg.binary_scale import log10_scaled
 from gradscope.linalg.formed_norms import log10_decomposed_norms, log10_formed_norms
 from gradscope.linalg.operator_norm import squared_norms
-from gradscope.linalg.running_product import run_product
 from gradscope.numerics.lag_norms import LagNorms
 from gradscope.numerics.lost_digits import lost_digits
 from gradscope.numerics.reference import measure_norms_densely
 from gradscope.numerics.tape import Tape, chunks
-from gradscope.numerics.thin_product import measure_norms_thinly
+from gradscope.numerics.thin_product import measure_history
 
 Method = Literal["auto", "thin", "dense"]
 
@@ -58,7 +57,7 @@ def seconds_to_decompose(n: int) -> float:
 
 def seconds_to_multiply(n: int) -> float:
     """Rough time of a dense product with its decomposition and rounding estimate; only decides whether to take it."""
-    return seconds_to_decompose(n) + 3e-9 * n**3
+    return 1.5e-4 + 2.8e-7 * n**2 + 1e-9 * n**3
 
 
 def measure_norms(
@@ -78,7 +77,7 @@ def measure_norms(
         ``end``: P_k = J_T ⋯ J_{T−k+1}; ``start``: P_k = J_k ⋯ J_1, in one forward pass.
     method : {"auto", "thin", "dense"}
         ``thin`` is the algorithm on one page (:mod:`gradscope.numerics.thin_product`), ``dense`` the slow reference
-        with a full decomposition at every lag; ``auto`` is ``thin`` made fast, and ``dense`` where that is cheap.
+        with a full decomposition at every lag; ``auto`` is ``thin``, and ``dense`` where that is cheap.
     doubted : ndarray of bool, shape batch_shape, optional
         Products that cannot be measured in company are marked here, their norms void, instead of all being multiplied
         again for their sake.
@@ -93,23 +92,11 @@ def measure_norms(
         raise UsageError(f"anchor is 'end' or 'start'; got {anchor!r}")
     T, n, batch = tape.n_steps, tape.state_size, tape.batch_shape
     n_products = prod(batch)
-    if method == "thin":
-        return measure_norms_thinly(tape, anchor=anchor, progress=progress)
-    if method == "dense" or T * n_products * seconds_to_decompose(n) < DECOMPOSE_BELOW:
+    cheap = T * n_products * seconds_to_multiply(n) < DECOMPOSE_BELOW
+    if method == "dense" or (method == "auto" and cheap):
         return measure_norms_densely(tape, anchor=anchor, progress=progress)
-
-    def pull(X: Array, lag: int, count: int) -> Array:
-        steps = tape.jacobians(T - lag - count + 2, T - lag + 1)
-        return steps.pull_through(X.reshape(*batch, -1, n)).reshape(count, n_products, -1, n)
-
-    def push(X: Array, lag: int, count: int) -> Array:
-        columns = np.swapaxes(X, -1, -2).reshape(*batch, n, -1)
-        products = tape.jacobians(lag, lag + count - 1).push_through(columns)
-        return np.ascontiguousarray(np.swapaxes(products.reshape(count, n_products, n, -1), -1, -2))
-
-    advance = pull if anchor == "end" else push
     marked = None if doubted is None else doubted.reshape(-1)
-    history = run_product(advance, n, n_products, T, h=tape.h_components, doubted=marked, progress=progress)
+    history = measure_history(tape, anchor, doubted=marked, progress=progress)
     shape, corner = (T + 1, *batch), tape.h_components is not None
     log10_norm = history.log10_norm().reshape(shape)
     flushed, doubtful = lost_digits(tape, log10_norm, anchor=anchor)

@@ -9,8 +9,7 @@ from gradscope.analysis.cases import cases_of
 from gradscope.analysis.request import GradientsRequest
 from gradscope.api import build
 from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled, RowScaledSum
-from gradscope.linalg import running_product
-from gradscope.numerics import propagate
+from gradscope.numerics import propagate, thin_product
 from gradscope.numerics.propagate import measure_norms
 from gradscope.numerics.reference import measure_norms_densely
 from gradscope.numerics.tape import StoredTape, tape_of_matrices
@@ -117,12 +116,13 @@ def test_ranks_that_fall_fast(source):
 def test_the_product_is_really_compressed(anchor, monkeypatch):
     """Otherwise the tests above would compare the reference with itself."""
     widths = []
-    measure = running_product.RunningProduct.measure
-    monkeypatch.setattr(
-        running_product.RunningProduct,
-        "measure",
-        lambda self, history: widths.append(self.n_rows) or measure(self, history),
-    )
+    write = thin_product.ThinProduct._write
+
+    def written(self, history, lag, X, left, exponent):
+        widths.append(X.shape[2])
+        return write(self, history, lag, X, left, exponent)
+
+    monkeypatch.setattr(thin_product.ThinProduct, "_write", written)
     measure_norms(REGIMES["vanishing"], anchor=anchor)
     assert widths[0] == 72
     assert widths[-1] < 48
@@ -158,9 +158,10 @@ def test_dropped_directions_that_return(anchor):
     assert_same_norms(measure_norms(tape, anchor=anchor), measure_norms_densely(tape, anchor=anchor))
 
 
-def test_without_the_doubt_a_returning_direction_is_lost(monkeypatch):
+def test_without_the_error_rows_a_returning_direction_is_lost(monkeypatch):
     """The planted error: believe every norm, and the product above comes out wrong."""
-    monkeypatch.setattr(running_product.RunningProduct, "_believable", lambda _, squares: squares >= 0)
+    monkeypatch.setattr(thin_product, "ERROR_ROWS", 0)
+    monkeypatch.setattr(propagate, "MULTIPLY_BELOW", 0.0)
     tape = tape_of_matrices(revived())
     measured, reference = measure_norms(tape, anchor="start"), measure_norms_densely(tape, anchor="start")
     assert not np.allclose(measured.log10_norm[-1], reference.log10_norm[-1], rtol=0, atol=1.0, equal_nan=False)

@@ -12,9 +12,9 @@ import gradscope
 from gradscope.analysis.gradients import measure_case
 from gradscope.analysis.request import GradientsRequest
 from gradscope.jacobians.ready import ReadyJacobian
-from gradscope.linalg.running_product import RunningProduct
 from gradscope.numerics.reference import measure_norms_densely
 from gradscope.numerics.tape import StoredTape, tape_of_matrices
+from gradscope.numerics.thin_product import ThinProduct
 from gradscope.sweeps.plan import make_plan
 from gradscope.sweeps.point import measure_group, measure_point
 from gradscope.sweeps.stacked import case_of, measure_stacked, norms_of_each
@@ -125,15 +125,21 @@ def test_whoever_is_missing_the_bytes_are_the_same(tmp_path, monkeypatch):
 def test_one_network_of_many_is_doubted(monkeypatch):
     """Directions dropped beside large ones that a later step kills, in one network of five: it alone is taken anew."""
     monkeypatch.setattr("gradscope.numerics.propagate.DECOMPOSE_BELOW", 0.0)
-    rebuilt, rebuild = [], RunningProduct.rebuild
-    monkeypatch.setattr(RunningProduct, "rebuild", lambda self: rebuilt.append(self.n_products) or rebuild(self))
+    again, follow = [], ThinProduct.follow
+
+    def followed(self, history, n_lags, *, compress, progress):
+        if not compress:
+            again.append(self.B)
+        return follow(self, history, n_lags, compress=compress, progress=progress)
+
+    monkeypatch.setattr(ThinProduct, "follow", followed)
     J = np.random.default_rng(1).normal(size=(60, 5, 20, 20)) / np.sqrt(20)
     J[:50, 3] = np.diag(np.r_[np.ones(10), np.full(10, 0.1)])
     J[50:, 3] = np.diag(np.r_[np.zeros(10), np.ones(10)])
     tapes = [tape_of_matrices(J[:, i]) for i in range(5)]
     together = StoredTape(np.zeros((61, 5, 1, 20)), ReadyJacobian(J[:, :, None]))
     found = norms_of_each(together, [SimpleNamespace(tape=tape) for tape in tapes], "start")
-    assert rebuilt == [1]
+    assert again == [1]
     for tape, norms in zip(tapes, found, strict=True):
         exact = measure_norms_densely(tape, anchor="start")
         for name in ("log10_norm", "zero", "stable_rank"):
