@@ -14,7 +14,7 @@ import click
 
 from gradscope.cli.output import Outputs, Terminal, describe_terminal
 from gradscope.cli.progress import Progress
-from gradscope.errors import GradscopeError, InputError
+from gradscope.errors import GradscopeError, InputError, UsageError
 from gradscope.records import GateOutcome, Report
 from gradscope.text import message
 
@@ -33,6 +33,7 @@ class Delivery:
     verbose: int
     progress: str
     color: str
+    baseline: str | None = None
 
     @property
     def expressions(self) -> tuple[str, ...]:
@@ -53,6 +54,7 @@ class Delivery:
             verbose=values["verbose"],
             progress=values["progress"],
             color=values["color"],
+            baseline=values.get("baseline"),
         )
 
 
@@ -86,15 +88,36 @@ def _source_keys() -> set[str]:
     return {*every_key(), "seed", "T", "epsilon"}
 
 
+def _baseline(name: str, verb: str) -> Report:
+    """The stored result to compare with, read before anything is measured.
+
+    Raises
+    ------
+    UsageError
+        It is of another verb.
+    """
+    from gradscope.reports.json_report import read_report
+
+    baseline = read_report(name)
+    if baseline.verb != verb:
+        raise UsageError(f"--baseline {name}: wanted a result of {verb}, found one of {baseline.verb}.")
+    return baseline
+
+
 def deliver(verb: str, delivery: Delivery, make: Callable[[Progress], Report]) -> int:
-    """Measure and write; returns the exit code."""
+    """Measure and write, or compare with a baseline and write that; returns the exit code."""
     from gradscope.reports.gates import check_names
 
+    baseline = None if delivery.baseline is None else _baseline(delivery.baseline, verb)
     if delivery.expressions:
-        check_names(delivery.expressions, verb, keys=_source_keys())
+        check_names(delivery.expressions, "diff" if baseline else verb, keys=_source_keys())
     with Outputs(delivery.outputs) as outputs:
         with Progress(delivery.progress, quiet=delivery.quiet) as progress:
             report = make(progress)
+        if baseline is not None:
+            from gradscope.reports.diff import diff
+
+            report = diff(baseline, report, command=report.command)
         report = judged(report, delivery)
         outputs.write(report)
         write_to_stdout(report, delivery, describe_terminal(delivery.color))

@@ -16,7 +16,7 @@ from gradscope.cli.options import examples, report_options
     cls=Verb,
     epilog=examples(
         "gradscope diff base.json new.json",
-        "gradscope diff base.json new.json --fail-on 'worse > 0' -f md",
+        "gradscope diff base.json new.json --fail-on 'verdict == worse' -f md",
     ),
 )
 @click.argument("base", metavar="BASE")

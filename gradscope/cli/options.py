@@ -87,6 +87,11 @@ def run_options(command: F) -> F:
                 metavar="SIZE",
                 help="What the tape may take before it is recomputed; inputs, results and libraries come on top.",
             ),
+            click.option(
+                "--baseline",
+                metavar="FILE",
+                help="Compare with this stored result, as diff does.",
+            ),
         ],
         command,
     )

@@ -94,8 +94,6 @@ def summary_value(result: Result, name: str) -> Known:
     status = {str(word) for word in result.columns.get("status", ())}
     if "nonfinite" in status:
         return _nothing("no value (nonfinite rows)")
-    if name == "horizon" and "ok" in status:
-        return Known(-math.inf, -math.inf, note="none (below epsilon at every lag)")
     if name in ("sum", "mean_log_det") and "minus_infinity" in status:
         return _zero("-inf (rank-deficient directions)")
     if name == "max" and status == {"minus_infinity"}:

@@ -1,4 +1,7 @@
-"""Which way is worse, for every number a report carries, and how large its noise is."""
+"""Which way is worse, for every number a report carries, and how large its noise is.
+
+Of a gradient three fields decide: the class of its verdict, its horizon, and the interval of its rate (``judged``).
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,77 @@ def direction_of(name: str, base: Any, new: Any) -> str:
     elif good == "lower":
         a, b = -a, -b
     return "worse" if b < a else "better" if b > a else "changed"
+
+
+#: The fields that decide whether a gradient got worse, the first that says so before the others.
+DECIDING = ("verdict", "horizon", "log10_rate")
+_LEAST, _SHARE = 1.0, 0.1  # a horizon that moves by a step, or by a tenth, has not moved; nor has a rate by a tenth
+
+
+def judged(name: str, base: Mapping[str, Any], new: Mapping[str, Any], last_lags: tuple[float, float]) -> str:
+    """Whether a deciding field is ``worse``, ``better``, the ``same``, or ``changed`` without a direction.
+
+    A verdict is better where it is neutral. A horizon has moved where it did by more than max(1 step, 10 %) beyond
+    its noise; one beyond the last lag is known to exceed ``last_lags``; of an exploding gradient it says nothing. A
+    rate has moved where the 95 % intervals do not overlap and it did by more than 10 %; nearer to 0 is better.
+
+    Parameters
+    ----------
+    name : str
+        One of ``DECIDING``.
+    base, new : mapping
+        Summaries of a gradient.
+    last_lags : tuple of float
+        The largest lag measured on either side.
+    """
+    if name == "verdict":
+        return _judged_class(base.get(name), new.get(name))
+    if name == "horizon":
+        return _judged_horizon(base, new, last_lags)
+    return _judged_rate(base, new)
+
+
+def _judged_class(base: Any, new: Any) -> str:
+    rank = {"neutral": 1, "vanishing": 0, "exploding": 0}
+    if base == new:
+        return "same"
+    if base not in rank or new not in rank or rank[base] == rank[new]:
+        return "changed"
+    return "better" if rank[new] > rank[base] else "worse"
+
+
+def _judged_horizon(base: Mapping[str, Any], new: Mapping[str, Any], last_lags: tuple[float, float]) -> str:
+    sides = []
+    for side, last in zip((base, new), last_lags, strict=True):
+        horizon = number(side.get("horizon"))
+        censored = bool(side.get("horizon_censored"))
+        sides.append((last if censored and horizon is None else horizon, censored))
+    (a, a_censored), (b, b_censored) = sides
+    if a == b and a_censored == b_censored:
+        return "same"
+    if a is None or b is None or "exploding" in (base.get("verdict"), new.get("verdict")):
+        return "changed"
+    margin = noise_of("horizon", base, new, (1, 1)) + max(_LEAST, _SHARE * max(a, b))
+    # What lies beyond the last lag is larger than that lag, by nobody knows how much.
+    if b - a > margin and not a_censored:
+        return "better"
+    if a - b > margin and not b_censored:
+        return "worse"
+    return "same"
+
+
+def _judged_rate(base: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    a, b = number(base.get("log10_rate")), number(new.get("log10_rate"))
+    if a == b:
+        return "same"
+    ends = [number(side.get(f"log10_rate_{end}")) for side in (base, new) for end in ("low", "high")]
+    if a is None or b is None or None in ends:
+        return "changed"
+    a_low, a_high, b_low, b_high = (float(end or 0.0) for end in ends)
+    overlap = a_low <= b_high and b_low <= a_high
+    if overlap or abs(b - a) <= _SHARE * max(abs(a), abs(b)) or abs(a) == abs(b):
+        return "same"
+    return "better" if abs(b) < abs(a) else "worse"
 
 
 def noise_of(name: str, base: Mapping[str, Any], new: Mapping[str, Any], batches: tuple[int, int]) -> float:

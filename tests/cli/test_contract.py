@@ -274,6 +274,39 @@ def test_gates_decide_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert gradscope(*words, "--fail-on", "log10_norm@lag=61 < -6") == 1
 
 
+def test_an_expectation_reads_forward(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("gradients", "rnn:gain=0.5", "-T", "30")
+    assert gradscope(*words, "--expect", "horizon >= 2") == 0
+    assert gradscope(*words, "--expect", "horizon >= 50") == 1
+    out, err = capsys.readouterr()
+    assert re.search(r"FAIL +horizon >= 50 +\d", out)
+    assert "expected horizon >= 50, found" in err
+    assert gradscope(*words, "--expect", "horizn >= 50") == 2
+
+
+def test_a_baseline_is_measured_against_in_one_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gradscope("gradients", "rnn:gain=0.9", "-o", "base.json") == 0
+    gates = (
+        "--fail-on",
+        "verdict == worse",
+        "--fail-on",
+        "change_percent@field=horizon < -20",
+        "--fail-on",
+        "worse > 0",
+    )
+    capsys.readouterr()
+    assert gradscope("gradients", "rnn:gain=0.5", "--baseline", "base.json", *gates, "--json") == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["schema"] == "gradscope/diff/1"
+    assert report["results"][0]["summary"]["verdict"] == "worse"
+    for same in ("rnn:gain=0.9", "rnn:gain=0.9,hidden=64"):
+        assert gradscope("gradients", same, "--baseline", "base.json", *gates) == 0
+    assert gradscope("gradients", "rnn:gain=0.9", "--seed", "1", "--baseline", "base.json", *gates) == 0
+    assert gradscope("spectrum", "rnn", "--baseline", "base.json") == 2
+    assert "wanted a result of spectrum" in capsys.readouterr().err
+    assert gradscope("gradients", "rnn", "--baseline", "none.json") == 3
+
+
 def test_files_are_written_beside_stdout_and_replaced_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "r.json").write_text("old")
     assert gradscope("gradients", "rnn:hidden=3", "-T", "5", "-o", "r.json", "-o", "r.csv", "-f", "jsonl") == 0

@@ -25,10 +25,12 @@ def found(result, where, field):
 
 def test_nothing_changed():
     result = one(hand.vanishing(), hand.vanishing())
-    assert result.n_rows == 0
+    assert {(row["where"], row["verdict"], row["change"]) for row in result.rows()} == {("summary", "same", 0)}
+    assert {row["field"] for row in result.rows()} == {*hand.vanishing().results[0].summary}
+    assert result.summary["verdict"] == "same"
     assert (result.summary["worse"], result.summary["better"], result.summary["changed"]) == (0, 0, 0)
     assert result.summary["same"] > 500
-    assert "No change beyond noise" in formats.render(diff(hand.vanishing(), hand.vanishing()), "md")
+    assert "same: no change beyond noise" in formats.render(diff(hand.vanishing(), hand.vanishing()), "md")
 
 
 def test_a_shorter_horizon_and_a_faster_decay_are_worse_and_the_reverse_is_better():
@@ -62,7 +64,7 @@ def test_batch_spread_and_intervals_are_noise():
     # at lag 10 the two differ by 0.1; 1.96 sqrt(2 * 0.3^2 / 16) = 0.208
     within = one(noisy(-0.30, 0.3, 16), noisy(-0.31, 0.3, 16))
     assert not [row for row in within.rows() if row["where"] == "lag 10" and row["field"] == "log10_norm"]
-    assert not [row for row in within.rows() if row["field"] == "log10_rate"]  # 0.01 < 0.028
+    assert found(within, "summary", "log10_rate")["verdict"] == "same"  # 0.01 < 0.028
     # the same spread over 400 samples: 1.96 sqrt(2 * 0.3^2 / 400) = 0.0416
     beyond = found(one(noisy(-0.30, 0.3, 400), noisy(-0.31, 0.3, 400)), "lag 10", "log10_norm")
     assert beyond["noise"] == pytest.approx(1.96 * (2 * 0.09 / 400) ** 0.5)
@@ -81,13 +83,16 @@ def test_a_horizon_is_as_uncertain_as_the_rate_behind_it():
         return hand.report("gradients", result)
 
     # 30 * 0.01 / 0.1 = 3 steps on either side: hypot(3, 3.1) = 4.3
-    assert not [row for row in one(at(-0.1, 30), at(-0.1, 31)).rows() if row["field"] == "horizon"]
-    assert found(one(at(-0.1, 30), at(-0.1, 25)), "summary", "horizon")["noise"] == pytest.approx((9 + 6.25) ** 0.5)
+    assert found(one(at(-0.1, 30), at(-0.1, 31)), "summary", "horizon")["verdict"] == "same"
+    row = found(one(at(-0.1, 30), at(-0.1, 25)), "summary", "horizon")
+    assert row["noise"] == pytest.approx((9 + 6.25) ** 0.5)
+    assert row["verdict"] == "same"  # 5 steps, noise 3.9 and a tenth of 30
+    assert found(one(at(-0.1, 30), at(-0.1, 23)), "summary", "horizon")["verdict"] == "worse"  # 7 > 3.8 + 3
 
 
 def test_what_is_lost_comes_first_then_the_largest_change_then_words():
     alive = hand.report("gradients", hand.gradients_result("nilpotent.npy", -0.1, 40))
-    rows = list(one(alive, hand.zero_rows()).rows())
+    rows = [row for row in one(alive, hand.zero_rows()).rows() if row["where"] != "summary"]
     lost = [row["size"] is None and row["verdict"] == "worse" for row in rows]
     assert sum(lost) == 33  # lags 8 to 40 became exactly zero
     assert all(lost[:33])
@@ -142,12 +147,13 @@ def test_every_verb_can_be_compared_with_itself_and_with_a_changed_self(make):
     }[other.verb]
     column = other.results[0].columns[name]
     column[0] = "float64" if isinstance(column[0], str) else not column[0] if name == "agrees" else column[0] - 7.0
-    assert [row["field"] for row in diff(make(), other).results[0].rows()] == [name]
+    rows = diff(make(), other).results[0].rows()
+    assert [row["field"] for row in rows if row["where"] != "summary"] == [name]
 
 
 def test_a_diff_is_a_report_with_gates_and_every_format(tmp_path):
     report = diff(hand.vanishing(), hand.exploding(), command=("diff", "a.json", "b.json"))
-    gates = evaluate(report, ["worse > 0", "change@field=horizon < -5"])
+    gates = evaluate(report, ["changed > 0", "change@field=horizon < -5"])
     assert [gate.passed for gate in gates] == [False, True]  # a horizon beyond 100 did not shrink
     for name in formats.STDOUT_FORMATS:
         assert isinstance(formats.render(report, name), str)
@@ -162,7 +168,7 @@ def test_a_change_never_prints_as_no_change():
     base = hand.gradients_result()
     base.summary["log10_peak"] = 3.0
     report = diff(hand.report("gradients", base), hand.report("gradients", result))
-    assert report.results[0].n_rows == 0  # a relative 1e-10 is rounding
+    assert found(report.results[0], "summary", "log10_peak")["verdict"] == "same"  # a relative 1e-10 is rounding
     result.summary["log10_peak"] = 3.000001
     text = formats.render(diff(hand.report("gradients", base), hand.report("gradients", result)), "table")
     assert "3.000001" in text
@@ -215,3 +221,96 @@ def test_pivot_turns_the_map():
     assert "horizon for every init (down) and gain (across)" in text
     with pytest.raises(UsageError, match="Did you mean 'gain'"):
         pivot(hand.sweep(), keys=("init", "gian"))
+
+
+def made(rate, horizon, *, interval=0.01, steps=100, verdict="vanishing", censored=False):
+    result = hand.gradients_result(rate=rate, interval=interval, steps=steps, verdict=verdict)
+    result.summary.update(horizon=None if censored else horizon, horizon_censored=censored)
+    return hand.report("gradients", result)
+
+
+BOTH_WAYS = {"worse": "better", "better": "worse", "same": "same"}
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "verdict"),
+    [
+        (made(-0.1, 30), made(-0.3, 10), "worse"),
+        (made(-0.1, 30), made(-0.105, 31), "same"),
+        (made(-0.01, 40, interval=0.0), made(-0.01, 41, interval=0.0), "same"),  # a step
+        (made(-0.01, 40, interval=0.0), made(-0.01, 44, interval=0.0), "same"),  # a tenth
+        (made(-0.01, 40, interval=0.0), made(-0.01, 45, interval=0.0), "better"),
+        (made(-0.2, 15, interval=0.001), made(-0.215, 15, interval=0.001), "same"),  # apart, but by less than a tenth
+        (made(-0.2, 15, interval=0.001), made(-0.23, 15, interval=0.001), "worse"),
+        (made(-0.2, 15, interval=0.02), made(-0.23, 15, interval=0.02), "same"),  # by more, but they overlap
+        (made(0.3, 0, verdict="exploding", censored=True), made(0.1, 0, verdict="exploding", censored=True), "better"),
+        (made(0.3, 90, verdict="exploding"), made(0.1, 0, verdict="exploding", censored=True), "better"),
+        (made(0.1, 20, verdict="exploding"), made(0.3, 90, verdict="exploding"), "worse"),  # longer is not better
+        (made(-0.1, 30), made(0.0, 0, verdict="neutral", censored=True), "better"),
+        (made(-0.03, 95), made(-0.02, 0, censored=True, interval=0.02), "same"),  # beyond 100: perhaps 101
+        (made(-0.03, 0, censored=True), made(-0.03, 0, censored=True), "same"),
+    ],
+)
+def test_verdict_class_horizon_and_rate_interval_decide_both_ways(base, new, verdict):
+    assert one(base, new).summary["verdict"] == verdict
+    assert one(new, base).summary["verdict"] == BOTH_WAYS[verdict]
+    gates = [evaluate(diff(*pair), ["verdict == worse"])[0].passed for pair in ((base, new), (new, base))]
+    assert gates == [verdict != "worse", verdict != "better"]
+
+
+def test_lag_rows_are_detail_and_never_decide():
+    base, new = hand.gradients_result(), hand.gradients_result()
+    new.columns["log10_norm"][:] = [value - 1.0 for value in base.columns["log10_norm"]]
+    result = one(hand.report("gradients", base), hand.report("gradients", new))
+    assert found(result, "lag 50", "log10_norm")["verdict"] == "worse"
+    assert (result.summary["verdict"], result.summary["worse"]) == ("same", 0)
+
+
+RELATIVE = [
+    "change@field=horizon < -5",
+    "change@field=horizon > 5",
+    "change_percent@field=horizon < -20",
+    "change_percent@field=horizon <= 0",
+    "change@field=log10_rate >= 0",
+    "size@field=log10_peak > 0.1",
+    "change@field=log10_norm < -1",
+    "change@field=log10_norm@where=lag 5 < -1",
+    "change@field=verdict < 0",
+    "worse > 0",
+    "changed > 0",
+    "verdict == worse",
+]
+
+
+@pytest.mark.parametrize(
+    "make", [hand.vanishing, hand.exploding, hand.neutral, hand.zero_rows, hand.censored, hand.lstm, hand.ladder]
+)
+def test_a_file_against_itself_passes_every_relative_gate(make):
+    outcomes = evaluate(diff(make(), make()), RELATIVE, expect=["change@field=horizon > 5", "verdict == same"])
+    assert [gate.expression for gate in outcomes if not gate.passed] == []
+
+
+def test_a_gate_on_a_row_or_field_there_is_not_still_fails():
+    report = diff(hand.vanishing(), hand.vanishing())
+    for expression in ("change@field=horizn < 0", "change@field=log10_norm@where=lag 999 < 0"):
+        (outcome,) = evaluate(report, [expression])
+        assert "matches nothing" in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "expression", "passed"),
+    [
+        (made(-0.1, 30), made(-0.3, 10), "change_percent@field=horizon < -20", False),  # -66.7 %
+        (made(-0.1, 30), made(-0.3, 10), "change_percent@field=horizon < -70", True),
+        (made(-0.1, 30), made(0.0, 0, censored=True), "change_percent@field=horizon < -20", True),  # more than +233 %
+        (made(-0.1, 30), made(0.0, 0, censored=True), "change@field=horizon > 70", False),
+        (made(-0.1, 30), made(0.0, 0, censored=True), "change@field=horizon > 71", False),  # nobody knows
+        (made(0.0, 0, censored=True), made(-0.1, 30), "change_percent@field=horizon < -20", False),  # below -70 %
+        (made(0.0, 0, censored=True), made(-0.1, 30), "change@field=horizon < -70", False),
+        (made(0.0, 0, censored=True), made(-0.1, 30), "change@field=horizon > -70", True),
+        (made(0.0, 0, censored=True), made(0.0, 0, censored=True), "change@field=horizon < -1", True),
+    ],
+)
+def test_changes_of_horizons_are_gated_as_far_as_they_are_known(base, new, expression, passed):
+    (outcome,) = evaluate(diff(base, new), [expression])
+    assert outcome.passed is passed, outcome
