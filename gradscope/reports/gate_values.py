@@ -108,7 +108,7 @@ def _why_null(name: str) -> str:
 
 
 def _is_censored(name: str, values: Mapping[str, Any]) -> bool:
-    return bool(values.get(f"{name}_censored")) or (name == "reach_now" and name in values)
+    return bool(values.get(f"{name}_censored")) or (name == "reach_now" and values.get("reach_now_censored", True))
 
 
 def _last_lag(result: Result, row: int | None = None) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gradscope.records import Result
+import shlex
+
+from gradscope.records import Report, Result
 from gradscope.reports.document import Block, Sentence
 from gradscope.reports.numbers import count, fixed, printable, significant
 from gradscope.reports.reading import column, has, number
@@ -158,3 +160,28 @@ def verdict_blocks(result: Result) -> list[Block]:
         blocks.append(Sentence(peak))
     blocks += [Sentence(theory_sentence(result)), bound_sentence(result)]
     return blocks
+
+
+def next_step(report: Report, result: Result) -> list[Block]:
+    """The command that goes on from what was measured; nothing where nothing calls for one."""
+    named = str(result.source.get("name")) in map(str, report.command)  # not what a Python call holds in memory
+    if not named or result.source.get("cell") == "jacobians" or result.settings.get("wrt") == "inputs":
+        return []
+    steps, name = result.settings.get("steps"), str(result.source.get("name"))
+    verdict = result.summary.get("verdict")
+    options = []
+    for key, default in (("inputs", "normal"), ("batch", 1), ("state", None)):
+        value = result.settings.get(key)
+        if value not in (default, "none", None):
+            options += [f"--{key}", str(value)]
+    if result.summary.get("horizon_censored") and verdict != "exploding":
+        said = "how far it reaches"
+        words = ["gradients", name, "-T", str(4 * _steps(result)), *options]
+        if options[:1] == ["--inputs"]:
+            return []  # a file is as long as it is
+    elif verdict in ("vanishing", "exploding") and steps and _steps(result) > 3:
+        said = "what would lengthen it" if verdict == "vanishing" else "what would tame it"
+        words = ["advise", name, "-T", str(steps), *options]
+    else:
+        return []
+    return [Sentence(printable(f"Next, {said}: {shlex.join(['gradscope', *words])}"), "next")]

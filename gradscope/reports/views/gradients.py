@@ -15,6 +15,7 @@ from gradscope.reports.views.gradient_figures import figures_of, overlay
 from gradscope.reports.views.gradient_words import (
     horizon_text,
     interval_text,
+    next_step,
     peak_cell,
     rate_text,
     theory_cell,
@@ -50,7 +51,11 @@ def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Docu
             # The columns are explained once, under the first table.
             key = [] if sections[several:] else [_key(table)]
             blocks += [*verdict_blocks(result), table, *key, *further(result)]
-        blocks += [*warnings_of(result), *(figures_of(result) if figures else ())]
+        blocks += [
+            *warnings_of(result),
+            *([] if several else next_step(report, result)),
+            *(figures_of(result) if figures else ()),
+        ]
         if blocks:
             sections.append(Section(name, tuple(blocks), about_source(result)))
     return document(report, "Gradient against lag", sections)
