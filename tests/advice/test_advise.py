@@ -155,8 +155,8 @@ def test_the_clip_value_is_a_percentile_of_the_norms_torch_compares():
 
 
 def test_a_change_that_overflows_is_said_and_never_advised():
-    """Identity: no bound on the states, and a layer norm, an orthogonal W or a larger gain decide over 3000 steps."""
-    (result,) = gradscope.advise("rnn:hidden=6,activation=identity,gain=0.5", steps=3000, only=("gain", "init")).results
+    """Identity: no bound on the states, and a layer norm, an orthogonal W or a larger gain decide over 1000 steps."""
+    (result,) = gradscope.advise("rnn:hidden=6,activation=identity,gain=0.5", steps=1000, only=("gain", "init")).results
     rows = list(result.rows())
     for row in rows:
         if "could not be measured" in row["why"]:
@@ -185,3 +185,24 @@ def test_time_constants_of_gates_that_are_known(tmp_path):
 def test_a_decoder_that_ends_elsewhere_is_measured_all_the_same():
     (result,) = gradscope.advise("seq2seq:hidden=8,inputs=4", steps=12, only=("forget_bias", "init")).results
     assert {row["kind"] for row in result.rows()} == {"forget_bias", "init"}
+
+
+@pytest.mark.parametrize(("gate", "code"), [("reach_now < 5", 0), ("reach_now < 100", 1), ("after_horizon < 5", 0)])
+def test_a_reach_beyond_the_run_is_decided_where_it_can_be(gate, code, capsys):
+    from gradscope.cli import run
+
+    source = "lstm:hidden=8" if "after" in gate else "lstm:hidden=8,forget_bias=6"
+    words = ["advise", source, "-T", "20", "--reach", "20", "--only", "forget_bias", "--fail-on", gate]
+    assert run([*words, "--json"]) == code
+    assert ("raise --steps" in capsys.readouterr().err) is (code == 1)
+
+
+def test_the_first_screen_is_the_answer(capsys):
+    from gradscope.cli import run
+
+    assert run(["advise", "lstm:hidden=12,inputs=4", "-T", "60", "--reach", "30", "--only", "forget_bias"]) == 0
+    lines = capsys.readouterr().out.split("\n")[:10]
+    assert "Gradients reach" in lines[2]
+    assert "Append forget_bias=" in lines[2]
+    assert "generated inputs" in lines[2]
+    assert any("model.get_parameter('bias_ih_l0')[12:24] +=" in line for line in lines)
