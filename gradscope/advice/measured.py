@@ -22,7 +22,8 @@ class Measured:
     Attributes
     ----------
     horizon, horizon_h : int or None
-        Largest lag whose norm (of the whole state; of the h corner) is ≥ epsilon.
+        Largest lag whose norm (of the whole state; of the h corner) is ≥ epsilon; −1 for no lag, None beyond T and
+        where nobody can tell.
     horizon_censored, horizon_h_censored : bool
         Whether they lie beyond T.
     rate : float or None
@@ -71,31 +72,17 @@ def read(result: Result, *, reach: int, epsilon: float, change: Change | None = 
     norms = [result.columns[name] for name in ("log10_norm_h", "log10_norm")]
     at = next((float(x[reach]) for x in norms if len(x) > reach and math.isfinite(x[reach])), math.nan)
     rate = summary["log10_rate"]
-    horizon_h, censored_h = _horizon_h(result, epsilon)
     return Measured(
         horizon=_whole(summary["horizon"]),
         horizon_censored=bool(summary["horizon_censored"]),
         rate=float(rate) if isinstance(rate, float) and math.isfinite(rate) else None,
         verdict=str(summary["verdict"]),
-        horizon_h=horizon_h,
-        horizon_h_censored=censored_h,
+        horizon_h=_whole(summary["horizon_h"]),
+        horizon_h_censored=bool(summary["horizon_h_censored"]),
         margin=at - math.log10(epsilon),
         steps=int(result.settings["steps"]),
         change=change,
     )
-
-
-def _horizon_h(result: Result, epsilon: float) -> tuple[int | None, bool]:
-    """Largest lag at which the h corner is ≥ epsilon, and whether it lies beyond T."""
-    if "horizon_h" in result.summary:
-        return _whole(result.summary["horizon_h"]), bool(result.summary["horizon_h_censored"])
-    corner = [float(x) for x in result.columns["log10_norm_h"]]
-    if all(math.isnan(x) for x in corner):
-        return _whole(result.summary["horizon"]), bool(result.summary["horizon_censored"])
-    above = [lag for lag, x in enumerate(corner) if x >= math.log10(epsilon)]
-    if above and above[-1] == len(corner) - 1:
-        return None, True
-    return (above[-1] if above else None), False
 
 
 def overflowed(change: Change, steps: int, said: str) -> Measured:

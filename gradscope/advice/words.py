@@ -22,7 +22,7 @@ def reach_text(measured: Measured) -> str:
     """How far the h corner reaches."""
     if measured.horizon_h_censored:
         return f"over {measured.steps}"
-    return "no lag" if measured.horizon_h is None else str(measured.horizon_h)
+    return "no lag" if measured.horizon_h is None or measured.horizon_h < 0 else str(measured.horizon_h)
 
 
 def network_why(change: Change, before: Measured, after: Measured, *, helps: bool, reach: int, source: Source) -> str:

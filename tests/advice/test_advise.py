@@ -206,3 +206,34 @@ def test_the_first_screen_is_the_answer(capsys):
     assert "Append forget_bias=" in lines[2]
     assert "generated inputs" in lines[2]
     assert any("model.get_parameter('bias_ih_l0')[12:24] +=" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        ("lstm:hidden=8", {"steps": 30}),
+        ("rnn:hidden=8,activation=identity,gain=2", {"steps": 30}),
+        ("lstm:hidden=6,bidirectional=true,layers=2", {"steps": 20, "need": 3}),
+        ("dnn:hidden=6", {"steps": 20, "batch": 2}),
+        ("gru:hidden=6", {"steps": 0}),
+        ("rnn:hidden=6", {"steps": 20, "loss": "none", "only": ("clip",)}),
+    ],
+)
+def test_every_report_fits_its_schema_and_comes_back(source, options, tmp_path):
+    import json
+
+    import jsonschema
+
+    from gradscope.reports.schemas import load_schema
+
+    report = gradscope.advise(source, **options)
+    jsonschema.Draft202012Validator(load_schema("advise")).validate(json.loads(report.to_json()))
+    (tmp_path / "r.json").write_text(report.to_json())
+    again = gradscope.load(tmp_path / "r.json")
+    assert [result.summary for result in again.results] == [
+        json.loads(report.to_json())["results"][i]["summary"] for i in range(len(report.results))
+    ]
+    from gradscope.reports.formats import render
+
+    for name in ("table", "jsonl", "csv", "md", "html", "junit", "github"):
+        assert render(report, name) is not None
