@@ -85,6 +85,8 @@ SERIES_ROWS = (
       for field in gradients.SUMMARY),
     Field("spectral_radius", "number", "spectral radius", "largest |eigenvalue| over the recurrent blocks",
           null=NOT_COMPUTED, better="nearer to 1"),
+    Field("gates", "facts", "gates", "mean opening of each gate over units, steps and batch, by name",
+          null="the cell has none, or not computed here"),
     Field("log10_dloss_dh", "numbers", "dL/dh", "Frobenius norm of ∂L/∂h_t over the batch, t = 1 … T", unit="log10",
           null=NOT_COMPUTED),
     Field("log10_dloss_dc", "numbers", "dL/dc", "Frobenius norm of ∂L/∂c_t over the batch, t = 1 … T", unit="log10",

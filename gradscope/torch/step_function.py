@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from gradscope.analysis.cases import Case
-from gradscope.analysis.gradients import measure_case
 from gradscope.analysis.request import GradientsRequest, Progress
 from gradscope.analysis.threads import blas_threads, choose_threads
 from gradscope.errors import ShapeError, UsageError
 from gradscope.jacobians.base import Array
-from gradscope.jacobians.ready import ReadyJacobian
 from gradscope.keywords import LagsLike, known_names_only, request_of, whole
 from gradscope.measuring import assemble
-from gradscope.numerics.tape import StoredTape
 from gradscope.records import Report
-from gradscope.sources.kinds import JacobianSource
-from gradscope.sources.spec import SourceSpec
+from gradscope.torch.from_jacobians import measure_jacobians
 from gradscope.torch.requirement import import_torch
 from gradscope.torch.states import StateLayout, leaves_of, rebuilt
 from gradscope.torch.step_jacobians import Linearised, StepOfVectors, linearise
@@ -116,27 +110,17 @@ def measure(
         )
     name = str(name or getattr(step, "__name__", type(step).__name__))
     corner = _visible_components(layout, visible)
-    n = layout.size
-    record = {
-        "name": name,
-        "cell": type(step).__name__ if isinstance(step, torch.nn.Module) else "step function",
-        "hidden": n if corner is None else len(corner),
-        "layers": 1,
-        "state_size": n,
-        "sha256": hashlib.sha256(np.ascontiguousarray(found.jacobians).tobytes()).hexdigest(),
-    }
     settings = {
-        **request.settings(),
         "inputs": f"given {tuple(np.shape(inputs))}",
         "state": "given" if state is not None else None,
         "dtype": dtype,
     }
-    source = JacobianSource(SourceSpec(name, "file", name), record, jacobians=found.jacobians)
-    tape = StoredTape(found.states, ReadyJacobian(found.jacobians), corner)
-    case = Case(source, record, settings, tape, None, 0.0, tuple(warnings))
-    count = choose_threads(None if threads is None else whole("threads", threads), n)
+    cell = type(step).__name__ if isinstance(step, torch.nn.Module) else "step function"
+    count = choose_threads(None if threads is None else whole("threads", threads), layout.size)
     with blas_threads(count):
-        result = measure_case(case, request)
+        result = measure_jacobians(
+            found.states, found.jacobians, corner, request, name=name, cell=cell, settings=settings, warnings=warnings
+        )
     call = _call(name, state is not None, {"visible": visible, **options, "lags": request.lags_text})
     return assemble("gradients", [result], command=(call,), seed=0, threads=count)
 

@@ -1,0 +1,194 @@
+"""One layer and direction of an nn.RNN, nn.LSTM or nn.GRU at the states it visited: gates, and one step backward.
+
+Independent of :mod:`gradscope.cells`: float64 numpy from the module's own equations, in its own row order, with what
+the cells there do not have (``proj_size``, sequences that have ended). Time runs in processing order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from gradscope.cells.activations import sigmoid
+from gradscope.jacobians.base import Array
+from gradscope.log_domain import log_sech_squared, log_sigmoid_slope
+
+#: Gates that open and close, by name, in the order of the rows; an lstm's third block is its candidate.
+GATES: Mapping[str, tuple[str, ...]] = {"rnn": (), "relu": (), "lstm": ("i", "f", "", "o"), "gru": ("r", "z")}
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """Weights of one layer and direction in float64; absent biases are zeros.
+
+    Attributes
+    ----------
+    kind : {"rnn", "relu", "lstm", "gru"}
+    W_ih : ndarray, shape (G·H, I)
+    W_hh : ndarray, shape (G·H, P)
+        P = H without a projection.
+    b_ih, b_hh : ndarray, shape (G·H,)
+    W_hr : ndarray, shape (P, H), or None
+        The projection of an lstm with ``proj_size``.
+    """
+
+    kind: str
+    W_ih: Array
+    W_hh: Array
+    b_ih: Array
+    b_hh: Array
+    W_hr: Array | None = None
+
+
+class Backward(NamedTuple):
+    """What a step hands back from its total ∂L/∂h_t and from ∂L/∂c_t past h_t.
+
+    Attributes
+    ----------
+    h_prev, c_prev : ndarray, shape (batch, P), (batch, H)
+        What goes to the state before; ``c_prev`` has no columns where there is no c.
+    c : ndarray, shape (batch, H)
+        ∂L/∂c_t with what it reaches through h_t.
+    a_ih : ndarray, shape (batch, G·H)
+        Of what the input product adds to.
+    """
+
+    h_prev: Array
+    c_prev: Array
+    c: Array
+    a_ih: Array
+
+
+@dataclass(frozen=True)
+class VisitedLayer:
+    """A layer at the states it visited.
+
+    Attributes
+    ----------
+    weights : LayerWeights
+    live : ndarray of bool, shape (T, batch)
+        Where a sequence is there; elsewhere its state is copied.
+    h : ndarray, shape (T + 1, batch, P)
+    c : ndarray, shape (T + 1, batch, H)
+        No columns where there is no c.
+    slopes, values : dict of str to ndarray, shape (T, batch, H)
+        Derivatives and values of gates and candidates, by name.
+    """
+
+    weights: LayerWeights
+    live: Array
+    h: Array
+    c: Array
+    slopes: dict[str, Array]
+    values: dict[str, Array]
+
+    @classmethod
+    def at(cls, weights: LayerWeights, x: Array, h: Array, c0: Array, live: Array) -> VisitedLayer:
+        """Evaluate every step at once from the states; only c runs through time.
+
+        Parameters
+        ----------
+        x : ndarray, shape (T, batch, I)
+        h : ndarray, shape (T + 1, batch, P)
+        c0 : ndarray, shape (batch, H)
+        """
+        drive = x @ weights.W_ih.T + weights.b_ih
+        recurrent = h[:-1] @ weights.W_hh.T + weights.b_hh
+        make = {"rnn": _tanh_layer, "relu": _relu_layer, "gru": _gru_layer, "lstm": _lstm_layer}[weights.kind]
+        values, slopes = make(drive, recurrent)
+        c = np.zeros((*h.shape[:2], 0))
+        if weights.kind == "lstm":
+            c = np.empty((*h.shape[:2], c0.shape[-1]))
+            c[0] = c0
+            written = values["i"] * values["g"]
+            for t in range(len(x)):
+                c[t + 1] = np.where(live[t][:, None], values["f"][t] * c[t] + written[t], c[t])
+            values["tanh c"], slopes["tanh c"] = np.tanh(c[1:]), np.exp(log_sech_squared(c[1:]))
+        return cls(weights, live, h, c, slopes, values)
+
+    def step_error(self) -> float:
+        """Largest |h_t − step(h_{t−1}, x_t)| over what is live, relative to 1 + max|h|: rounding, if all is right."""
+        v = self.values
+        if self.weights.kind in ("rnn", "relu"):
+            new = v["h"]
+        elif self.weights.kind == "gru":
+            new = (1.0 - v["z"]) * v["n"] + v["z"] * self.h[:-1]
+        else:
+            new = v["o"] * v["tanh c"]
+            if self.weights.W_hr is not None:
+                new = new @ self.weights.W_hr.T
+        apart = np.abs(new - self.h[1:])[self.live]
+        return float(apart.max(initial=0.0) / (1.0 + np.abs(self.h).max(initial=0.0)))
+
+    def mean_gates(self) -> dict[str, float] | None:
+        """Mean opening of each gate over units and everything that is live."""
+        names = [name for name in GATES[self.weights.kind] if name]
+        if not names or not self.live.any():
+            return None
+        return {name: float(self.values[name][self.live].mean()) for name in names}
+
+    def back(self, t: int, g_h: Array, g_c: Array) -> Backward:
+        """Carry ∂L/∂h_t (total) and ∂L/∂c_t (without its way through h_t) one live step back; t counts from 0."""
+        w, v, d = self.weights, self.values, self.slopes
+        if w.kind in ("rnn", "relu"):
+            a = g_h * d["h"][t]
+            return Backward(a @ w.W_hh, g_c, g_c, a)
+        if w.kind == "gru":
+            z, n, r = v["z"][t], v["n"][t], v["r"][t]
+            a_n = g_h * (1.0 - z) * d["n"][t]
+            a_z = g_h * (self.h[t] - n) * d["z"][t]
+            a_r = a_n * v["q"][t] * d["r"][t]
+            recurrent = np.concatenate([a_r, a_z, a_n * r], axis=-1)
+            return Backward(g_h * z + recurrent @ w.W_hh, g_c, g_c, np.concatenate([a_r, a_z, a_n], axis=-1))
+        g_m = g_h if w.W_hr is None else g_h @ w.W_hr
+        c = g_c + g_m * v["o"][t] * d["tanh c"][t]
+        a = np.concatenate(
+            [
+                c * v["g"][t] * d["i"][t],
+                c * self.c[t] * d["f"][t],
+                c * v["i"][t] * d["g"][t],
+                g_m * v["tanh c"][t] * d["o"][t],
+            ],
+            axis=-1,
+        )
+        return Backward(a @ w.W_hh, c * v["f"][t], c, a)
+
+
+Blocks = tuple[dict[str, Array], dict[str, Array]]
+
+
+def _tanh_layer(drive: Array, recurrent: Array) -> Blocks:
+    a = drive + recurrent
+    return {"h": np.tanh(a)}, {"h": np.exp(log_sech_squared(a))}
+
+
+def _relu_layer(drive: Array, recurrent: Array) -> Blocks:
+    a = drive + recurrent
+    return {"h": np.maximum(a, 0.0)}, {"h": (a > 0).astype(np.float64)}
+
+
+def _gru_layer(drive: Array, recurrent: Array) -> Blocks:
+    """n = tanh(W_in x + b_in + r⊙q) with q = W_hn h + b_hn: the reset gate stands after the product."""
+    drive_r, drive_z, drive_n = np.split(drive, 3, axis=-1)
+    recurrent_r, recurrent_z, q = np.split(recurrent, 3, axis=-1)
+    a_r, a_z = drive_r + recurrent_r, drive_z + recurrent_z
+    r = sigmoid(a_r)
+    a_n = drive_n + r * q
+    values = {"r": r, "z": sigmoid(a_z), "n": np.tanh(a_n), "q": q}
+    slopes = {
+        "r": np.exp(log_sigmoid_slope(a_r)),
+        "z": np.exp(log_sigmoid_slope(a_z)),
+        "n": np.exp(log_sech_squared(a_n)),
+    }
+    return values, slopes
+
+
+def _lstm_layer(drive: Array, recurrent: Array) -> Blocks:
+    a_i, a_f, a_g, a_o = np.split(drive + recurrent, 4, axis=-1)
+    values = {"i": sigmoid(a_i), "f": sigmoid(a_f), "g": np.tanh(a_g), "o": sigmoid(a_o)}
+    slopes = {name: np.exp(log_sigmoid_slope(a)) for name, a in (("i", a_i), ("f", a_f), ("o", a_o))}
+    slopes["g"] = np.exp(log_sech_squared(a_g))
+    return values, slopes

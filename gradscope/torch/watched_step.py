@@ -1,0 +1,131 @@
+"""Rows of one watched step: what the gradient does in each layer and direction, and how far it reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradscope.analysis.request import GradientsRequest
+from gradscope.jacobians.base import Array
+from gradscope.measuring import gradients
+from gradscope.records import plain
+from gradscope.series.columns import WATCHED
+from gradscope.torch.from_jacobians import measure_jacobians
+from gradscope.torch.fused_call import LayerOfCall
+from gradscope.torch.layer_steps import LayerWeights, VisitedLayer
+
+#: Largest square block of which eigenvalues are taken at every watched step.
+MOST_EIGENVALUES = 1024
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user wants to know.
+
+    Attributes
+    ----------
+    epsilon : float
+        Norm below which a gradient counts as gone.
+    need : int or None
+        How far back the task needs gradients.
+    """
+
+    epsilon: float
+    need: int | None
+
+
+def row_of(found: LayerOfCall, first: int, step: Any, asked: Asked) -> dict[str, Any]:
+    """One row; ``first`` is where the first sequence of the batch stands in the kernel's order."""
+    course = course_of(found.visited, found.x, first, asked)
+    backward = found.direction == "backward"
+    dh, dc = (part.log10_norms()[:: -1 if backward else 1] for part in (found.adjoint.h, found.adjoint.c))
+    row = {
+        **course,
+        "step": step,
+        "layer": found.layer,
+        "direction": found.direction,
+        "error": None,
+        "spectral_radius": spectral_radius(found.visited.weights),
+        "gates": found.visited.mean_gates(),
+        "log10_dloss_dh": dh,
+        "log10_dloss_dc": dc if found.visited.c.shape[-1] else None,
+    }
+    return {name: plain(row.get(name)) for name in WATCHED}
+
+
+def failed_row(step: Any, layer: int, direction: str, problem: BaseException | str) -> dict[str, Any]:
+    """The row of a step that could not be measured: nothing but its error."""
+    said = " ".join(str(problem).split())
+    row = {"step": step, "layer": layer, "direction": direction, "error": said}
+    return {name: plain(row.get(name)) for name in WATCHED}
+
+
+def course_of(visited: VisitedLayer, x: Array, sample: int, asked: Asked) -> Mapping[str, Any]:
+    """The summary of ``gradients`` for one sequence through one layer and direction, along its own steps."""
+    steps = np.flatnonzero(visited.live[:, sample])
+    T = len(steps)
+    start = int(steps[0]) if T else 0
+    need = asked.need if asked.need is not None and asked.need <= T else None
+    if visited.weights.W_hr is not None:
+        summary = _course_with_projection(visited, sample, start, T, asked.epsilon, need)
+    else:
+        state = np.concatenate([visited.h[start, sample], visited.c[start, sample]])
+        report = gradients(
+            named(visited.weights),
+            inputs=x[start : start + T, sample],
+            state=state,
+            loss="none",
+            epsilon=asked.epsilon,
+            need=need,
+        )
+        summary = report.results[0].summary
+    return {**summary, "need": asked.need}
+
+
+def named(weights: LayerWeights) -> tuple[dict[str, Array], str]:
+    """The layer as a source."""
+    arrays = {
+        "weight_ih_l0": weights.W_ih,
+        "weight_hh_l0": weights.W_hh,
+        "bias_ih_l0": weights.b_ih,
+        "bias_hh_l0": weights.b_hh,
+    }
+    kind, activation = ("rnn", "relu") if weights.kind == "relu" else (weights.kind, "tanh")
+    return arrays, f"cell={kind},activation={activation}"
+
+
+def _course_with_projection(
+    visited: VisitedLayer, sample: int, start: int, T: int, epsilon: float, need: int | None
+) -> Mapping[str, Any]:
+    """No cell has a projection, so its Jacobians are formed from one step backward."""
+    one = VisitedLayer(
+        visited.weights,
+        visited.live[:, [sample]],
+        visited.h[:, [sample]],
+        visited.c[:, [sample]],
+        {name: value[:, [sample]] for name, value in visited.slopes.items()},
+        {name: value[:, [sample]] for name, value in visited.values.items()},
+    )
+    P = visited.h.shape[-1]
+    n = P + visited.c.shape[-1]
+    eye = np.eye(n)
+    jacobians = np.empty((T, 1, n, n))
+    for t in range(T):
+        back = one.back(start + t, eye[:, :P], eye[:, P:])
+        jacobians[t, 0] = np.concatenate([back.h_prev, back.c_prev], axis=-1)
+    states = np.concatenate([one.h, one.c], axis=-1)[start : start + T + 1]
+    request = GradientsRequest(steps=T, loss="none", epsilon=epsilon, need=need)
+    result = measure_jacobians(states, jacobians, np.arange(P), request, name="lstm", cell="lstm", settings={})
+    return result.summary
+
+
+def spectral_radius(weights: LayerWeights) -> float | None:
+    """The largest |eigenvalue| over the recurrent blocks; None where they are not square, or too large for a step."""
+    rows, n = weights.W_hh.shape
+    H = {"rnn": rows, "relu": rows, "lstm": rows // 4, "gru": rows // 3}[weights.kind]
+    if n != H or n > MOST_EIGENVALUES:
+        return None
+    return float(np.abs(np.linalg.eigvals(weights.W_hh.reshape(-1, n, n))).max())
