@@ -24,6 +24,7 @@ from gradscope.networks.seq2seq import Seq2Seq, run_seq2seq
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.networks.stack import Stack, split_stack
 from gradscope.numerics.tape import StoredTape, Tape, tape_of_matrices
+from gradscope.remarks import GENERATED_INPUT
 from gradscope.sources.file_format import read_start, sniff
 from gradscope.sources.given_arrays import GivenArray
 from gradscope.sources.inputs import (
@@ -219,8 +220,7 @@ def _noise_warning(source: Source, request: RunRequest, width: int) -> tuple[str
     if source.spec.kind != "file" or width == 0 or not is_generated(request.inputs) or request.tokens is not None:
         return ()
     return (
-        f"driven by generated input ({request.inputs}): a trained network may forget noise and carry real features, "
-        "or the reverse; give it what it really reads with --inputs FILE.npy",
+        f"{GENERATED_INPUT} ({request.inputs}): real features may carry much further, or less; give --inputs FILE.npy",
     )
 
 

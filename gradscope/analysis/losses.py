@@ -19,6 +19,7 @@ from gradscope.networks.readout import LinearLoss, Loss, MeanSquaredError, Softm
 from gradscope.networks.run import Trajectory
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.numerics.backprop import DirectTerm
+from gradscope.remarks import NO_LOSS
 from gradscope.sources.given_arrays import GivenReadout
 from gradscope.sources.inputs import array_of
 from gradscope.sources.seeding import generator
@@ -141,7 +142,7 @@ def _linear_side(case: Case, request: GradientsRequest) -> LossSide | str:
         title = "random" if request.readout else "seeded"
     else:
         return (
-            "no loss: --loss linear of a trained network needs its vector: give --readout FILE.npy, "
+            f"{NO_LOSS}--loss linear of a trained network needs its vector: give --readout FILE.npy, "
             "or --readout random for a seeded one"
         )
     loss = LinearLoss(vector)

@@ -11,6 +11,7 @@ from gradscope.analysis.cases import Case
 from gradscope.analysis.request import GradientsRequest
 from gradscope.errors import InputError, ShapeError
 from gradscope.jacobians.base import Array
+from gradscope.remarks import NO_LOSS
 from gradscope.sources.given_arrays import GivenArray, GivenReadout, title_of
 from gradscope.sources.heads import Table
 from gradscope.sources.seeding import generator
@@ -61,7 +62,7 @@ def choose_readout(case: Case, request: GradientsRequest, *, width: int) -> Read
         return Readout("seeded", *seeded_readout(case, request, output_width(case)))
     found = case.source.file_head
     if found is not None and found.head is not None and found.head.weight.shape[1] != width:
-        return f"no loss: the head {found.head.title} reads more than {width} units: leave direction= out"
+        return f"{NO_LOSS}the head {found.head.title} reads more than {width} units: leave direction= out"
     if found is not None and found.head is not None:
         return _of_table(found.head, case)
     return _no_head(found.candidates if found is not None else (), width)
@@ -78,10 +79,10 @@ def _no_head(candidates: tuple[Table, ...], width: int) -> str:
     """One sentence for the loss columns that stay empty."""
     if candidates:
         listed = ", ".join(f"head={table.name}" for table in candidates[:6])
-        return f"no loss: several weights could be the head ({listed}): say which, or give --readout FILE"
+        return f"{NO_LOSS}several weights could be the head ({listed}): say which, or give --readout FILE"
     return (
-        f"no loss: the file has no readout of width {width} (a weight (V, {width})): give --readout FILE.npz, "
-        "or --readout random for a seeded one"
+        f"{NO_LOSS}the file has no readout, a weight (V, {width}): "
+        "give --readout FILE.npz, or --readout random for a seeded one"
     )
 
 

@@ -37,7 +37,7 @@ ROWS = (
           null="exactly zero, no loss, or no copy is left (k = T)", shown=True),
     Field("log10_dloss_dweight_layers", "numbers", "dL/dW by layer", "the same layer by layer", unit="log10",
           null=_NO_LOSS),
-    Field("log10_dloss_dweight_tail", "number", "left out",
+    Field("log10_dloss_dweight_tail", "number", "dL/dW tail",
           "‖Σ ∂L/∂W_hh‖ over the copies at this lag and beyond: what truncated BPTT of that length leaves out",
           unit="log10", null="exactly zero, no loss, or losses at every step"),
     Field("log10_dloss_dinput", "number", "dL/dx", "length of ∂L/∂x at this step", unit="log10", null=_NO_LOSS),

@@ -10,14 +10,21 @@ from typing import Literal, TypeGuard
 
 Tone = Literal["plain", "good", "bad", "mixed", "dim"]
 Number = float | int | None
+#: Roles that belong together: first on a page, last in a terminal.
+ANSWERS = ("verdict", "answer", "next", "code")
+#: The heading of the section that judges all sources.
+GATES = "Gates"
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """A line of prose; ``verdict`` sentences come first and are set in bold, ``code`` keeps its lines."""
+    """A line of prose; ``code`` keeps its lines.
+
+    ``verdict`` (in bold), ``answer``, ``next`` and ``code`` belong together: first on a page, last in a terminal.
+    """
 
     text: str
-    role: Literal["verdict", "note", "warning", "next", "code"] = "note"
+    role: Literal["verdict", "answer", "next", "note", "warning", "code"] = "note"
     tone: Tone = "plain"
 
 
@@ -25,7 +32,7 @@ class Sentence:
 class Column:
     """A column: ``priority`` 0 is never dropped, higher numbers go first where the terminal is narrow.
 
-    Only a ``wrap`` column (prose) is ever folded over several lines.
+    Only a ``wrap`` column (prose) is ever folded over several lines. ``unit`` stands under the title, or behind it.
     """
 
     title: str
@@ -33,6 +40,12 @@ class Column:
     priority: int = 0
     meaning: str = ""
     wrap: bool = False
+    unit: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Title and unit in one line."""
+        return f"{self.title.strip()} ({self.unit})" if self.unit else self.title
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,7 @@ class Document:
     made_by: str
     sections: tuple[Section, ...]
     reproduce: str = ""
+    origin: str = ""  # made_by in a few words
 
     def figures(self) -> list[tuple[str, Figure]]:
         """The figures that are not minor, each under its section's heading.

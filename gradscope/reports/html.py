@@ -147,7 +147,7 @@ def html_table(table: Table, most: int, *, label: str = "") -> str:
 def _head(column: Column) -> str:
     meaning = f' title="{text(column.meaning)}"' if column.meaning else ""
     side = ' class="r"' if column.align == "right" else ""
-    return f'<th scope="col"{side}{meaning}>{text(column.title)}</th>'
+    return f'<th scope="col"{side}{meaning}>{text(column.heading)}</th>'
 
 
 def _cell(column: Column, value: str, place: int) -> str:

@@ -70,7 +70,7 @@ def _fenced(code: str, language: str) -> str:
 
 def _table(table: Table) -> str:
     lines = [f"{escape(table.caption)}\n"] if table.caption else []
-    lines.append(_row(column.title for column in table.columns))
+    lines.append(_row(column.heading for column in table.columns))
     lines.append("|" + "|".join("---:" if column.align == "right" else ":---" for column in table.columns) + "|")
     lines += [_row(row) for row in table.rows]
     return "\n".join(lines)

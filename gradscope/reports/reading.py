@@ -90,8 +90,8 @@ def number(value: Any) -> float | None:
     return None if isinstance(value, bool | str | list | dict) or value is None else float(value)
 
 
-def shown_lags(last: int) -> list[int]:
-    """About fifteen round lags from 0 to ``last``, evenly spread on a log scale.
+def shown_lags(last: int, most: int = _SHOWN) -> list[int]:
+    """Round lags from 0 to ``last``, evenly spread on a log scale, at most about ``most``.
 
     >>> shown_lags(100)
     [0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100]
@@ -99,7 +99,7 @@ def shown_lags(last: int) -> list[int]:
     lags: list[int] = []
     for mantissas in _MANTISSAS:
         lags = sorted({0, last, *_round_numbers(mantissas, last)})
-        if len(lags) <= _SHOWN:
+        if len(lags) <= most:
             break
     return lags
 
@@ -113,15 +113,15 @@ def _round_numbers(mantissas: Sequence[float], last: int) -> list[int]:
     return out
 
 
-def shown_rows(result: Result, key: str = "lag") -> list[int]:
-    """Indices of the rows a table shows: all that were asked for, or about fifteen plus the turning points."""
-    n = result.n_rows
+def shown_rows(result: Result, key: str = "lag", most: int | None = None) -> list[int]:
+    """Indices of the rows a table shows: all that were asked for, or about ``most`` plus the turning points."""
+    n, most = result.n_rows, most or _SHOWN
     asked = result.settings.get("lags") is not None or result.settings.get("where")
-    if asked or n <= _SHOWN + 2 or key not in result.columns:
+    if asked or n <= most + 2 or key not in result.columns:
         return list(range(n))
     places = [int(place) for place in result.columns[key]]
     index = {place: i for i, place in enumerate(places)}
-    wanted = set(shown_lags(max(places)))
+    wanted = set(shown_lags(max(places), most))
     for name in ("peak_lag", "horizon"):
         turning = number(result.summary.get(name))
         if turning is not None:
@@ -133,6 +133,6 @@ def shown_rows(result: Result, key: str = "lag") -> list[int]:
         rows |= {next(i for i, s in enumerate(status) if s == word) for word in {*map(str, status)} - {"ok"}}
     phase = [str(word) for word in result.columns.get("phase", ())]
     rows |= {i for i in range(1, len(phase)) if phase[i] != phase[i - 1]}
-    if len(rows) < _SHOWN // 2:  # a selection that starts late holds few round lags
-        rows |= {round(i * (n - 1) / (_SHOWN - 1)) for i in range(_SHOWN)}
+    if len(rows) < most // 2:  # a selection that starts late holds few round lags
+        rows |= {round(i * (n - 1) / (most - 1)) for i in range(most)}
     return sorted(rows)

@@ -6,15 +6,17 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 from gradscope.records import Report
-from gradscope.reports.document import Document, Section, Sentence, Table
+from gradscope.reports.document import ANSWERS, GATES, Document, Section, Sentence, Table
 from gradscope.reports.numbers import to_ascii
 from gradscope.reports.views import view
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 _STYLES = {"good": "green", "bad": "red", "mixed": "yellow", "dim": "dim", "plain": ""}
 _GAP = 2
@@ -75,11 +77,15 @@ def render(
     verbose : bool
         All details of each source where several stand side by side.
     """
-    return render_document(view(report, verbose=verbose, figures=False), width=width, color=color, unicode=unicode)
+    document = view(report, verbose=verbose, figures=False)
+    return render_document(document, width=width, color=color, unicode=unicode, verbose=verbose)
 
 
-def render_document(document: Document, *, width: int | None, color: bool, unicode: bool) -> str:
-    """Render blocks as text; figures are left to ``terminal_plot``."""
+def render_document(document: Document, *, width: int | None, color: bool, unicode: bool, verbose: bool = False) -> str:
+    """Render blocks as text, the answer last; figures are left to ``terminal_plot``.
+
+    The environment and the command are given where everything is asked for; else the seed and version alone.
+    """
     from rich.console import Console
 
     buffer = io.StringIO()
@@ -96,16 +102,51 @@ def render_document(document: Document, *, width: int | None, color: bool, unico
         _environ={},  # every choice was made above: rich is not to look again
     )
     written = [section for section in document.sections if any(isinstance(b, Sentence | Table) for b in section.blocks)]
+    about = [section for section in written if section.subheading]
+    telling = _telling(written)
     for number, section in enumerate(written):
         if number:
             _line(console, "", unicode)
-        _section(console, section, width, unicode)
-    _line(console, "", unicode)
-    _line(console, document.made_by, unicode, "dim")
-    if document.reproduce:
+        origin = document.origin if not verbose and about == [section] else ""
+        _section(console, section, width, unicode, origin, section in telling)
+    if verbose or len(about) != 1:
+        _line(console, "", unicode)
+        _line(console, document.made_by if verbose else document.origin, unicode, "dim")
+    if verbose and document.reproduce:
         _line(console, document.reproduce, unicode, "dim")
+    _line(console, "", unicode)
+    for sentence in _answer(telling):
+        _line(console, sentence.text, unicode, _style(sentence))
     text = "\n".join(line.rstrip() for line in buffer.getvalue().split("\n"))
     return text if unicode else to_ascii(text)
+
+
+def _telling(sections: Sequence[Section]) -> list[Section]:
+    """The sections whose verdicts stand last: the gates', then the overall one, else that of every source."""
+    gates = [section for section in sections if section.heading == GATES]
+    overall = [section for section in sections if not section.heading and _answers(section)]
+    return [*gates, *(overall or (section for section in sections if section not in gates))]
+
+
+def _answer(telling: Sequence[Section]) -> list[Sentence]:
+    """What a reader of a terminal sees last; a verdict carries the name of its source where there are several."""
+    sources = [section for section in telling if section.heading not in ("", GATES)]
+    out = []
+    for section in telling:
+        named = section in sources and len(sources) > 1
+        for sentence in sorted(_answers(section), key=lambda block: block.role != "code"):
+            said = f"{section.heading}: {sentence.text}" if named and sentence.role == "verdict" else sentence.text
+            out.append(replace(sentence, text=said))
+    return out
+
+
+def _answers(section: Section) -> list[Sentence]:
+    return [block for block in section.blocks if isinstance(block, Sentence) and block.role in ANSWERS]
+
+
+def _style(sentence: Sentence) -> str:
+    style = _STYLES[sentence.tone]
+    return f"bold {style}".strip() if sentence.role == "verdict" else "cyan" if sentence.role == "next" else style
 
 
 def _line(console: Console, text: str, unicode: bool, style: str = "") -> None:
@@ -114,19 +155,22 @@ def _line(console: Console, text: str, unicode: bool, style: str = "") -> None:
     console.print(Text(text if unicode else to_ascii(text), style=style, overflow="fold"))
 
 
-def _section(console: Console, section: Section, width: int | None, unicode: bool) -> None:
+def _section(console: Console, section: Section, width: int | None, unicode: bool, origin: str, moved: bool) -> None:
     if section.heading:
         _line(console, section.heading, unicode, "bold")
     if section.subheading:
-        _line(console, section.subheading, unicode, "dim")
-    for index, block in enumerate(section.blocks):
-        if isinstance(block, Sentence):
-            style = _STYLES[block.tone]
-            _line(console, block.text, unicode, f"bold {style}".strip() if block.role == "verdict" else style)
-        elif isinstance(block, Table) and block.rows:
-            if index or section.heading or section.subheading:
+        _line(console, f"{section.subheading}, {origin}" if origin else section.subheading, unicode, "dim")
+    above = bool(section.heading or section.subheading)
+    for block in section.blocks:
+        if isinstance(block, Table) and block.rows:
+            if above:
                 _line(console, "", unicode)
             _table(console, block, width, unicode)
+        elif isinstance(block, Sentence) and not (moved and block.role in ANSWERS):
+            _line(console, block.text, unicode, _style(block))
+        else:
+            continue
+        above = True
 
 
 def _table(console: Console, table: Table, width: int | None, unicode: bool) -> None:
@@ -137,7 +181,8 @@ def _table(console: Console, table: Table, width: int | None, unicode: bool) -> 
     spell = (lambda text: text) if unicode else to_ascii
     rows = [[spell(text) for text in row] for row in table.rows]
     titles = [spell(column.title) for column in table.columns]
-    kept = _fitting(table, titles, rows, width)
+    units = [spell(column.unit) for column in table.columns]
+    kept = _fitting(table, titles, units, rows, width)
     rule = "─" if unicode else "-"
     headed = any(titles)
     box = Box(f"    \n    \n {rule}{rule} \n    \n    \n    \n    \n    \n")
@@ -148,7 +193,10 @@ def _table(console: Console, table: Table, width: int | None, unicode: bool) -> 
     for i in kept:
         column = table.columns[i]
         drawn.add_column(
-            Text(titles[i]), justify=column.align, overflow="fold", no_wrap=width is None or not column.wrap
+            _head(titles[i], units[i], under=any(units)),
+            justify=column.align,
+            overflow="fold",
+            no_wrap=width is None or not column.wrap,
         )
     for number, row in enumerate(rows):
         tone = table.tones[number] if number < len(table.tones) else "plain"
@@ -160,18 +208,26 @@ def _table(console: Console, table: Table, width: int | None, unicode: bool) -> 
     if dropped:
         _line(
             console,
-            f"Left out at {width} columns: {', '.join(dropped)} (all of them: -f csv, or a wider window).",
+            f"Left out at {width} columns: {', '.join(dropped)} (a wider window or -f md shows them).",
             unicode,
         )
 
 
-def _fitting(table: Table, titles: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> list[int]:
+def _head(title: str, unit: str, *, under: bool) -> Text:
+    from rich.text import Text
+
+    return Text.assemble(title, *([("\n" + unit, "not bold dim")] if under else []))
+
+
+def _fitting(
+    table: Table, titles: Sequence[str], units: Sequence[str], rows: Sequence[Sequence[str]], width: int | None
+) -> list[int]:
     from rich.cells import cell_len
 
     kept = list(range(len(titles)))
     if width is None:
         return kept
-    natural = [max(cell_len(text) for text in (titles[i], *(row[i] for row in rows))) for i in kept]
+    natural = [max(cell_len(text) for text in (titles[i], units[i], *(row[i] for row in rows))) for i in kept]
     natural = [min(n, _PROSE) if table.columns[i].wrap else n for i, n in enumerate(natural)]
 
     def total(columns: Sequence[int]) -> int:

@@ -64,3 +64,22 @@ def test_every_shown_command_runs(line: str, tmp_path: Path, monkeypatch, capsys
     out, err = capsys.readouterr()
     assert code in (0, 1), err  # 1: a gate that the example lets trip
     assert out
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quick-start.md"])
+def test_shown_output_is_what_the_program_prints(page: str, capsys) -> None:
+    """Blocks that hold a verdict are output of the command before them; README's of ``make run``."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    commands = [
+        (place.start(), place[1]) for place in re.finditer(r"^\$ (gradscope [^\n]*)$", text, flags=re.MULTILINE)
+    ]
+    blocks = re.finditer(r"^```\w*\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    shown = [block for block in blocks if re.search(r"^(vanishing|exploding|neutral): ", block[1], flags=re.MULTILINE)]
+    assert shown
+    for block in shown:
+        before = [words for start, words in commands if start < block.start()]
+        words = before[-1] if before else "gradscope gradients rnn skip forget-gate input-gate lstm"
+        assert run(shlex.split(words)[1:]) == 0
+        printed = capsys.readouterr().out
+        for part in block[1].split("\n\n"):
+            assert part.strip("\n") in printed

@@ -188,7 +188,7 @@ def test_where_keeps_rows_or_whole_results():
 
 def test_a_filtered_table_shows_every_row_it_was_asked_for():
     text = formats.render(select(hand.vanishing(), where=["lag >= 40", "lag <= 90"]), "table")
-    assert all(f"\n{lag:>3} " in text for lag in range(40, 91))
+    assert all(f"\n{lag:>5} " in text for lag in range(40, 91))
 
 
 def test_sort_and_columns():

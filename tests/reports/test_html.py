@@ -68,7 +68,9 @@ def test_the_page_is_well_nested_self_contained_and_small(make):
 def test_the_verdict_is_the_first_sentence_and_every_figure_has_a_table():
     page = formats.render(hand.vanishing(), "html")
     nesting = parsed(page)
-    assert page.index('<p class="verdict bad"><strong>rnn</strong>: vanishing: -0.310') < page.index("<main")
+    assert page.index('<p class="verdict bad"><strong>rnn</strong>: vanishing: the gradient reaches 9') < page.index(
+        "<main"
+    )
     figures = [tag for tag, _ in nesting.tags if tag == "figure"]
     summaries = [tag for tag, _ in nesting.tags if tag == "summary"]
     assert len(figures) == len(summaries) == 2

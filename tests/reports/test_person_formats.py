@@ -55,7 +55,7 @@ def test_markdown_shows_a_nasty_name_as_it_is():
 
 def test_markdown_puts_the_verdict_in_bold_first():
     text = formats.render(hand.vanishing(), "md")
-    assert text.index("**vanishing: -0.310 decades per step") < text.index("| lag |")
+    assert text.index("**vanishing: the gradient reaches 9 steps back") < text.index("| lag (steps) |")
     assert "```sh\ngradscope gradients rnn\n```" in text
 
 

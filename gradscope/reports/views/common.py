@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gradscope.records import GateOutcome, Report, Result, plain
-from gradscope.reports.document import Block, Column, Document, Section, Sentence, Table, Tone
+from gradscope.remarks import comes_always
+from gradscope.reports.document import GATES, Block, Column, Document, Section, Sentence, Table, Tone
 from gradscope.reports.numbers import NULL, is_null, printable, printable_lines, significant
 
 _GATE_TONES: dict[str, Tone] = {"pass": "good", "warn": "mixed", "FAIL": "bad"}
@@ -30,6 +31,11 @@ def made_by(report: Report) -> str:
     return printable(", ".join(parts))
 
 
+def origin(report: Report) -> str:
+    """The same in a few words: what a screen has room for."""
+    return printable(f"seed {report.seed}, gradscope {report.gradscope}")
+
+
 def reproduce(report: Report) -> str:
     """The command that gives this report again."""
     return printable(report.command_line)
@@ -40,8 +46,9 @@ def about_source(result: Result) -> str:
     source = plain(result.source)
     apart = [key for key in ("cell", "layer", "direction") if source.get(key) not in (None, source.get("name"))]
     parts = [f"layer {source[key]}" if key == "layer" else str(source[key]) for key in apart]
+    usual = {"layers": 1, "state_size": source.get("hidden")}
     for key, name in (("inputs", "inputs"), ("hidden", "hidden"), ("layers", "layers"), ("state_size", "state")):
-        if source.get(key) is not None and not (key == "layers" and source[key] == 1):
+        if source.get(key) is not None and source[key] != usual.get(key):
             parts.append(f"{name} {_short(source[key])}")
     parts += _asked(result)
     if source.get("sha256"):
@@ -69,7 +76,7 @@ def _asked(result: Result) -> list[str]:
             parts.append(f"{key} {_short(value)}")
     if settings.get("batch") not in (None, 1):
         parts.append(f"batch {settings['batch']}")
-    if settings.get("dtype"):
+    if settings.get("dtype") not in (None, "float64"):
         parts.append(str(settings["dtype"]))
     return parts
 
@@ -83,8 +90,11 @@ def _short(value: Any) -> str:
 
 
 def warnings_of(result: Result) -> list[Block]:
-    """The warnings of one result; each carries its next step."""
-    return [Sentence(printable(f"Warning: {text}"), "warning", "mixed") for text in result.warnings]
+    """What is always so of such a source, in grey; then the warnings about this run. Each carries its next step."""
+    notes = [text for text in result.warnings if comes_always(text)]
+    blocks: list[Block] = [Sentence(printable(f"Note: {text}"), "note", "dim") for text in notes]
+    warnings = (text for text in result.warnings if text not in notes)
+    return [*blocks, *(Sentence(printable(f"Warning: {text}"), "warning", "mixed") for text in warnings)]
 
 
 def gates_section(report: Report) -> list[Section]:
@@ -111,7 +121,7 @@ def gates_section(report: Report) -> list[Section]:
         for gate in ordered
         if gate.message and not gate.passed
     ]
-    return [Section("Gates", tuple(blocks))]
+    return [Section(GATES, tuple(blocks))]
 
 
 def outcome(gate: GateOutcome) -> str:
@@ -133,7 +143,7 @@ def gates_sentence(report: Report) -> str:
 
 def document(report: Report, title: str, sections: Iterable[Section]) -> Document:
     """Put a document together, with the gates last."""
-    return Document(title, made_by(report), (*sections, *gates_section(report)), reproduce(report))
+    return Document(title, made_by(report), (*sections, *gates_section(report)), reproduce(report), origin(report))
 
 
 def cell(value: Any) -> str:

@@ -115,7 +115,8 @@ def _table(caption: str, rows: list[dict[str, Any]], *, where: bool) -> Table:
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     base, new = row["base"], row["new"]
     # Both sides get the digits that keep them apart: a change never prints as no change.
-    middle = [(base + new) / 2] if row["change"] is not None and number(base) is not None else []
+    apart = row["change"] and number(base) is not None
+    middle = [(base + new) / 2] if apart else []
     moved, share = row["change"], row.get("change_percent")
     change = "-" if moved is None else "0" if moved == 0 else fixed(number(moved), 3, against=[0.0], sign=True)
     percent = "-" if share is None else "0" if share == 0 else fixed(number(share), 1, against=[0.0], sign=True)

@@ -1,14 +1,124 @@
-"""What a gradients result says in sentences: does it vanish, how fast, how far does it reach, does theory agree."""
+"""What a gradients result says in sentences: does it vanish, how far does it reach, what is left, is that enough."""
 
 from __future__ import annotations
 
-import shlex
+import math
+from collections.abc import Sequence
 
-from gradscope.records import Report, Result
+from gradscope.records import Result
 from gradscope.reports.document import Block, Sentence
-from gradscope.reports.numbers import count, fixed, printable, significant
-from gradscope.reports.reading import column, has, number
+from gradscope.reports.numbers import NULL, count, fixed, is_null, printable, significant
+from gradscope.reports.reading import column, has, number, picked
 from gradscope.reports.views.common import verdict_tone
+from gradscope.reports.views.gradient_next import next_step
+
+_ENDINGS = {"zero": "exactly zero", "underflow": "below what float64 holds", "nonfinite": "not finite"}
+#: A peak is told when the norm at least doubles before it falls.
+_PEAK_TOLD = math.log10(2.0)
+
+
+def answer_blocks(result: Result, command: Sequence[str]) -> list[Block]:
+    """The verdict, horizon and rate, whether it is enough, and what to do next after ``command``."""
+    blocks: list[Block] = [Sentence(verdict_sentence(result), "verdict", verdict_tone(result.summary.get("verdict")))]
+    if result.summary.get("verdict") is None:
+        return blocks
+    blocks.append(Sentence(measure_sentence(result), "answer"))
+    blocks += need_blocks(result)
+    step = next_step(result, command)
+    return [*blocks, *([Sentence(step, "next")] if step else [])]
+
+
+def verdict_sentence(result: Result) -> str:
+    """The verdict in words, with how far the gradient reaches and what is left of it at the last lag."""
+    verdict = result.summary.get("verdict")
+    if verdict is None:
+        return "no verdict: there is no summary in this result"
+    if result.summary.get("course") in ("polynomial", "periodic", "irregular"):
+        verdict = f"{verdict} ({result.summary['course']} course)"
+    if result.summary.get("verdict") == "exploding":
+        return f"{verdict}: {left(result) or reach(result)}."
+    return f"{verdict}: {'; '.join(part for part in (reach(result), left(result)) if part)}."
+
+
+def reach(result: Result) -> str:
+    """How far back the gradient is at least epsilon."""
+    of = "the influence of an input" if result.settings.get("wrt") == "inputs" else "the gradient"
+    back = "" if result.settings.get("anchor") == "start" else " back"
+    if result.summary.get("horizon_censored"):
+        return f"{of} reaches over {count(_steps(result), 'step')}{back}, all that were run"
+    horizon = number(result.summary.get("horizon"))
+    if horizon is None or horizon < 0:
+        return f"{of} is below {epsilon_text(result)} at every lag"
+    dip = number(result.summary.get("horizon_dip"))
+    dipped = "" if dip is None else f" (it is below {epsilon_text(result)} at lag {int(dip)} already, and comes back)"
+    return f"{of} reaches {count(int(horizon), 'step')}{back}{dipped}"
+
+
+def left(result: Result) -> str:
+    """What is left at the last lag, relative to lag 0; empty where the rows do not hold it."""
+    ended = ending(result)
+    if ended:
+        return ended
+    lag = last_lag(result)
+    rows = [row for row, at in enumerate(result.columns.get("lag", ())) if at == lag]
+    found = number(picked(result, "log10_norm", rows)[-1]) if rows else None
+    if found is None:
+        return ""
+    level = level_text(result, found)
+    at = f"at {count(lag, 'step')}"
+    if result.settings.get("wrt") == "inputs":  # the norm at lag 0 is not 1
+        return f"{at} its norm is {level}"
+    if found > 0:
+        return (
+            f"{at} {'the gradient' if result.summary.get('verdict') == 'exploding' else 'it'} is {level} times as large"
+        )
+    return f"{at} {level} of it is left" if found < 0 else f"{at} all of it is left"
+
+
+def level_text(result: Result, log10_norm: float) -> str:
+    """A norm as a power of ten, on its side of every number that a verdict hangs on."""
+    epsilon = _epsilon(result)
+    return f"10^{fixed(log10_norm, 1, against=[0.0, 1.0, -1.0, *([math.log10(epsilon)] if epsilon else [])])}"
+
+
+def ending(result: Result) -> str:
+    """Where the gradient stops being an ordinary number, in words; empty when it never does."""
+    for row, word in enumerate(result.columns.get("status", ())):
+        if str(word) in _ENDINGS and "lag" in result.columns:
+            return f"from lag {int(result.columns['lag'][row])} on it is {_ENDINGS[str(word)]}"
+    return ""
+
+
+def measure_sentence(result: Result) -> str:
+    """Horizon and rate as numbers, with the interval of the rate."""
+    seen = number(result.summary.get("horizon_h"))
+    corner = ""
+    if result.summary.get("horizon_h_censored") is False and seen is not None:
+        same = seen == number(result.summary.get("horizon"))
+        corner = "" if same else f"; {int(seen)} for h alone, which an output sees"
+    said = f"Horizon {horizon_text(result)} (norm ≥ {epsilon_text(result)}{corner})"
+    if number(result.summary.get("log10_rate")) is None:
+        return f"{said}, no rate: too few lags with a gradient."
+    interval = interval_text(result)
+    known = f"95 %: {interval}" if interval != NULL else "no interval"
+    return f"{said}, rate {rate_text(result)} decades/step ({known})."
+
+
+def need_blocks(result: Result) -> list[Block]:
+    """Whether what the task needs is there; nothing where no need was given."""
+    need = number(result.summary.get("need"))
+    if need is None:
+        return []
+    enough = result.summary.get("enough")
+    asked = f"Needed: {count(int(need), 'step')} back"
+    if enough is None:
+        return [Sentence(f"{asked}: cannot be told from {count(_steps(result), 'step')}.", "answer", "mixed")]
+    rows = [row for row, lag in enumerate(result.columns.get("lag", ())) if lag == need]
+    corner = has(result, "log10_norm_h")
+    found = picked(result, "log10_norm_h" if corner else "log10_norm", rows)
+    where = " of h" if corner else ""
+    level = f" ({level_text(result, found[0])}{where} is left there)" if found and not is_null(found[0]) else ""
+    return [Sentence(f"{asked}: {'enough' if enough else 'NOT enough'}{level}.", "answer", "good" if enough else "bad")]
 
 
 def rate_text(result: Result, decimals: int = 3) -> str:
@@ -22,7 +132,7 @@ def interval_text(result: Result, decimals: int = 3) -> str:
     """The 95 % interval of the rate; its ends never round onto or across 0."""
     low, high = (number(result.summary.get(f"log10_rate_{end}")) for end in ("low", "high"))
     if low is None or high is None:
-        return "-"
+        return NULL
     return f"{fixed(low, decimals, against=[0.0], sign=True)} to {fixed(high, decimals, against=[0.0], sign=True)}"
 
 
@@ -45,64 +155,50 @@ def _steps(result: Result) -> int:
     return last_lag(result) if steps is None else int(steps)
 
 
-def verdict_sentence(result: Result) -> str:
-    """One sentence with the verdict, the rate with its interval, and the horizon."""
-    summary = result.summary
-    if summary.get("verdict") is None:
-        return "no verdict: there is no summary in this result"
-    said = str(summary["verdict"])
-    if summary.get("course") in ("polynomial", "periodic", "irregular"):
-        said += f" ({summary['course']} course)"
-    rate = number(summary.get("log10_rate"))
-    ended = ending(result)
-    if rate is None:
-        said += f": {ended or 'no rate (too few lags)'}"
-    else:
-        interval = interval_text(result)
-        said += f": {rate_text(result)} decades per step"
-        said += f" (95 % interval {interval})" if interval != "-" else " (no interval)"
-    return f"{said}; {reach(result)}"
+def _epsilon(result: Result) -> float | None:
+    return number(result.summary.get("epsilon")) or number(result.settings.get("epsilon"))
 
 
-def ending(result: Result) -> str:
-    """Where the gradient stops being an ordinary number, in words; empty when it never does."""
-    status = result.columns.get("status", ())
-    words = {"zero": "exactly zero", "underflow": "below what float64 holds", "nonfinite": "not finite"}
-    for row, word in enumerate(status):
-        if str(word) in words:
-            return f"{words[str(word)]} from lag {int(result.columns['lag'][row])} on"
-    return ""
+def epsilon_text(result: Result) -> str:
+    """The norm below which a gradient counts as gone."""
+    epsilon = _epsilon(result)
+    return "the threshold" if epsilon is None else significant(epsilon, 17)
 
 
-def reach(result: Result) -> str:
-    """How far back a gradient is still at least epsilon."""
-    epsilon = number(result.summary.get("epsilon"))
-    epsilon = number(result.settings.get("epsilon")) if epsilon is None else epsilon
-    threshold = "the threshold" if epsilon is None else significant(epsilon, 17)
-    if result.summary.get("horizon_censored"):
-        return f"the gradient stays at or above {threshold} through all {count(_steps(result), 'step')}"
-    horizon = number(result.summary.get("horizon"))
-    if horizon is None or horizon < 0:
-        return f"the gradient is below {threshold} at every lag"
-    dip = number(result.summary.get("horizon_dip"))
-    if dip is not None:
-        back = count(int(horizon), "step")
-        return f"the gradient dips below {threshold} at lag {int(dip)}, comes back, and is last there {back} back"
-    return f"the gradient falls below {threshold} after {count(int(horizon), 'step')}"
+def theory_horizon(result: Result) -> str:
+    """The horizon that the article's closed form would give, as ``horizon_text``; ``-`` where nobody can tell."""
+    epsilon, lags = _epsilon(result), column(result, "lag")
+    if not epsilon or not has(result, "log10_theory") or len(lags) != _steps(result) + 1:
+        return NULL  # of a selection of rows the crossing may be left out
+    pairs = zip(lags, column(result, "log10_theory"), strict=True)
+    above = [lag for lag, value in pairs if value is not None and value >= math.log10(epsilon)]
+    if not above:
+        return "none"
+    return f"> {last_lag(result)}" if max(above) == last_lag(result) else str(int(max(above)))
 
 
-def peak_sentence(result: Result) -> str:
-    """Where the norm peaks, if it rises above its value at lag 0; empty otherwise."""
+def peak_cell(result: Result) -> str:
+    """The peak and its lag in a table cell."""
     lag, peak = number(result.summary.get("peak_lag")), number(result.summary.get("log10_peak"))
-    if lag is None or peak is None or lag == 0 or peak <= 0:
+    if lag is None or peak is None:
+        return NULL
+    return f"{fixed(peak, 2, against=[0.0])} @ {int(lag)}"
+
+
+def peak_sentence(result: Result, *, small: bool = False) -> str:
+    """Where the norm peaks on its way down, if it rises by a factor of two (``small``: at all); empty otherwise."""
+    lag, peak = number(result.summary.get("peak_lag")), number(result.summary.get("log10_peak"))
+    if lag is None or peak is None or lag == 0 or peak <= (0 if small else _PEAK_TOLD):
         return ""
+    if not small and lag == last_lag(result):
+        return ""  # the verdict speaks of the last lag already
     return f"It first grows: the norm peaks at 10^{fixed(peak, 2, against=[0.0])}, {count(int(lag), 'step')} back."
 
 
 def theory_sentence(result: Result) -> str:
-    """Whether the article's closed form agrees."""
+    """What the article's closed form is, and how it stands to the measurement."""
     name = printable(str(result.summary.get("theory") or "the closed form"))
-    n = sum(t is not None for t in column(result, "log10_theory"))
+    n = sum(value is not None for value in column(result, "log10_theory"))
     if not n:
         return "Theory: no closed form for this."
     counted = number(result.summary.get("theory_violations"))
@@ -111,77 +207,42 @@ def theory_sentence(result: Result) -> str:
         return f"Theory is {name}" + ("." if counted is None else "; never exceeded.")
     # The count speaks of every lag that was measured; the rows may be a selection (--lags, show --where).
     where = f"{over} of {count(n, 'lag')}" if result.n_rows == _steps(result) + 1 else count(over, "lag")
-    return f"Theory is {name}; exceeded at {where} (marked >): it is an estimate, not a bound."
-
-
-def theory_cell(result: Result) -> str:
-    """The same in a table cell."""
-    if not has(result, "log10_theory"):
-        return "no form"
-    over = int(number(result.summary.get("theory_violations")) or 0)
-    return count(over, "lag") if over else "never"
-
-
-def peak_cell(result: Result) -> str:
-    """The peak and its lag in a table cell."""
-    lag, peak = number(result.summary.get("peak_lag")), number(result.summary.get("log10_peak"))
-    if lag is None or peak is None:
-        return "-"
-    return f"10^{fixed(peak, 2, against=[0.0])} @ {int(lag)}"
+    return f"Theory is {name}; exceeded at {where}: it is an estimate, not a bound."
 
 
 def bound_sentence(result: Result) -> Sentence:
-    """Whether every true bound holds; a violation is a bug in the program and says so."""
-    broken = int(number(result.summary.get("bound_violations")) or 0)
-    if broken:
-        said = (
-            f"BOUND VIOLATED at {count(broken, 'lag')}: a true bound cannot be exceeded, so this is a bug; report it."
-        )
-        return Sentence(said, "warning", "bad")
-    if not has(result, "log10_bound") and not has(result, "log10_path_bound"):
+    """Whether every true bound holds."""
+    if not any(has(result, f"log10_{name}") for name in ("bound", "path_bound")):
         return Sentence("No bound stands beside this.")
     won = result.summary.get("bound")
     which = f" The input-independent one is {printable(str(won))}." if won else ""
     if not has(result, "log10_bound"):
         which = " No input-independent bound is known here; the path bound holds for this trajectory."
-    if result.summary.get("vanishes_for_every_input"):
-        norm = significant(number(result.summary.get("certificate")), 4, against=[1.0])
-        which += f" Certified: it vanishes for every input (scaled norm {norm} < 1)."
     return Sentence(f"Bounds hold at every lag.{which}")
 
 
-def verdict_blocks(result: Result) -> list[Block]:
-    """The verdict first, then peak, theory and bounds."""
-    blocks: list[Block] = [Sentence(verdict_sentence(result), "verdict", verdict_tone(result.summary.get("verdict")))]
-    if result.summary.get("verdict") is None:
-        return blocks
-    peak = peak_sentence(result)
-    if peak:
-        blocks.append(Sentence(peak))
-    blocks += [Sentence(theory_sentence(result)), bound_sentence(result)]
+def broken_bounds(result: Result) -> list[Block]:
+    """A violated bound is a bug in the program and says so."""
+    broken = int(number(result.summary.get("bound_violations")) or 0)
+    if not broken:
+        return []
+    said = f"BOUND VIOLATED at {count(broken, 'lag')}: a true bound cannot be exceeded, so this is a bug; report it."
+    return [Sentence(said, "warning", "bad")]
+
+
+def certified_blocks(result: Result) -> list[Block]:
+    """That it vanishes for every input, where that is proved."""
+    if not result.summary.get("vanishes_for_every_input"):
+        return []
+    norm = significant(number(result.summary.get("certificate")), 4, against=[1.0])
+    return [Sentence(f"Certified: it vanishes for every input (scaled norm {norm} < 1).")]
+
+
+def detail_blocks(result: Result) -> list[Block]:
+    """What the formulas are and how the peak lies: for whoever asks for everything."""
+    peak = peak_sentence(result, small=True)
+    blocks: list[Block] = [Sentence(peak)] if peak else []
+    blocks.append(Sentence(theory_sentence(result)))
+    if not broken_bounds(result):
+        blocks.append(bound_sentence(result))
     return blocks
-
-
-def next_step(report: Report, result: Result) -> list[Block]:
-    """The command that goes on from what was measured; nothing where nothing calls for one."""
-    named = str(result.source.get("name")) in map(str, report.command)  # not what a Python call holds in memory
-    if not named or result.source.get("cell") == "jacobians" or result.settings.get("wrt") == "inputs":
-        return []
-    steps, name = result.settings.get("steps"), str(result.source.get("name"))
-    verdict = result.summary.get("verdict")
-    options = []
-    for key, default in (("inputs", "normal"), ("batch", 1), ("state", None)):
-        value = result.settings.get(key)
-        if value not in (default, "none", None):
-            options += [f"--{key}", str(value)]
-    if result.summary.get("horizon_censored") and verdict != "exploding":
-        said = "how far it reaches"
-        words = ["gradients", name, "-T", str(4 * _steps(result)), *options]
-        if options[:1] == ["--inputs"]:
-            return []  # a file is as long as it is
-    elif verdict in ("vanishing", "exploding") and steps and _steps(result) > 3:
-        said = "what would lengthen it" if verdict == "vanishing" else "what would tame it"
-        words = ["advise", name, "-T", str(steps), *options]
-    else:
-        return []
-    return [Sentence(printable(f"Next, {said}: {shlex.join(['gradscope', *words])}"), "next")]

@@ -1,178 +1,165 @@
-"""The main report: measured gradient beside theory and bounds, lag by lag."""
+"""The main report: the measured gradient beside theory and the tightest bound, and what that comes to."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
+from gradscope.fields import ROWS, field
 from gradscope.records import Report, Result
 from gradscope.reports.document import Block, Column, Document, Section, Sentence, Table
-from gradscope.reports.numbers import fixed, is_null, log_value, significant
-from gradscope.reports.reading import has, labels, number, picked, short_labels, shown_rows
-from gradscope.reports.views.common import about_source, document, shared_settings, verdict_tone, warnings_of
+from gradscope.reports.numbers import NULL, count, fixed, is_null, log_value, significant
+from gradscope.reports.reading import has, labels, number, picked, shown_rows
+from gradscope.reports.views.common import about_source, document, warnings_of
 from gradscope.reports.views.gradient_details import further
-from gradscope.reports.views.gradient_figures import figures_of, overlay
+from gradscope.reports.views.gradient_figures import figures_of
+from gradscope.reports.views.gradient_ladder import side_by_side
 from gradscope.reports.views.gradient_words import (
+    answer_blocks,
+    broken_bounds,
+    certified_blocks,
+    detail_blocks,
     horizon_text,
-    interval_text,
-    next_step,
-    peak_cell,
-    rate_text,
-    theory_cell,
-    verdict_blocks,
+    peak_sentence,
+    theory_horizon,
 )
 
-# Column name in the record, title, priority (0 stays; the highest number goes first on a narrow terminal), meaning.
-_LOG_COLUMNS = (
-    ("log10_norm_h", "dh/dh", 4, "its corner of all h components"),
-    ("log10_theory", "theory", 0, "the article's closed form"),
-    ("log10_eigen", "eigen", 3, "the same slopes with the spectral radius"),
-    ("log10_bound", "bound", 1, "true for every input"),
-    ("log10_path_bound", "path", 5, "bound from the step norms of this trajectory"),
-    ("log10_block_bound", "blocks", 9, "the same from products of a few steps"),
-    ("log10_dloss_dstate", "loss", 2, "dL/ds_(T-k)"),
-    ("log10_dloss_dweight", "dL/dW", 8, "for the copy of W_hh used at step T-k"),
-)
+#: Rows of the table that fits on a screen of 24 lines.
+_ROWS = 12
+#: Proved bounds, of which the table holds the least at each lag.
+_BOUNDS = ("log10_bound", "log10_path_bound", "log10_block_bound")
+#: Decades by which an estimate may be off without a mark, as long as it gives the same horizon.
+_TRIFLE = 0.1
+#: What has a place of its own in the table.
+_PLACED = ("lag", "log10_norm", "log10_norm_std", "log10_theory", "share", "phase", "status")
+#: What the loss sees: the state, or the input where inputs are asked about.
+_LOSS = ("log10_dloss_dstate", "log10_dloss_dinput")
 # A norm is known to 1e-9 relative, here in decades: the same allowance as behind summary.theory_violations.
 _TOLERANCE = 1e-9 / math.log(10.0)
 
 
 def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Document:
-    """One source: everything about it. Several: side by side, and everything with ``verbose``."""
+    """One source: the table and the answer. Several: side by side. Everything about each with ``verbose``."""
     names = labels(report)
     sections: list[Section] = []
     several = len(report.results) > 1
     if several:
-        sections.append(_side_by_side(report, names, figures))
+        sections.append(side_by_side(report, names, figures=figures, verbose=verbose))
     for name, result in zip(names, report.results, strict=True):
         blocks: list[Block] = []
         if not several or verbose:
-            table = _lag_table(result)
-            # The columns are explained once, under the first table.
-            key = [] if sections[several:] else [_key(table)]
-            blocks += [*verdict_blocks(result), table, *key, *further(result)]
-        blocks += [
-            *warnings_of(result),
-            *([] if several else next_step(report, result)),
-            *(figures_of(result) if figures else ()),
-        ]
+            blocks += answer_blocks(result, () if several else report.command)
+            key = not sections[several:]  # the columns are explained once, under the first table
+            blocks += [*_table_and_notes(result, verbose=verbose, key=key), *further(result), *warnings_of(result)]
+        blocks += figures_of(result) if figures else ()
         if blocks:
             sections.append(Section(name, tuple(blocks), about_source(result)))
     return document(report, "Gradient against lag", sections)
 
 
-def _epsilon(report: Report) -> str:
-    found = {number(result.summary.get("epsilon")) for result in report.results}
-    return significant(found.pop(), 17) if len(found) == 1 else "epsilon"
+def _table_and_notes(result: Result, *, verbose: bool, key: bool) -> list[Block]:
+    rows = shown_rows(result, most=None if verbose else _ROWS)
+    over = _most_exceeded(result, rows)
+    table, left_out = _lag_table(result, rows, over, verbose=verbose)
+    notes = [f"{column.title.strip()}: {column.meaning}" for column in table.columns if column.meaning]
+    said = [f"{'; '.join(notes)}."] if key and notes else []
+    if over is not None:
+        said.append(_exceeded(result, over))
+    shown = "" if len(rows) == result.n_rows else f"{len(rows)} of {count(result.n_rows, 'lag')}"
+    if left_out:
+        shown += f"{'; ' if shown else ''}-v adds {', '.join(left_out)}"
+    said += [f"{shown}."] if shown else []
+    blocks: list[Block] = [table, Sentence(" ".join(said), "note", "dim")]
+    if verbose:
+        blocks += detail_blocks(result)
+    elif peak_sentence(result):
+        blocks.append(Sentence(peak_sentence(result)))
+    return [*blocks, *_truncation(result), *certified_blocks(result), *broken_bounds(result)]
 
 
-def _side_by_side(report: Report, names: Sequence[str], figures: bool) -> Section:
-    columns = (
-        Column("source", "left"),
-        Column("verdict", "left"),
-        Column("rate/step"),
-        Column("95 % interval", "left", 5),
-        Column("horizon", meaning=f"largest lag with a norm of at least {_epsilon(report)}"),
-        Column("peak", "left", 4, "largest norm @ its lag"),
-        Column("> theory", "left", 1, "where the measurement exceeds the article's closed form"),
-        Column("bounds", "left", 2, "norms that no input, or no trajectory, can exceed"),
+def is_users_loss(result: Result) -> bool:
+    """Whether the loss columns speak of the user's own readout, and not of a seeded one."""
+    return result.settings.get("readout") not in (None, "seeded")
+
+
+def _truncation(result: Result) -> list[Block]:
+    """Where backpropagation may be cut, if the loss is the user's."""
+    length, bias = number(result.summary.get("tbptt_length")), number(result.summary.get("tbptt_bias"))
+    if length is None or bias is None or not is_users_loss(result):
+        return []
+    cut = f"Backpropagation cut after {count(int(length), 'step')} leaves out"
+    return [Sentence(f"{cut} {significant(100 * bias, 2)} % of dL/dW_hh.")]
+
+
+def _excess(result: Result, rows: Sequence[int]) -> list[float]:
+    """Decades by which the measurement exceeds the article's estimate; 0 where it does not."""
+    pairs = zip(picked(result, "log10_norm", rows), picked(result, "log10_theory", rows), strict=True)
+    return [
+        0.0 if is_null(norm) or is_null(theory) or norm <= theory + _TOLERANCE else norm - theory
+        for norm, theory in pairs
+    ]
+
+
+def _most_exceeded(result: Result, rows: Sequence[int]) -> int | None:
+    """The row at which the estimate is furthest below the measurement: marked if that is more than a trifle."""
+    excess = _excess(result, rows)
+    matters = max(excess, default=0.0) >= _TRIFLE or (
+        any(excess) and theory_horizon(result) not in (NULL, horizon_text(result))
     )
-    rows = []
-    heads = short_labels(names)
-    for place, (name, result) in enumerate(zip(names, report.results, strict=True)):
-        broken = int(number(result.summary.get("bound_violations")) or 0)
-        row = (
-            name if heads[place] in name else f"{heads[place]} {name}",
-            str(result.summary.get("verdict") or "-"),
-            rate_text(result),
-            interval_text(result),
-            horizon_text(result),
-            peak_cell(result),
-            theory_cell(result),
-            f"VIOLATED at {broken}" if broken else "hold",
-        )
-        rows.append(row)
-    tones = tuple(verdict_tone(result.summary.get("verdict")) for result in report.results)
-    table = Table("Side by side (rates in decades per step)", columns, tuple(rows), tones)
-    together = overlay(names, report.results) if figures else None
-    blocks: list[Block] = [table, _key(table), *_compact_tables(report, names), *([together] if together else [])]
-    return Section("", tuple(blocks), shared_settings(report))
+    return rows[max(range(len(rows)), key=excess.__getitem__)] if matters else None
 
 
-def _key(table: Table) -> Sentence:
-    """What the columns are, for somebody who sees them for the first time."""
-    said = "; ".join(f"{column.title.strip()}: {column.meaning}" for column in table.columns if column.meaning)
-    return Sentence(f"{said}.", "note", "dim")
+def _exceeded(result: Result, row: int) -> str:
+    [excess] = _excess(result, [row])
+    said = f"* the estimate is 10^{fixed(excess, 1, against=[0.0])} too small here"
+    horizon = theory_horizon(result)
+    told = horizon not in (NULL, horizon_text(result))
+    return f"{said}; its horizon is {horizon}." if told else f"{said}."
 
 
-def _compact_tables(report: Report, names: Sequence[str]) -> list[Block]:
-    heads = short_labels(names)
-    tables: list[Block] = []
-    for part in _parts(heads):
-        lags = sorted(
-            {lag for i in part for lag in map(int, picked(report.results[i], "lag", shown_rows(report.results[i])))}
-        )
-        columns = [Column("lag")]
-        texts: list[dict[int, tuple[str, str]]] = []
-        for i in part:
-            columns += [Column(f"{heads[i]} "), Column("theory")]
-            result = report.results[i]
-            at = {int(lag): row for row, lag in enumerate(result.columns.get("lag", ()))}
-            rows_here = [at[lag] for lag in lags if lag in at]
-            texts.append({int(b[0]): (b[1] + b[3], b[2]) for b in _measured_and_theory(result, rows_here)})
-        rows = tuple((str(lag), *(cell for text in texts for cell in text.get(lag, ("", "")))) for lag in lags)
-        caption = "log10 of the norm, measured and in theory (> where theory is exceeded)"
-        tables.append(Table("" if tables else caption, tuple(columns), rows))
-    return tables
-
-
-def _parts(heads: Sequence[str]) -> list[list[int]]:
-    """As many sources side by side as 80 columns hold: a head (or number) and its theory each."""
-    parts: list[list[int]] = []
-    room = 0
-    for i, head in enumerate(heads):
-        width = max(len(head) + 1, 9) + 2 + 8 + 2
-        if not parts or width > room:
-            parts.append([])
-            room = 80 - 4
-        parts[-1].append(i)
-        room -= width
-    return parts
-
-
-def _measured_and_theory(result: Result, rows: Sequence[int]) -> list[tuple[str, str, str, str]]:
-    """Lag, measured, theory, flag: both numbers get the digits that keep the flag true to what is printed."""
+def _edges(result: Result) -> list[float]:
     epsilon = number(result.summary.get("epsilon")) or number(result.settings.get("epsilon"))
-    edge = [math.log10(epsilon)] if epsilon else []
-    statuses = picked(result, "status", rows)
+    return [math.log10(epsilon)] if epsilon else []
+
+
+def _measured_and_theory(result: Result, rows: Sequence[int], over: int | None) -> list[tuple[str, str]]:
+    """Both numbers, with the digits that keep them on their sides of epsilon, and where marked of one another."""
     out = []
-    for lag, norm, theory, status in zip(
-        picked(result, "lag", rows),
-        picked(result, "log10_norm", rows),
-        picked(result, "log10_theory", rows),
-        statuses,
-        strict=True,
-    ):
-        over = not is_null(norm) and not is_null(theory) and norm > theory + _TOLERANCE
-        # Both are kept on their side of the middle, so that a marked row also reads as measured > theory.
-        middle = [(norm + theory) / 2] if over else []
+    columns = (picked(result, name, rows) for name in ("log10_norm", "log10_theory", "status"))
+    for row, norm, theory, status in zip(rows, *columns, strict=True):
+        middle = [(norm + theory) / 2] if row == over else []
         null = str(status) if status else log_value(None)
-        measured = null if is_null(norm) else log_value(norm, against=[*edge, *middle])
-        predicted = log_value(theory, against=middle)
-        out.append((str(lag), measured, predicted, ">" if over else " "))
+        measured = null if is_null(norm) else log_value(norm, against=[*_edges(result), *middle])
+        out.append((measured, f"{log_value(theory, against=middle)}{'*' if row == over else ' '}"))
     return out
 
 
-def _measured(result: Result) -> str:
-    of = "dh_T/dx_(T-k)" if result.settings.get("wrt") == "inputs" else "ds_T/ds_(T-k)"
-    return f"spectral norm of {'ds_k/ds_0' if result.settings.get('anchor') == 'start' else of}"
+def _column(name: str, *, title: str = "", meaning: str = "", priority: int = 0) -> Column:
+    """A column as the table of fields has it."""
+    known = field("gradients", name, "rows")
+    assert known is not None, name
+    return Column(
+        title or known.title,
+        "left" if known.is_text else "right",
+        priority,
+        meaning or known.meaning,
+        unit=known.unit,
+    )
 
 
-def _lag_table(result: Result) -> Table:
-    rows = shown_rows(result)
-    base = _measured_and_theory(result, rows)
-    columns = [Column("lag"), Column("measured", meaning=_measured(result))]
-    cells: list[list[str]] = [[b[0], b[1]] for b in base]
+def _norm_meaning(result: Result) -> str:
+    """What is measured, in the article's letters; every norm is a spectral norm."""
+    if result.settings.get("wrt") == "inputs":
+        return "‖∂h_T/∂x_(T−k)‖₂"
+    return "‖∂s_k/∂s_0‖₂" if result.settings.get("anchor") == "start" else "‖∂s_T/∂s_(T−k)‖₂"
+
+
+def _lag_table(result: Result, rows: Sequence[int], over: int | None, *, verbose: bool) -> tuple[Table, list[str]]:
+    """The table, and the titles of the columns that it leaves out."""
+    base = _measured_and_theory(result, rows, over)
+    lag, norm = _column("lag"), _column("log10_norm", meaning=_norm_meaning(result))
+    columns = [Column(lag.title, unit=lag.unit), norm]
+    cells: list[list[str]] = [[str(at), b[0]] for at, b in zip(picked(result, "lag", rows), base, strict=True)]
 
     def add(column: Column, texts: Sequence[str]) -> None:
         columns.append(column)
@@ -181,26 +168,54 @@ def _lag_table(result: Result) -> Table:
 
     if has(result, "log10_norm_std"):
         spread = picked(result, "log10_norm_std", rows)
-        add(Column("+-", "right", 6, "standard deviation over the batch"), [fixed(s, 2) for s in spread])
-    for name, title, priority, meaning in _LOG_COLUMNS:
-        if not has(result, name):
-            continue
-        if name == "log10_theory":
-            add(Column(title, "right", priority, meaning), [b[2] for b in base])
-            add(Column(">", "left", 0, "measured > theory"), [b[3] for b in base])
-        else:
-            add(Column(title, "right", priority, meaning), [log_value(v) for v in picked(result, name, rows)])
-    if has(result, "stable_rank"):
-        add(Column("st.rank", "right", 7, "stable rank"), [fixed(v, 2) for v in picked(result, "stable_rank", rows)])
-    if has(result, "rank"):
-        add(
-            Column("rank", "right", 6, "singular values above rounding"),
-            [significant(v) for v in picked(result, "rank", rows)],
-        )
+        add(_column("log10_norm_std", meaning="spread over the batch"), [fixed(s, 2) for s in spread])
+    if has(result, "log10_theory"):
+        meaning = "" if verbose else "the article's estimate"
+        add(_column("log10_theory", title="theory ", meaning=meaning), [b[1] for b in base])
+    held = [name for name in _BOUNDS if has(result, name)]
+    if held and not verbose:
+        add(_tightest(held), [log_value(_least(values)) for values in _beside(result, held, rows)])
     if has(result, "share"):
-        shares = [fixed(v, 4) for v in picked(result, "share", rows)]
-        add(Column("share", "right", 1, "of this input in the total sensitivity"), shares)
+        add(_column("share", priority=1), [fixed(v, 4) for v in picked(result, "share", rows)])
     if has(result, "phase"):
-        add(Column("phase", "left", 1), [str(v or "-") for v in picked(result, "phase", rows)])
-    which = "all lags asked for" if result.settings.get("lags") is not None else f"{len(rows)} of {result.n_rows} lags"
-    return Table(f"log10 of each norm, by lag ({which})", tuple(columns), tuple(map(tuple, cells)))
+        add(_column("phase", priority=1), [str(v or "-") for v in picked(result, "phase", rows)])
+    left_out: list[str] = []
+    for place, name in enumerate(_further_columns(result)):
+        column = _column(name, priority=1 + place)
+        if verbose or (is_users_loss(result) and name in _LOSS):
+            add(column, [_cell_text(column, value) for value in picked(result, name, rows)])
+        elif held != [name]:
+            left_out.append(column.title)
+    return Table("", tuple(columns), tuple(map(tuple, cells))), left_out
+
+
+def _further_columns(result: Result) -> list[str]:
+    """Every other number by lag, in the order of the table of fields."""
+    return [
+        known.name
+        for known in ROWS["gradients"]
+        if known.name not in _PLACED
+        and known.type in ("number", "count")
+        and (known.shown or known.unit == "log10")
+        and has(result, known.name)
+    ]
+
+
+def _cell_text(column: Column, value: float | None) -> str:
+    if column.unit == "log10":
+        return log_value(value)
+    return fixed(value, 2) if isinstance(value, float) else significant(value)
+
+
+def _beside(result: Result, names: Sequence[str], rows: Sequence[int]) -> list[tuple[float | None, ...]]:
+    return list(zip(*(picked(result, name, rows) for name in names), strict=True))
+
+
+def _least(values: Sequence[float | None]) -> float | None:
+    return min((value for value in values if value is not None and not is_null(value)), default=None)
+
+
+def _tightest(held: Sequence[str]) -> Column:
+    """The least of the bounds at each lag, each of them proved."""
+    of = "for every input" if list(held) == ["log10_bound"] else "along this trajectory"
+    return Column("bound", priority=2, meaning=f"the tightest proved {of}", unit="log10")
