@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Any
 from gradscope._version import __version__
 
 if TYPE_CHECKING:
-    from gradscope.api import advise, build, check, claims, gradients, inspect, load, lyapunov, spectrum, sweep
+    from gradscope.api import (
+        advise,
+        build,
+        check,
+        claims,
+        diff,
+        gradients,
+        inspect,
+        load,
+        lyapunov,
+        show,
+        spectrum,
+        sweep,
+    )
     from gradscope.errors import GradscopeError
     from gradscope.records import Report, Result
 
@@ -21,10 +34,12 @@ __all__ = [
     "build",
     "check",
     "claims",
+    "diff",
     "gradients",
     "inspect",
     "load",
     "lyapunov",
+    "show",
     "spectrum",
     "sweep",
 ]
@@ -38,10 +53,12 @@ _HOMES = {
     "build": "gradscope.api",
     "check": "gradscope.api",
     "claims": "gradscope.api",
+    "diff": "gradscope.api",
     "gradients": "gradscope.api",
     "inspect": "gradscope.api",
     "load": "gradscope.api",
     "lyapunov": "gradscope.api",
+    "show": "gradscope.api",
     "spectrum": "gradscope.api",
     "sweep": "gradscope.api",
 }

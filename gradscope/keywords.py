@@ -14,10 +14,10 @@ import numpy as np
 
 from gradscope.analysis.request import RunRequest
 from gradscope.errors import UsageError, did_you_mean
-from gradscope.ranges import size_in_bytes, whole_numbers
+from gradscope.ranges import LEAST_BYTES, size_in_bytes, whole_numbers
 from gradscope.sources.given_arrays import GivenArray, GivenReadout, is_array, real_array
 from gradscope.sources.live import HasStateDict, IsArray
-from gradscope.sources.spec import BUILT_CELLS, SourceSpec
+from gradscope.sources.spec import SourceSpec
 
 #: Numbers as a caller holds them: an array or tensor of any library, or nested lists.
 Numbers: TypeAlias = IsArray | Sequence[Any]
@@ -56,31 +56,42 @@ def known_names_only(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def request_of(cls: type[RequestT], given: Mapping[str, Any]) -> RequestT:
-    """The typed request that keyword arguments ask for.
-
-    Each is read as the type that the request's own field has; ``given`` may hold more than the request has fields.
+    """The typed request that keyword arguments ask for; ``given`` may hold more than the request has fields.
 
     Raises
     ------
     UsageError, InputError
         A value that is no such thing: named, with what was wanted.
     """
+    names = {field.name for field in fields(cls)}
+    return cls(**options_of(cls, {name: value for name, value in given.items() if name in names}))
+
+
+def options_of(cls: type[RunRequest], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a request, each read as the type that the request's own field has.
+
+    Raises
+    ------
+    UsageError, InputError
+        A name that is no field, or a value that is no such thing.
+    """
+    known = {field.name: str(field.type) for field in fields(cls)}
     options: dict[str, Any] = {}
-    for field in fields(cls):
-        if field.name not in given:
-            continue
-        name, value = field.name, given[field.name]
+    for name, value in given.items():
+        if name not in known:
+            words = ", ".join(name for name in known if name not in _SILENT)
+            raise UsageError(f"unknown option: {name} has no meaning here.{did_you_mean(name, known)}\nKnown: {words}.")
         if name == "lags":
             options["lags"], options["lags_text"] = _lags(value)
             continue
-        kind, optional = str(field.type).removesuffix(" | None"), str(field.type).endswith(" | None")
+        kind, optional = known[name].removesuffix(" | None"), known[name].endswith(" | None")
         if value is None and optional:
             options[name] = None
         elif name in _BY_NAME:
             options[name] = _BY_NAME[name](name, value)
         else:
             options[name] = _BY_TYPE.get(kind, _as_it_is)(name, value)
-    return cls(**options)
+    return options
 
 
 def _shown(value: Any) -> str:
@@ -155,7 +166,11 @@ def _lags(value: Any) -> tuple[tuple[int, ...] | None, str | None]:
 
 
 def _size(name: str, value: Any) -> int:
-    return size_in_bytes(value if isinstance(value, str) else str(whole(name, value)))
+    """A size as the command line writes it, or a number of bytes."""
+    found = size_in_bytes(value) if isinstance(value, str) else whole(name, value)
+    if found < 1:
+        raise _wrong(name, value, 'a number of bytes, or a size like "1G"')
+    return found
 
 
 def _text_or_array(name: str, value: Any) -> str | GivenArray:
@@ -209,63 +224,55 @@ _BY_NAME: dict[str, Convert] = {"memory": _size, "target": _target}
 
 #: Fields that no command line needs: they change no number.
 _SILENT = {"progress", "figures", "lags"}
-_SHORT = {"k": "-k"}
-#: Flags that can be said to be off.
-_OFF = {"time_major": "--batch-major"}
+#: Options whose name on the command line is not the keyword's.
+_OPTIONS = {"k": "-k", "zipped": "--zip"}
+#: What says no where no is not the default.
+_OTHERWISE = {"time_major": "--batch-major"}
 #: Fields that no option of the command line sets.
 _PYTHON_ONLY = {"method"}
 
 
-def command_of(
-    verb: str, specs: Sequence[SourceSpec], request: RunRequest | None, threads: int | None
-) -> tuple[str, ...]:
+def command_of(verb: str, specs: Sequence[SourceSpec], options: Mapping[str, Any]) -> tuple[str, ...]:
     """The command line that gives the same numbers; or one word, a Python call, where arrays stand in the way.
 
     Parameters
     ----------
     verb : str
     specs : sequence of SourceSpec
-    request : RunRequest, optional
-        Only what differs from the defaults is written.
-    threads : int, optional
-        As asked for.
+    options : mapping
+        What differs from the defaults, by keyword; see :func:`changed_options`.
     """
-    options = {} if request is None else _changed(request)
-    if threads is not None:
-        options["threads"] = threads
-    given = [value for value in options.values() if isinstance(value, GivenArray | GivenReadout)]
+    given = any(isinstance(value, GivenArray | GivenReadout) for value in options.values())
+    given |= options.get("memory", LEAST_BYTES) < LEAST_BYTES
     if given or _PYTHON_ONLY & set(options) or any(spec.held is not None for spec in specs):
         return (_python_call(verb, specs, options),)
-    words = [verb, *(_source_word(spec) for spec in specs)]
+    words = [verb, *(spec.as_text for spec in specs)]
     for name, value in options.items():
-        option = _SHORT.get(name, "--" + name.replace("_", "-"))
-        if isinstance(value, tuple):
+        option = _OPTIONS.get(name, "--" + name.replace("_", "-"))
+        if isinstance(value, bool):
+            words += [option] if value else [_OTHERWISE[name]] if name in _OTHERWISE else []
+        elif isinstance(value, tuple):
             words += [word for part in value for word in (option, str(part))]
         else:
-            words += [option] if value is True else [_OFF[name]] if value is False else [option, str(value)]
+            words += [option, str(value)]
     return tuple(words)
 
 
-def _changed(request: RunRequest) -> dict[str, Any]:
+def changed_options(request: RunRequest, threads: int | None = None) -> dict[str, Any]:
     """The options that are not at their defaults, under the names of the functions' keywords."""
     changed = {}
     for field in fields(request):
         value = getattr(request, field.name)
         if field.name not in _SILENT and field.default is not MISSING and value != field.default:
             changed["lags" if field.name == "lags_text" else field.name] = value
-    return changed
-
-
-def _source_word(spec: SourceSpec) -> str:
-    """The source as the grammar reads it back: a file that is called like a cell gets a directory."""
-    return f"./{spec.text}" if spec.kind == "file" and spec.name in BUILT_CELLS else spec.text
+    return changed if threads is None else {**changed, "threads": threads}
 
 
 def _python_call(verb: str, specs: Sequence[SourceSpec], options: Mapping[str, Any]) -> str:
     arguments, seen = [], dict[str, int]()
     for spec in specs:
         if spec.held is None:
-            arguments.append(repr(_source_word(spec)))
+            arguments.append(repr(spec.as_text))
             continue
         name = _variable(spec)
         seen[name] = seen.get(name, 0) + 1
@@ -273,7 +280,7 @@ def _python_call(verb: str, specs: Sequence[SourceSpec], options: Mapping[str, A
         keys = spec.text[len(spec.name) + 1 :]
         arguments.append(f'({name}, "{keys}")' if keys else name)
     for name, value in options.items():
-        written = name if isinstance(value, GivenArray | GivenReadout) else repr(value)
+        written = name if isinstance(value, GivenArray | GivenReadout) else repr(_as_list(value))
         arguments.append(f"{name}={written}")
     return f"gradscope.{verb}({', '.join(arguments)})"
 
@@ -282,3 +289,7 @@ def _variable(spec: SourceSpec) -> str:
     if spec.is_one_array:
         return "array"
     return "state_dict" if spec.name == "state_dict" else "model"
+
+
+def _as_list(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

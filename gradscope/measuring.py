@@ -14,6 +14,7 @@ from gradscope.keywords import (
     LagsLike,
     ReadoutLike,
     TextOrNumbers,
+    changed_options,
     command_of,
     known_names_only,
     request_of,
@@ -66,7 +67,7 @@ def measure(
     count = choose_threads(threads, largest)
     with blas_threads(count):
         results = [result for source in built for result in measure_one(source, request)]
-    words = command_of(verb, specs, request, threads) if command is None else command
+    words = command_of(verb, specs, changed_options(request, threads)) if command is None else command
     return assemble(verb, results, command=words, seed=request.seed, threads=count)
 
 
@@ -326,7 +327,7 @@ def advise(
     progress: Progress | None = None,
     command: Sequence[str] | None = None,
 ) -> Report:
-    """What to change, and what each change does, measured on the changed network.
+    r"""What to change, and what each change does, measured on the changed network.
 
     Parameters
     ----------

@@ -7,8 +7,8 @@ from decimal import Context, Decimal, InvalidOperation, localcontext
 from gradscope.errors import UsageError
 
 _UNITS = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-#: Less than this cannot hold a run.
-_LEAST_BYTES = 2**20
+#: The least that a command line may ask for: below it, a unit was forgotten.
+LEAST_BYTES = 2**20
 #: A range of more points than this is a slip of the keyboard.
 MAX_POINTS = 10_000_000
 
@@ -115,6 +115,6 @@ def size_in_bytes(text: str) -> int:
         size = int(float(word.removesuffix(unit)) * _UNITS[unit])
     except (ValueError, KeyError, OverflowError):
         raise UsageError(f"'{text}' is no size: write 500M or 2G") from None
-    if size < _LEAST_BYTES:
+    if size < LEAST_BYTES:
         raise UsageError(f"'{text}' is less than 1M")
     return size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -39,7 +38,7 @@ def command(results: tuple[str, ...], **values: Any) -> int:
 
     code = 0
     stored = [read_report(name) for name in results]
-    for report in _side_by_side(stored, values):
+    for report in _together(stored, values):
         report = select(report, where=values["where"], sort=_names(values["sort"]), columns=_names(values["columns"]))
         if values["pivot"]:
             keys = _names(values["pivot"])
@@ -50,22 +49,19 @@ def command(results: tuple[str, ...], **values: Any) -> int:
     return code
 
 
-def _side_by_side(stored: list[Report], values: dict[str, Any]) -> list[Report]:
-    """Results of one verb as one report, as if measured together; of several verbs one after another.
+def _together(stored: list[Report], values: dict[str, Any]) -> list[Report]:
+    """Results of one verb as one report; of several verbs one after another, where a terminal can show them.
 
     Raises
     ------
     UsageError
         Several verbs where the output can hold one report only.
     """
-    verbs = list(dict.fromkeys(report.verb for report in stored))
-    if len(verbs) == 1:
-        if len(stored) == 1:
-            return stored
-        return [replace(stored[0], results=tuple(r for report in stored for r in report.results), gates=())]
-    if values["outputs"] or values["as_json"] or values["format_name"] != "table":
-        raise UsageError(f"results of {' and '.join(verbs)} do not go into one report: show them one verb at a time.")
-    return stored
+    from gradscope.reports.query import side_by_side
+
+    several = len({report.verb for report in stored}) > 1
+    for_people = not values["outputs"] and not values["as_json"] and values["format_name"] == "table"
+    return stored if several and for_people else [side_by_side(stored)]
 
 
 def _names(text: str | None) -> tuple[str, ...]:

@@ -140,6 +140,22 @@ def _sorted(rows: list[int], values: Any, *, descending: bool) -> list[int]:
     return [*numbers, *words, *nulls]
 
 
+def side_by_side(stored: Sequence[Report]) -> Report:
+    """Results of one verb as one report, as if measured together.
+
+    Raises
+    ------
+    UsageError
+        Several verbs: one report is of one.
+    """
+    verbs = list(dict.fromkeys(report.verb for report in stored))
+    if len(verbs) > 1:
+        raise UsageError(f"results of {' and '.join(verbs)} do not go into one report: show them one verb at a time.")
+    if len(stored) == 1:
+        return stored[0]
+    return replace(stored[0], results=tuple(r for report in stored for r in report.results), gates=())
+
+
 def pivot(report: Report, *, keys: tuple[str, str], value: str | None = None) -> Report:
     """Ask a sweep's view for the map of ``value`` over two varied keys.
 

@@ -119,6 +119,11 @@ class SourceSpec:
         """The value of a key, or its default."""
         return self.given[key] if key in self.given else self.known_keys()[key].default
 
+    @property
+    def as_text(self) -> str:
+        """As the grammar reads it back: a file that is called like a cell gets a directory."""
+        return f"./{self.text}" if self.kind == "file" and self.name in BUILT_CELLS else self.text
+
     def known_keys(self) -> dict[str, Key]:
         """Which keys this source knows."""
         return known_keys(self.kind, self.name, self.given, one_array=self.is_one_array)

@@ -14,7 +14,6 @@ from gradscope.networks import run as networks_run
 )
 @pytest.mark.parametrize("anchor", ["end", "start"])
 def test_checkpoints_change_nothing(source: str, anchor: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradscope.ranges._LEAST_BYTES", 1)
     options = {"steps": 90, "anchor": anchor, "loss_at": "all", "batch": 2}
     stored = gradscope.gradients(source, **options).results[0]
     # Stretches of a few steps, none of which divides T.

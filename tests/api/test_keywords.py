@@ -77,7 +77,8 @@ def test_the_command_lines_spellings() -> None:
         ({"epsilon": float("nan")}, "wanted a number"),
         ({"per_layer": "yes"}, "per_layer='yes': wanted True or False"),
         ({"memory": "lots"}, "'lots' is no size"),
-        ({"memory": 5}, "less than 1M"),
+        ({"memory": "5"}, "less than 1M"),
+        ({"memory": 0}, "memory=0: wanted a number of bytes"),
         ({"lags": "0:x"}, "wanted a number"),
         ({"lags": [1.5]}, "lags=1.5: wanted a whole number"),
         ({"lags": [-1]}, "≥ 0"),
@@ -125,6 +126,8 @@ VECTOR = np.ones(4)
         ("gradients", ["w.npz"], {"inputs": "x.npy", "readout": "r.npz", "steps": 12}),
         ("gradients", [Path("w.npz")], {"inputs": Path("x.npy"), "state": Path("s.npy")}),
         ("gradients", [(Path("odd"), "layer=0")], {"loss": "linear", "readout": "v.npy"}),
+        ("gradients", ["w.npz"], {"inputs": "b.npy", "time_major": True}),
+        ("gradients", ["w.npz"], {"inputs": "b.npy", "time_major": False}),
         ("spectrum", ["rnn:hidden=4"], {"pseudospectrum": 0.1, "seed": 5}),
         ("lyapunov", ["rnn:hidden=4"], {"k": 2, "steps": 60, "singular_values": True}),
         ("lyapunov", ["rnn:hidden=4,inputs=2"], {"closed_loop": True, "covariant": True, "steps": 90}),
@@ -143,6 +146,7 @@ def test_the_command_reproduces_the_numbers(
     with Path("odd").open("wb") as stream:
         np.savez(stream, **weights)
     np.save("x.npy", rng.normal(size=(15, 2)))
+    np.save("b.npy", rng.normal(size=(5, 7, 2)))
     np.save("s.npy", rng.normal(size=4))
     np.save("v.npy", VECTOR)
     np.savez("r.npz", weight=rng.normal(size=(3, 4)))
@@ -182,3 +186,13 @@ def test_a_file_called_like_a_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     report = gradscope.gradients(Path("lstm"), steps=4)
     assert report.command == ("gradients", "./lstm", "--steps", "4")
     assert from_command(report)["results"][0]["rows"] == report.to_dict()["results"][0]["rows"]
+
+
+def test_sweep_has_every_option_of_what_it_measures() -> None:
+    keywords = inspect.signature(gradscope.sweep).parameters
+    for request_class in (GradientsRequest, SpectrumRequest, LyapunovRequest):
+        for field in fields(request_class):
+            # Rows and results of one run, and what a sweep of spectra has never had.
+            if field.name not in {*INNER, "lags", "per_layer", "pseudospectrum"}:
+                assert field.name in keywords, f"sweep has no keyword {field.name}"
+                assert field.name in (gradscope.sweep.__doc__ or "")
