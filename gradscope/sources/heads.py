@@ -145,14 +145,9 @@ def _tables(arrays: Mapping[str, Array], name: str, container: str) -> list[Tabl
     if weight.ndim != 2 or weight.dtype.kind != "f" or 0 in weight.shape:
         return []
     module, bias = _bias_beside(arrays, name)
-    orientations = [weight.T] if container in _INPUTS_FIRST else [weight]
-    if container == "onnx" and ("MatMul" in name or "kernel" in name.lower()):
-        orientations = [weight.T]  # x @ B: the exporters of PyTorch and Keras store (inputs, outputs)
-    out = []
-    for values in orientations:
-        fits = bias is not None and bias.shape == (values.shape[0],)
-        out.append(Table(module, np.asarray(values), bias if fits else None))
-    return out
+    values = weight.T if container in _INPUTS_FIRST else weight
+    fits = bias is not None and bias.shape == (values.shape[0],)
+    return [Table(module, np.asarray(values), bias if fits else None)]
 
 
 def _embeddings(arrays: Mapping[str, Array], tables: Sequence[Table], width: int, container: str) -> list[Table]:

@@ -27,6 +27,7 @@ from gradscope.sources.layer_weights import Direction, LayerWeights
 from gradscope.sources.onnx_activations import candidate_and_gate
 from gradscope.sources.onnx_axes import chains_of
 from gradscope.sources.onnx_constants import ConstantFolder, NotConstantError, tensor_shape
+from gradscope.sources.onnx_dense import dense_layers
 from gradscope.sources.onnx_external import ExternalData
 from gradscope.sources.onnx_graph import STANDARD, OnnxNode, Walk
 from gradscope.sources.onnx_states import start_of
@@ -120,7 +121,7 @@ def _weights_of(model: Any, folder: ConstantFolder, budget: Budget, keys: FileKe
     check_total((one for one, t in zip(stored, rest, strict=True) if t.data_location != 1), budget)
     # Small heads and embeddings are read while the second file is open.
     found.skipped = tuple(tensor.name for tensor in rest)
-    found.other_arrays = keep_small(stored)
+    found.other_arrays = dense_layers(walk.graphs, keep_small(stored))
     return found
 
 
