@@ -301,6 +301,7 @@ def advise(
     clip_percentile: float | str = 95.0,
     clip_batch: int | str = 1,
     only: str | Iterable[str] = (),
+    jobs: int | str = 1,
     steps: int | str = 100,
     inputs: TextOrNumbers = "normal",
     tokens: TextOrNumbers | None = None,
@@ -341,6 +342,8 @@ def advise(
         Sequences whose mean gradient is clipped, drawn from those of ``batch``.
     only : str or iterable of str
         Kinds of change to look into (``"gain"``, ``"forget_bias"``, …); all by default.
+    jobs : int
+        Processes; the numbers do not depend on it. More than one needs the usual ``__main__`` guard in scripts.
     steps, inputs, tokens, batch, seed, dtype, state, transient, time_major, memory, anchor, lags, epsilon, wrt, \
     per_layer, loss, loss_at, readout, target, truncation_bias, need, method, threads, progress, command
         As for :func:`gradients`.

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from gradscope.advice.changes import NETWORK_KINDS, SHRINKING, Change, alternatives, families
-from gradscope.advice.measured import Bench, Measured, overflowed, read
+from gradscope.advice.changes import NETWORK_KINDS, SHRINKING
+from gradscope.advice.measured import Measured, read
+from gradscope.advice.network import Question, measure_changes
 from gradscope.advice.request import AdviceRequest
-from gradscope.advice.search import smallest
 from gradscope.advice.snippets import clip_snippet, network_snippet, truncation_snippet
 from gradscope.advice.words import holding_back, honesty, network_why
 from gradscope.analysis.cases import Case, cases_of
 from gradscope.analysis.clipping import ClipNorms, measure_clip_norms
 from gradscope.analysis.gradients import measure_gradients
 from gradscope.analysis.memory_units import measure_memory_units, time_constant_quantiles
-from gradscope.errors import UntrustedNumbersError, UsageError
+from gradscope.errors import UsageError
 from gradscope.networks.run import Trajectory
 from gradscope.records import Result
 from gradscope.sources.source import Source
@@ -43,10 +42,16 @@ def measure_advice(source: Source, request: AdviceRequest) -> list[Result]:
     clips = _clip_norms(source, cases, request)
     # --per-layer: a layer alone is not what is clipped.
     more = [None] * (len(results) - len(cases))
-    bench = Bench(source, request)
+    questions = [
+        Question(place, read(result, reach=reach, epsilon=request.epsilon), reach)
+        for place, result in enumerate(results)
+        for reach in [wanted_reach(result, request)]
+    ]
+    wanting = [question for question in questions if question.shrinks or not question.before.reaches(question.reach)]
+    changes = measure_changes(source, request, wanting)
     return [
-        _advice(bench, place, result, clip, case)
-        for place, (result, clip, case) in enumerate(zip(results, [*clips, *more], [*cases, *more], strict=True))
+        _advice(source, request, question, result, changes.get(question.place, []), clip, case)
+        for question, result, clip, case in zip(questions, results, [*clips, *more], [*cases, *more], strict=True)
     ]
 
 
@@ -67,13 +72,19 @@ def _clip_norms(source: Source, cases: list[Case], request: AdviceRequest) -> li
     return [measure_clip_norms([case], request, **asked) for case in cases]
 
 
-def _advice(bench: Bench, place: int, result: Result, clip: ClipNorms | None, case: Case | None) -> Result:
-    request, reach = bench.request, wanted_reach(result, bench.request)
-    before = read(result, reach=reach, epsilon=request.epsilon)
+def _advice(
+    source: Source,
+    request: AdviceRequest,
+    question: Question,
+    result: Result,
+    changes: list[Measured],
+    clip: ClipNorms | None,
+    case: Case | None,
+) -> Result:
+    reach, before = question.reach, question.before
     rows = [_truncation(result, before)] if request.wants("tbptt") else []
-    rows += [_clip(bench.source, result, before, clip, request)] if request.wants("clip") else []
-    if before.explodes or not before.reaches(reach):
-        rows += _network_rows(bench, place, result, before, reach)
+    rows += [_clip(source, result, before, clip, request)] if request.wants("clip") else []
+    rows += [_row(source, result, question, after) for after in changes]
     run = case.trajectory if case else None
     memory = measure_memory_units(run) if isinstance(run, Trajectory) else []
     low, median, high = time_constant_quantiles(memory) or (None, None, None)
@@ -153,49 +164,8 @@ def _no_loss(result: Result) -> str:
     return said or "no loss whose gradient with respect to W_hh could be measured"
 
 
-def _network_rows(bench: Bench, place: int, result: Result, before: Measured, reach: int) -> list[Row]:
-    request, source = bench.request, bench.source
-    shrink = before.explodes
-
-    def measure(change: Change) -> Measured:
-        try:
-            changed = bench.with_change(change)[place]
-        except UntrustedNumbersError as problem:
-            return overflowed(change, before.steps, str(problem).partition("\n")[0].rstrip("."))
-        return read(changed, reach=reach, epsilon=request.epsilon, change=change)
-
-    def helps(after: Measured) -> bool:
-        if not shrink:
-            return after.reaches(reach) and not after.explodes
-        if after.failed:
-            return False
-        lower = after.rate is None or (before.rate is not None and after.rate < before.rate)
-        return lower and not after.explodes
-
-    enough: Callable[[Measured], bool] = helps if shrink else lambda after: after.reaches(reach)
-    rows = []
-    for family in families(source, reach=reach, shrink=shrink):
-        kind = family.at(1).kind
-        if not request.wants(kind):
-            continue
-        found = smallest(family, measure, enough, before=before, nearer=_lower_rate if shrink else _farther)
-        rows.append(_row(source, result, before, found.measured, helps=helps(found.measured), reach=reach))
-    for change in alternatives(source, reach=reach, shrink=shrink):
-        if request.wants(change.kind):
-            after = measure(change)
-            rows.append(_row(source, result, before, after, helps=helps(after), reach=reach))
-    return rows
-
-
-def _farther(after: Measured) -> float:
-    return after.farthest if not after.explodes else -2.0
-
-
-def _lower_rate(after: Measured) -> float:
-    return float("-inf") if after.rate is None else -after.rate
-
-
-def _row(source: Source, result: Result, before: Measured, after: Measured, *, helps: bool, reach: int) -> Row:
+def _row(source: Source, result: Result, question: Question, after: Measured) -> Row:
+    before, helps = question.before, question.helps(after)
     assert after.change is not None
     row: Row = {"kind": after.change.kind, "change": after.change.text, "value": after.change.value}
     for when, measured in (("before", before), ("after", after)):
@@ -203,6 +173,6 @@ def _row(source: Source, result: Result, before: Measured, after: Measured, *, h
             row[f"{when}_{name}"] = None if measured.failed else getattr(measured, name)
     row["helps"] = helps
     row["snippet"] = network_snippet(source, after.change)
-    why = network_why(after.change, before, after, helps=helps, reach=reach, source=source)
+    why = network_why(after.change, before, after, helps=helps, reach=question.reach, source=source)
     row["why"] = why + honesty(result, loss=False)
     return row

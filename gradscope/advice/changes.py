@@ -50,11 +50,14 @@ class Family:
     ----------
     first : int
         Where a search begins.
+    of_gate : bool
+        Whether the change moves a gate, whose decades lost change exponentially.
     """
 
     at: Callable[[int], Change]
     first: int
     last: int
+    of_gate: bool = False
 
 
 def appended(text: str, change: str) -> str:
@@ -88,7 +91,7 @@ def _forget_bias(before: float, sign: float) -> Family:
         value = round(before + sign * FORGET_BIAS_STEP * i, 6)
         return Change("forget_bias", f"forget_bias={value:.12g}", value, before)
 
-    return Family(at, first=20, last=round(FORGET_BIAS_MOST / FORGET_BIAS_STEP))
+    return Family(at, first=20, last=round(FORGET_BIAS_MOST / FORGET_BIAS_STEP), of_gate=True)
 
 
 def _gain(before: float, *, reach: int, shrink: bool) -> Family:

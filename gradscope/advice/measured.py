@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from gradscope.advice.changes import Change, appended
 from gradscope.advice.request import AdviceRequest
-from gradscope.analysis.gradients import measure_gradients
+from gradscope.analysis.reach import measure_reach
 from gradscope.records import Result
 from gradscope.sources.build import build_source
 from gradscope.sources.source import Source
@@ -44,6 +44,7 @@ class Measured:
     horizon_h_censored: bool
     margin: float
     steps: int
+    log10_epsilon: float
     change: Change | None = None
     failed: str = ""
 
@@ -57,6 +58,17 @@ class Measured:
     def explodes(self) -> bool:
         """Whether gradients grow, or the states already do."""
         return self.verdict == "exploding" or bool(self.failed)
+
+    @property
+    def decades(self) -> float:
+        """ln of the decades lost at the lag asked for, below ln of those that may be lost; NaN where none are lost.
+
+        A gate that keeps the old state, f = σ(b), loses −k·log10 σ(b) ≈ k e^{−b}/ln 10 decades over k steps: this is
+        what a change of b moves in a straight line.
+        """
+        lost = -(self.margin + self.log10_epsilon)
+        allowed = -self.log10_epsilon
+        return math.log(allowed) - math.log(lost) if lost > 0 < allowed else math.nan
 
     @property
     def farthest(self) -> float:
@@ -81,13 +93,14 @@ def read(result: Result, *, reach: int, epsilon: float, change: Change | None = 
         horizon_h_censored=bool(summary["horizon_h_censored"]),
         margin=at - math.log10(epsilon),
         steps=int(result.settings["steps"]),
+        log10_epsilon=math.log10(epsilon),
         change=change,
     )
 
 
 def overflowed(change: Change, steps: int, said: str) -> Measured:
     """A changed network whose states leave float64: no numbers, and nothing gained."""
-    return Measured(None, False, None, None, None, False, math.nan, steps, change, failed=said)
+    return Measured(None, False, None, None, None, False, math.nan, steps, math.nan, change, failed=said)
 
 
 def _whole(value: object) -> int | None:
@@ -109,7 +122,7 @@ class Bench:
     done: dict[str, list[Result]] = field(default_factory=dict)
 
     def with_change(self, change: Change) -> list[Result]:
-        """The changed network's results; without a loss, which the change is not judged by.
+        """How far the changed network reaches, result by result; its loss, theory and bounds are not asked for.
 
         Raises
         ------
@@ -121,6 +134,5 @@ class Bench:
             changed = build_source(
                 with_keys_of(self.source.spec, text), seed=self.request.seed, dtype=self.request.dtype
             )
-            request = self.request.gradients_request(loss="none", loss_at="last", readout=None, target=None, need=None)
-            self.done[change.text] = measure_gradients(changed, request)
+            self.done[change.text] = measure_reach(changed, self.request.gradients_request())
         return self.done[change.text]

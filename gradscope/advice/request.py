@@ -23,12 +23,15 @@ class AdviceRequest(GradientsRequest):
         Sequences whose mean gradient is clipped.
     only : tuple of str
         Kinds of change to look into; all where empty.
+    jobs : int
+        Processes that measure changes; the numbers do not depend on it.
     """
 
     reach: int | None = None
     clip_percentile: float = 95.0
     clip_batch: int = 1
     only: tuple[str, ...] = ()
+    jobs: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,6 +43,8 @@ class AdviceRequest(GradientsRequest):
             raise UsageError(f"--clip-percentile {self.clip_percentile:g}: wanted a number above 0, at most 100.")
         if self.clip_batch < 1:
             raise UsageError(f"--clip-batch {self.clip_batch}: wanted a whole number ≥ 1.")
+        if self.jobs < 1:
+            raise UsageError(f"-j/--jobs {self.jobs}: wanted a whole number ≥ 1.")
         for kind in self.only:
             if kind not in KINDS:
                 raise UsageError(f"--only {kind}: wanted one of {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")

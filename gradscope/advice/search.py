@@ -55,12 +55,15 @@ def smallest(
         seen.append(measure(family.at(i)))
         return seen[-1]
 
+    def height(measured: Measured) -> float:
+        return measured.decades if family.of_gate and math.isfinite(measured.decades) else measured.margin
+
     low, below, high = 0, before, min(family.first, family.last)
     above = at(high)
     while not enough(above):
         if high == family.last:
             return Found(max(seen, key=nearer), False, len(seen))
-        further = _extrapolated(low, below.margin, high, above.margin)
+        further = _extrapolated(low, height(below), high, height(above))
         low, below, high = high, above, min(further, family.last)
         above = at(high)
     slow, rising = 0, False
@@ -71,7 +74,7 @@ def smallest(
         if slow < 2:
             # Half a tolerance beyond the crossing, then as much before it: two steps close the bracket around it.
             aside = -0.5 * tolerance if rising else 0.5 * tolerance
-            middle = _interpolated(low, below.margin, high, above.margin, aside=aside)
+            middle = _interpolated(low, height(below), high, height(above), aside=aside)
         found = at(middle)
         rising = enough(found)
         if rising:

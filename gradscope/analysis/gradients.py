@@ -80,7 +80,7 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     log10_steps = np.where(steps.zero, -np.inf, steps.log10_norm)
     underflow = underflowed_lags(case, anchor, norms, log10_steps, gathered)
     living = Living(norms.zero, underflow, norms.nonfinite)
-    columns = _norm_columns(case, norms, living)
+    columns = norm_columns(case, norms, living)
     # Where every sample lives the mean over the batch is that over the survivors.
     survivors = None if living.all_alive else living.to_the_end(norms.log10_norm)
     del norms, steps, underflow
@@ -170,7 +170,7 @@ def _nothing(case: Case) -> Array:
     return np.broadcast_to(np.nan, (case.tape.n_steps + 1,))
 
 
-def _norm_columns(case: Case, norms: LagNorms, living: Living) -> dict[str, Array]:
+def norm_columns(case: Case, norms: LagNorms, living: Living) -> dict[str, Array]:
     """The measured columns, one entry per lag; NaN is null."""
     status = living.status()
     gone = status != "ok"

@@ -44,6 +44,7 @@ from gradscope.records import Report
     help="Sequences whose mean gradient is clipped; drawn from those of --batch.",
 )
 @click.option("--only", multiple=True, metavar="KIND", help="Look into this kind of change only. Repeatable.")
+@click.option("-j", "--jobs", type=int, metavar="N", help="Processes (default: the cores there are).")
 @report_options
 def command(sources: tuple[str, ...], **values: Any) -> int:
     """What to change, and what each change does, measured on the changed network.
@@ -56,12 +57,14 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
 
     def make(progress: Progress) -> Report:
         from gradscope.api import advise
+        from gradscope.sweeps.engines import available_cores
 
         return advise(
             *sources,
             threads=values["threads"],
             command=arguments,
             progress=progress,
+            jobs=available_cores() if values["jobs"] is None else values["jobs"],
             **{name: values[name] for name in ("reach", "clip_percentile", "clip_batch", "only")},
             **gradient_values(values),
             **request_options(values),

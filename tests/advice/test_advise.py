@@ -237,3 +237,15 @@ def test_every_report_fits_its_schema_and_comes_back(source, options, tmp_path):
 
     for name in ("table", "jsonl", "csv", "md", "html", "junit", "github"):
         assert render(report, name) is not None
+
+
+def test_processes_change_no_number(monkeypatch):
+    from gradscope.advice import network
+
+    source, options = "lstm:hidden=8,inputs=4,layers=2,bidirectional=true", {"steps": 30, "reach": 25}
+    alone = gradscope.advise(source, **options)
+    monkeypatch.setattr(network, "WORTH_PROCESSES", 0)
+    apart = gradscope.advise(source, **options, jobs=2)
+    for one, other in zip(alone.results, apart.results, strict=True):
+        assert list(one.rows()) == list(other.rows())
+        assert one.summary == other.summary
