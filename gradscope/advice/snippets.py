@@ -27,7 +27,7 @@ def _forget_bias(source: Source, change: Change) -> str | None:
     lines = []
     for block in source.blocks:
         if block.cell is not None and block.gate is not None and block.gate == block.cell.memory_gate:
-            H = block.cell.hidden_size
+            H = block.cell.gate_size
             first = block.cell.gates.index(block.gate) * H
             lines.append(f"    model.get_parameter({bias_name(block.param)!r})[{first}:{first + H}] += {added:g}")
     if not lines or not source.biases:

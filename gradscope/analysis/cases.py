@@ -284,7 +284,7 @@ def _bidirectional_cases(source: BidirectionalSource, request: RunRequest) -> li
             continue
         record = {**source.record, "direction": part.direction, "layers": 1, "state_size": part.network.state_size}
         cell = part.network.layers[0]
-        record |= {"cell": cell.name, "hidden": cell.hidden_size}  # of a mixed stack, each layer's own
+        record |= {"cell": cell.name, "hidden": cell.gate_size}  # of a mixed stack, each layer's own
         record.setdefault("layer", part.layer)  # layer=N of a file runs alone and stays layer N
         name = f"{source.spec.text} layer {record['layer']} {part.direction}"
         layer_inputs = ArrayInputs(part.inputs, inputs.description)

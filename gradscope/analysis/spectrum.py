@@ -74,7 +74,7 @@ def measure_spectrum(source: Source, request: RunRequest) -> list[Result]:
     settings: dict[str, Any] = {"dtype": request.dtype, **source.settings}
     if share is not None:
         settings["pseudospectrum"] = share
-    warnings = [*source.warnings, *(_doubt(row) for row in rows if row["ill_conditioned"])]
+    warnings = [*source.warnings, *_projected(source), *(_doubt(row) for row in rows if row["ill_conditioned"])]
     summary = _summary(columns, certificates)
     return [Result(source.record, settings, columns, summary, tuple(warnings), {"numerical_range": ranges})]
 
@@ -98,6 +98,13 @@ def _summary(columns: dict[str, Any], certificates: list[float | None]) -> dict[
         "vanishes_for_every_input": certificate is not None and certificate < 1.0,
         "blocks": len(certificates),
     }
+
+
+def _projected(source: Source) -> list[str]:
+    """What stands for W_hh where h is projected."""
+    if not any(block.cell is not None and block.cell.hidden_size != block.cell.gate_size for block in source.blocks):
+        return []
+    return ["the blocks are W_g·W_hr: a gate's rows of weight_hh times the projection, from units to units"]
 
 
 def _doubt(row: dict[str, Any]) -> str:

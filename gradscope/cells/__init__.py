@@ -9,11 +9,16 @@ from gradscope.cells.input_gate import InputGate
 from gradscope.cells.keys import Key
 from gradscope.cells.leaky import Leaky
 from gradscope.cells.lstm import Lstm
+from gradscope.cells.lstm_projected import LstmProjected
 from gradscope.cells.rnn import Rnn
 from gradscope.cells.skip import Skip
 
 #: The article's ladder first.
 CELLS: dict[str, type[Cell]] = {cell.name: cell for cell in (Rnn, Skip, ForgetGate, InputGate, Lstm, Gru, Leaky)}
+#: Those that only files bring: no weights are drawn for them.
+FILE_CELLS: dict[str, type[Cell]] = {cell.name: cell for cell in (LstmProjected,)}
+#: Every recurrence there is.
+ALL_CELLS: dict[str, type[Cell]] = {**CELLS, **FILE_CELLS}
 
 
 def keys_of_cells() -> dict[str, Key]:

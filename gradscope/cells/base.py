@@ -2,7 +2,8 @@
 
 Conventions, stated once. States are column vectors; arrays hold them in the last axis, with leading axes
 (time, networks…, batch). h_t has H components; a cell with memory has the state [h; c]. Gate g owns rows
-gH … (g+1)H of ``weight_ih`` and ``weight_hh``, in the order of ``Cell.gates``. The input enters by the *drive*
+gH … (g+1)H of ``weight_ih`` and ``weight_hh``, in the order of ``Cell.gates`` (where h is projected to fewer
+components than there are units, H there is the number of units, ``Cell.gate_size``). The input enters by the *drive*
 U x_t + b. Weights may carry leading axes (networks…) to run many networks of one shape side by side.
 """
 
@@ -125,6 +126,11 @@ class Cell(ABC):
         return int(self.weight_hh.shape[-1])
 
     @property
+    def gate_size(self) -> int:
+        """Rows of a gate: the units; H, unless h is projected."""
+        return int(self.weight_hh.shape[-2]) // len(self.gates)
+
+    @property
     def input_size(self) -> int:
         """I."""
         return int(self.weight_ih.shape[-1])
@@ -150,9 +156,13 @@ class Cell(ABC):
         return None
 
     def recurrent_blocks(self) -> dict[str, Array]:
-        """W_hh by gate, each (..., H, H)."""
-        H = self.hidden_size
+        """W_hh by gate, each (..., H, H); what multiplies h."""
+        H = self.gate_size
         return {gate: self.weight_hh[..., g * H : (g + 1) * H, :] for g, gate in enumerate(self.gates)}
+
+    def square_blocks(self) -> dict[str, Array]:
+        """The recurrence from units to units by gate, each square: what has eigenvalues."""
+        return self.recurrent_blocks()
 
     def drive(self, x: Array) -> Array:
         """U x_t + b for inputs of shape (..., batch, I)."""
@@ -166,16 +176,16 @@ class Cell(ABC):
 
     def split(self, a: Array) -> tuple[Array, ...]:
         """Cut (..., G·H) into G arrays (..., H)."""
-        H = self.hidden_size
+        H = self.gate_size
         return tuple(a[..., g * H : (g + 1) * H] for g in range(a.shape[-1] // H))
 
     def normalised(self, p: Array) -> Array:
         """Pre-activations (..., G·H) as the activations see them: p itself, or p layer-normalised per gate."""
-        return p if self.norm == "none" else normalise_blocks(p, self.hidden_size)
+        return p if self.norm == "none" else normalise_blocks(p, self.gate_size)
 
     def norm_jacobian(self, p: Array) -> NormJacobian | None:
         """∂(normalised p)/∂p, None without a norm."""
-        return None if self.norm == "none" else norm_jacobian(p, self.hidden_size)
+        return None if self.norm == "none" else norm_jacobian(p, self.gate_size)
 
     @property
     def norm_gain(self) -> float:
@@ -214,9 +224,8 @@ class Cell(ABC):
 
     def row_scaled(self, *coefficients: Array, norm: NormJacobian | None = None) -> RowScaledSum:
         """Σ_g diag(c_g) N_g W_g with this cell's blocks, arranged to broadcast against (time, ..., batch)."""
-        H = self.hidden_size
         W = np.asarray(self.weight_hh, dtype=np.float64)
-        blocks = W.reshape(*W.shape[:-2], -1, H, H)
+        blocks = W.reshape(*W.shape[:-2], -1, self.gate_size, self.hidden_size)
         if blocks.ndim > 3:
             # (networks…, G, H, H) → (time 1, networks…, batch 1, G, H, H)
             blocks = blocks[None, ..., None, :, :, :]

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from gradscope.cells.base import Cell, Linearisation, Traces
 from gradscope.jacobians.base import Array
 from gradscope.jacobians.lstm import LstmJacobian
+from gradscope.jacobians.row_scaled import RowScaledSum
+
+
+class GateDerivatives(NamedTuple):
+    """f; a = o φ′(c_t); the gates' coefficients over W_hh; and m_t = o⊙φ(c_t)."""
+
+    forget: Array
+    readout_slope: Array
+    gates: RowScaledSum
+    output: Array
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,12 @@ class Lstm(Cell):
     def linearise(self, s_prev: Array, drive: Array) -> Linearisation:
         """The block form of :class:`~gradscope.jacobians.lstm.LstmJacobian`."""
         H = self.hidden_size
-        h_prev, c_prev = s_prev[..., :H], s_prev[..., H:]
+        h_prev = s_prev[..., :H]
+        parts, traces = self.gate_derivatives(h_prev, s_prev[..., H:], drive)
+        return Linearisation(LstmJacobian(parts.forget, parts.readout_slope, parts.gates, h_prev), traces)
+
+    def gate_derivatives(self, h_prev: Array, c_prev: Array, drive: Array) -> tuple[GateDerivatives, Traces]:
+        """How c_t and m_t = o⊙φ(c_t) depend on the pre-activations, in float64, and what theory may know of it."""
         p = np.asarray(drive + self.recurrent_products(h_prev), dtype=np.float64)
         a_i, a_f, a_g, a_o = self.split(self.normalised(p))
         sigma, phi = self.gate_activation, self.activation
@@ -47,47 +62,56 @@ class Lstm(Cell):
         log_gate_slopes = [sigma.log_slope(a) for a in (a_i, a_f, a_o)]
         slope_i, slope_f, slope_o = (np.exp(log) for log in log_gate_slopes)
         log_slope, log_output_slope = phi.log_slope(a_g), phi.log_slope(c)
-        jacobian = LstmJacobian(
-            forget=f,
-            readout_slope=o * np.exp(log_output_slope),
-            gates=self.row_scaled(
-                g * slope_i, c_prev * slope_f, i * np.exp(log_slope), phi.value(c) * slope_o, norm=self.norm_jacobian(p)
-            ),
-            h_prev=h_prev,
+        phi_c = phi.value(c)
+        gates = self.row_scaled(
+            g * slope_i, c_prev * slope_f, i * np.exp(log_slope), phi_c * slope_o, norm=self.norm_jacobian(p)
         )
+        parts = GateDerivatives(f, o * np.exp(log_output_slope), gates, o * phi_c)
         log_f = sigma.log_value(a_f)
         underflow = self.loses(log_slope, log_output_slope, log_f, sigma.log_value(a_i) + log_slope, *log_gate_slopes)
-        return Linearisation(jacobian, Traces(log_slope, log_f, {"i": i, "f": f, "o": o}, underflow))
+        return parts, Traces(log_slope, log_f, {"i": i, "f": f, "o": o}, underflow)
 
     def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
         """‖[[γκ + s M σ₁(W_o), γ], [κ, 1]]‖₂ over norms of blocks, κ = s(M σ₁(W_i) + sup|c| σ₁(W_f)) + γσ₁(W_g).
 
         s = sup σ′, γ = sup φ′, M = sup|φ|; a block matrix's norm is at most that of its blocks' norms.
         """
+        blocks = self.step_norm_blocks(block_norms, state_bound)
+        return float("inf") if blocks is None else norm_of_two_by_two(*blocks)
+
+    def step_norm_blocks(
+        self, block_norms: dict[str, float], state_bound: float
+    ) -> tuple[float, float, float, float] | None:
+        """Bounds on the norms of ∂m/∂h, ∂m/∂c, ∂c/∂h, ∂c/∂c (m = o⊙φ(c)), previous step to this; None if none."""
         s, gamma, M = self.gate_activation.max_slope, self.activation.max_slope, self.activation.max_value
         if not np.isfinite(M):
-            return float("inf")
+            return None
         block_norms = self.normalised_norms(block_norms)
         into_c = s * (M * block_norms["i"] + state_bound * block_norms["f"]) + gamma * block_norms["g"]
-        return _norm_of_two_by_two(gamma * into_c + s * M * block_norms["o"], gamma, into_c, 1.0)
+        return gamma * into_c + s * M * block_norms["o"], gamma, into_c, 1.0
 
     def drive_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
         """‖[[γκ, s M], [κ, 0]]‖₂ with κ = ‖[s M, s sup|c|, γ]‖, over √ε under a layer norm."""
+        blocks = self.drive_norm_blocks(state_bound)
+        return float("inf") if blocks is None else norm_of_two_by_two(*blocks)
+
+    def drive_norm_blocks(self, state_bound: float) -> tuple[float, float, float, float] | None:
+        """Bounds on ∂m and ∂c by the drive of i, f, g (first) and of o, norm gain included; None if there are none."""
         s, gamma, M = self.gate_activation.max_slope, self.activation.max_slope, self.activation.max_value
         if not np.isfinite(M):
-            return float("inf")
-        into_c = float(np.linalg.norm([s * M, s * state_bound, gamma]))
-        return _norm_of_two_by_two(gamma * into_c, s * M, into_c, 0.0) * self.norm_gain
+            return None
+        into_c = self.norm_gain * float(np.linalg.norm([s * M, s * state_bound, gamma]))
+        return gamma * into_c, s * M * self.norm_gain, into_c, 0.0
 
     def next_state_bound(self, state_bound: float) -> float:
         """|c_t| ≤ |c_{t−1}| + sup|φ| (reached without forgetting, theory C11)."""
         return state_bound + self.activation.max_value
 
 
-def _norm_of_two_by_two(a: float, b: float, c: float, d: float) -> float:
+def norm_of_two_by_two(a: float, b: float, c: float, d: float) -> float:
     """‖[[a, b], [c, d]]‖₂ = (√((a + d)² + (b − c)²) + √((a − d)² + (b + c)²))/2, asked for at every step.
 
-    >>> _norm_of_two_by_two(3.0, 0.0, 0.0, -4.0)
+    >>> norm_of_two_by_two(3.0, 0.0, 0.0, -4.0)
     4.0
     """
     return 0.5 * (math.hypot(a + d, b - c) + math.hypot(a - d, b + c))

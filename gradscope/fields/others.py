@@ -14,6 +14,7 @@ INSPECT_ROWS = (
           words=("forward", "backward")),
     Field("input_size", "count", "input", "inputs", null=_UNKNOWN, shown=True, required=True),
     Field("hidden_size", "count", "hidden", "units", null=_UNKNOWN, shown=True, required=True),
+    Field("proj_size", "count", "projection", "width of h where an lstm projects it", null="no projection"),
     Field("gates", "texts", "gates", "in the file's order", null=_UNKNOWN, shown=True, required=True),
     Field("biases", "count", "biases", "how many bias vectors", null=_UNKNOWN, shown=True, required=True),
     Field("activation", "text", "activation", "of the candidate", null=_UNKNOWN, shown=True, required=True),

@@ -113,6 +113,10 @@ class StepJacobian(ABC):
         """
         return ()
 
+    def projection_cotangents(self, g: Array) -> tuple[WeightCotangent | None, ...]:
+        """Turn g = ∂L/∂s_t into ∂L/∂W_hr of every layer's projection, None for a layer without one; () if none has."""
+        return ()
+
 
 def shared_matmul(left: Array, W: Array) -> Array:
     """Left @ W where W may be shared by all leading axes: one large product instead of a stack of small ones."""

@@ -148,3 +148,12 @@ class BlockTriangularJacobian(StepJacobian):
             for part, row in zip(self.parts, rows, strict=True)
             for block in part.weight_cotangents(row[..., 0, :])
         )
+
+    def projection_cotangents(self, g: Array) -> tuple[WeightCotangent | None, ...]:
+        """One per layer."""
+        rows = self._descend(g[..., None, :])
+        return tuple(
+            projection
+            for part, row in zip(self.parts, rows, strict=True)
+            for projection in part.projection_cotangents(row[..., 0, :]) or (None,)
+        )

@@ -15,7 +15,7 @@ FORM_FROM = 12
 
 @dataclass(frozen=True)
 class RowScaledSum:
-    """Σ_g diag(c_g) N_g W_g as an operator between spaces of equal size H (never formed for thin blocks).
+    """Σ_g diag(c_g) N_g W_g as an operator (never formed for thin blocks); the W_g may have fewer columns than rows.
 
     Attributes
     ----------

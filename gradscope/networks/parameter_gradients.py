@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradscope.cells.lstm_projected import LstmProjected
 from gradscope.jacobians.base import Array, StepJacobian, WeightCotangent
 from gradscope.log_domain import LN10
 from gradscope.networks.run import Trajectory
@@ -18,12 +19,12 @@ STEPS_AT_ONCE = 128
 
 @dataclass(frozen=True)
 class ParameterGradients:
-    """∂L/∂θ of each sample's own loss, θ the recurrent module's W_ih, W_hh and biases, layer by layer.
+    """∂L/∂θ of each sample's own loss, θ the recurrent module's W_ih, W_hh, W_hr and biases, layer by layer.
 
     Attributes
     ----------
     names : tuple of str
-        PyTorch's: ``weight_ih_l0``, ``weight_hh_l0``, ``bias_ih_l0``, ``bias_hh_l0``, …
+        PyTorch's: ``weight_ih_l0``, ``weight_hh_l0``, ``weight_hr_l0`` (of a projection), ``bias_ih_l0``, …
     values : tuple of ndarray, each (batch, rows, columns)
         In units of 2^exponent of the sample; a bias has one column.
     exponent : ndarray of int, shape (batch,)
@@ -85,9 +86,12 @@ def measure_parameter_gradients(
             down = _powers(exponent - top)
             totals = [np.ldexp(total, down[:, None, None]) + value for total, value in zip(totals, found, strict=True)]
             exponent = top
-    kinds = ("weight_ih", "weight_hh", *("bias_ih", "bias_hh")[:biases])
-    names = tuple(f"{kind}_l{layer}" for layer in range(len(trajectory.network.layers)) for kind in kinds)
-    return ParameterGradients(names, tuple(totals), np.where(exponent < -(2**30), 0, exponent))
+    names: list[str] = []
+    for layer, cell in enumerate(trajectory.network.layers):
+        projected = ("weight_hr",) if isinstance(cell, LstmProjected) else ()
+        kinds = ("weight_ih", "weight_hh", *projected, *("bias_ih", "bias_hh")[:biases])
+        names += [f"{kind}_l{layer}" for kind in kinds]
+    return ParameterGradients(tuple(names), tuple(totals), np.where(exponent < -(2**30), 0, exponent))
 
 
 def _powers(exponent: Array) -> Array:
@@ -98,10 +102,13 @@ def _powers(exponent: Array) -> Array:
 def _stretch(jacobians: StepJacobian, g: Array, inputs: list[Array], biases: int) -> list[Array]:
     """Σ over a stretch of each parameter's gradient, given g = ∂L/∂s_t of shape (steps, batch, n)."""
     out: list[Array] = []
-    layers = zip(jacobians.drive_cotangents(g), jacobians.weight_cotangents(g), inputs, strict=True)
-    for drive, blocks, x in layers:
+    projections = jacobians.projection_cotangents(g) or (None,) * len(inputs)
+    layers = zip(jacobians.drive_cotangents(g), jacobians.weight_cotangents(g), projections, inputs, strict=True)
+    for drive, blocks, projection, x in layers:
         out.append(np.einsum("tbi,tbj->bij", drive, np.asarray(x, dtype=np.float64), optimize=True))
         out.append(_recurrent(blocks))
+        if projection is not None:
+            out.append(_recurrent((projection,)))
         if biases:
             out.append(drive.sum(axis=0)[..., None])
         if biases > 1:

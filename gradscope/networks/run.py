@@ -165,7 +165,7 @@ class Trajectory:
 
 def step_bytes(network: Network, batch: int) -> int:
     """Bytes that one step costs while it is linearised: states, coefficients, drives and traces, in float64."""
-    coefficients = sum(cell.hidden_size * (3 * cell.n_gates + 6) for cell in network.layers)
+    coefficients = sum(cell.gate_size * (3 * cell.n_gates + 6) for cell in network.layers)
     networks = int(np.prod(network.weight_axes, dtype=np.int64))
     vectors = 8 * batch * networks * (coefficients + network.state_size + network.input_size)
     return vectors + network.step_weight_bytes

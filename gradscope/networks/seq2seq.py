@@ -63,7 +63,8 @@ class Seq2Seq:
         if self.max_steps < 1:
             raise UsageError(f"max_steps is at least 1, not {self.max_steps}: a decoder makes one step to say End")
         encoder, decoder = self.encoder, self.decoder
-        if (encoder.state_parts, encoder.hidden_size) != (decoder.state_parts, decoder.hidden_size):
+        handed_over, taken = ((cell.state_parts, cell.hidden_size, cell.state_size) for cell in (encoder, decoder))
+        if handed_over != taken:
             raise ShapeError(
                 f"the encoder ({encoder.name}, {encoder.hidden_size} units) cannot hand its state to the decoder "
                 f"({decoder.name}, {decoder.hidden_size} units): both need the same kind of state and size"

@@ -58,7 +58,7 @@ class SoftDecoder(OneCell):
 
     def input_matrix(self, first: int, last: int) -> Array:
         """No input, no matrix."""
-        return np.zeros((self.cell.n_gates * self.cell.hidden_size, 0))
+        return np.zeros((self.cell.n_gates * self.cell.gate_size, 0))
 
     def probabilities(self, h: Array) -> Array:
         """Softmax of the logits over τ, shape (..., V)."""

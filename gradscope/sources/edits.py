@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.cells import CELLS
+from gradscope.cells import ALL_CELLS
 from gradscope.errors import UsageError
 from gradscope.sources.layer_weights import LayerWeights
 
@@ -51,7 +51,7 @@ class Edits:
         """What was edited, for people; the kinds of cells say which gate is meant."""
         said = []
         if "forget_bias" in self.record:
-            gates = dict.fromkeys(CELLS[cell].memory_gate for cell in cells if CELLS[cell].memory_gate)
+            gates = dict.fromkeys(ALL_CELLS[cell].memory_gate for cell in cells if ALL_CELLS[cell].memory_gate)
             said.append(f"{self.forget_bias:+g} on the bias of gate {' or '.join(str(gate) for gate in gates)}")
         if "gain" in self.record:
             said.append(f"W_hh times {self.gain:g}")
@@ -75,19 +75,19 @@ class Edits:
         ------
         UsageError
         """
-        without = [cell for cell in cells if CELLS[cell].memory_gate is None]
+        without = [cell for cell in cells if ALL_CELLS[cell].memory_gate is None]
         if "forget_bias" in self.record and without:
-            having = ", ".join(cell for cell, kind in CELLS.items() if kind.memory_gate is not None)
+            having = ", ".join(cell for cell, kind in ALL_CELLS.items() if kind.memory_gate is not None)
             raise UsageError(
                 f"{file}: forget_bias= is added to the gate that keeps the old state, and {without[0]} has none.\n"
                 f"It works for {having}: leave forget_bias= out (gain= works for every cell)."
             )
 
     def _edited(self, layer: LayerWeights) -> LayerWeights:
-        gate, H = CELLS[layer.cell].memory_gate, layer.hidden_size
+        gate, H = ALL_CELLS[layer.cell].memory_gate, layer.units
         bias = layer.bias_ih
         if self.forget_bias and gate is not None:
             bias = np.zeros(layer.weight_hh.shape[0]) if bias is None else np.array(bias, dtype=np.float64)
-            index = CELLS[layer.cell].gates.index(gate)
+            index = ALL_CELLS[layer.cell].gates.index(gate)
             bias[index * H : (index + 1) * H] += self.forget_bias
         return replace(layer, weight_hh=layer.weight_hh * self.gain, bias_ih=bias)

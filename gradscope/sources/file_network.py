@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.cells import CELLS, keys_of_cells
+from gradscope.cells import ALL_CELLS, CELLS, keys_of_cells
 from gradscope.cells.activations import find_activation
 from gradscope.cells.base import Cell
 from gradscope.cells.keys import Key
@@ -129,7 +129,7 @@ def source_of_layers(spec: SourceSpec, layers: tuple[LayerWeights, ...], weights
     first = layers[0]
     n_layers = len({layer.layer for layer in layers})
     state_size = sum(cell.state_size for cell in cells) // (2 if len(cells) > n_layers else 1)
-    record = record_of(spec, first.cell, first.hidden_size, n_layers, state_size, (), edits.sha256(weights.sha256))
+    record = record_of(spec, first.cell, first.units, n_layers, state_size, (), edits.sha256(weights.sha256))
     record["module"] = first.module
     blocks: list[RecurrentBlock] = []
     for layer, cell in zip(layers, cells, strict=True):
@@ -197,7 +197,7 @@ def assumptions_of(spec: SourceSpec, layers: tuple[LayerWeights, ...]) -> tuple[
 
 def _said_by_the_user(layer: LayerWeights) -> dict[str, Key]:
     """The cell's own keys that the file's reader has not settled."""
-    keys = CELLS[layer.cell].own_keys.items()
+    keys = ALL_CELLS[layer.cell].own_keys.items()
     return {name: key for name, key in keys if key.in_files and getattr(layer, name, None) is None}
 
 
@@ -209,11 +209,11 @@ def cell_of_layer(layer: LayerWeights, dtype: Any, given: Mapping[str, Any] = Ma
     UsageError
         A key of another cell.
     """
-    of_cell = CELLS[layer.cell].own_keys
+    of_cell = ALL_CELLS[layer.cell].own_keys
     others = {name for name, key in keys_of_cells().items() if key.in_files}
     for name in given:
         if name not in of_cell and name in others:
-            owners = " or ".join(cell for cell, kind in CELLS.items() if name in kind.own_keys)
+            owners = " or ".join(cell for cell, kind in ALL_CELLS.items() if name in kind.own_keys)
             raise UsageError(f"{name}= is a key of {owners}, but the cell is {layer.cell}: leave {name}= out.")
     settings: dict[str, Any] = {
         "activation": find_activation(layer.activation),
@@ -227,8 +227,10 @@ def cell_of_layer(layer: LayerWeights, dtype: Any, given: Mapping[str, Any] = Ma
         if "leak" in given and given["leak"] != layer.leak:
             raise UsageError(f"leak={given['leak']} was asked for, but the file says {layer.leak}: leave leak= out.")
         settings["leak"] = layer.leak
+    if layer.weight_hr is not None:
+        settings["weight_hr"] = layer.weight_hr.astype(dtype)
     biases = [None if b is None else b.astype(dtype) for b in (layer.bias_ih, layer.bias_hh)]
-    return CELLS[layer.cell].from_layer(
+    return ALL_CELLS[layer.cell].from_layer(
         layer.weight_ih.astype(dtype), layer.weight_hh.astype(dtype), biases[0], biases[1], **settings
     )
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from gradscope.cells import CELLS
+from gradscope.cells import ALL_CELLS, CELLS
 from gradscope.errors import InputError, UsageError
 
 Direction = Literal["forward", "backward"]
@@ -32,7 +32,7 @@ class LayerWeights:
     Attributes
     ----------
     weight_ih : ndarray, shape (G·H, I)
-    weight_hh : ndarray, shape (G·H, H)
+    weight_hh : ndarray, shape (G·H, H), or (4·H, P) beside a projection
     bias_ih, bias_hh : ndarray, shape (G·H,), or None
         Two biases as in PyTorch. A file with one bias fills ``bias_ih`` (and, for a reset-after gru, both).
     activation, gate_activation : str
@@ -50,6 +50,8 @@ class LayerWeights:
         One sentence for each convention that was assumed; shown as warnings, each with the key that settles it.
     leak : float, optional
         Of the cell ``leaky``, where the file holds it.
+    weight_hr : ndarray, shape (P, H), or None
+        What the cell ``lstm-projected`` multiplies its output by.
     initial_state : ndarray, shape (H,) or, of an lstm, (2·H,) as [h; c], or None
         What the file itself starts the layer from; None for zeros.
     """
@@ -72,11 +74,17 @@ class LayerWeights:
     assumptions: tuple[str, ...] = ()
     initial_state: NDArray[Any] | None = None
     leak: float | None = None
+    weight_hr: NDArray[Any] | None = None
 
     @property
     def hidden_size(self) -> int:
-        """H."""
+        """Width of h: H, or P where it is projected."""
         return int(self.weight_hh.shape[1])
+
+    @property
+    def units(self) -> int:
+        """H, the rows of a gate."""
+        return int(self.weight_hh.shape[0]) // len(ALL_CELLS[self.cell].gates)
 
     @property
     def input_size(self) -> int:

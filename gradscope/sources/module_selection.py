@@ -153,7 +153,9 @@ def _describe(weights: WeightFile, module: str) -> str:
         return f"cannot be read as it is: {(said[2] or said[0])[:120]}"
     first = layers[0]
     n_layers = len({found.layer for found in layers})
-    words = f"{first.cell} {first.input_size}→{first.hidden_size}"
+    words = f"{first.cell} {first.input_size}→{first.units}"
+    if first.weight_hr is not None:
+        words += f"→{first.hidden_size}"
     if n_layers > 1:
         words += f", {n_layers} layers"
     if len({found.direction for found in layers}) > 1:

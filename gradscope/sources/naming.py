@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from gradscope.cells import ALL_CELLS
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.sources.beside_the_cell import check_beside
@@ -181,11 +182,6 @@ def _read_module(module: str, places: _Places, *, file: str, keys: FileKeys, sta
     where = f"{file}: module {module_title(module)}: "
     for slot in places.values():
         slot.resolve(file=file, where=where)
-        if "weight_hr" in slot.tensors:
-            raise InputError(
-                f"{where}'{slot.tensors['weight_hr'].name}' is a projection (nn.LSTM(proj_size=…)), which no cell here "
-                "has; retrain or export without proj_size, or bring its Jacobians as a 3-D .npy"
-            )
     order = sorted(places, key=lambda place: (place[0], place[1] != "forward"))
     blocks = {place: _blocks(places[place], place, where) for place in order}
     if len(set(blocks.values())) > 1:
@@ -194,6 +190,9 @@ def _read_module(module: str, places: _Places, *, file: str, keys: FileKeys, sta
     _check_stack(places, order, where)
     proven = all(slot.is_pytorch for slot in places.values())
     cell, facts, assumptions = cell_of_blocks(n_blocks, where=where, keys=keys, proven=proven, stated=stated)
+    projections = [slot.tensors["weight_hr"] for slot in places.values() if "weight_hr" in slot.tensors]
+    if projections:
+        cell = _projected(cell, projections, places, where)
     if stated is not None:
         keys = replace(keys, activation=stated)
     return [_layer(module, place, places[place], cell, facts, assumptions, file=file, keys=keys) for place in order]
@@ -216,6 +215,13 @@ def _blocks(slot: _Slot, place: tuple[int, Direction], where: str) -> int:
                 f"but its shape is {shown(tensor.shape)}; save the weight as a 2-D array"
             )
     rows, hidden = w_hh.shape
+    if (w_hr := slot.tensors.get("weight_hr")) is not None:
+        if len(w_hr.shape) != 2 or 0 in w_hr.shape or w_hr.shape[0] != hidden or rows % w_hr.shape[1]:
+            raise InputError(
+                f"{where}'{w_hr.name}' should be a projection (P, H) beside '{w_hh.name}' (4·H, P), but their shapes "
+                f"are {shown(w_hr.shape)} and {shown(w_hh.shape)}; save both from one nn.LSTM(proj_size=P)"
+            )
+        hidden = w_hr.shape[1]
     if rows % hidden:
         hint = "; it looks transposed, rows must be outputs" if hidden % rows == 0 else ""
         raise InputError(
@@ -235,6 +241,16 @@ def _blocks(slot: _Slot, place: tuple[int, Direction], where: str) -> int:
                 f"{shown(bias.shape)}; check that it belongs to this layer"
             )
     return rows // hidden
+
+
+def _projected(cell: str, projections: list[StoredTensor], places: _Places, where: str) -> str:
+    """The cell of layers with a projection: PyTorch has it for the lstm, in every layer and direction or in none."""
+    name = projections[0].name
+    if cell != "lstm":
+        raise InputError(f"{where}'{name}' is the projection of an lstm, which {cell} is not; remove it if it is not")
+    if len(projections) != len(places):
+        raise InputError(f"{where}'{name}' projects one layer, others have no weight_hr; save the whole module")
+    return "lstm-projected"
 
 
 def _check_stack(places: _Places, order: list[tuple[int, Direction]], where: str) -> None:
@@ -346,9 +362,12 @@ def _layer(
         gate_activation=keys.gate_activation or "sigmoid",
         reset=None if cell != "gru" else ("before" if keys.reset == "before" else "after"),
         dtype=slot.tensors["weight_hh"].dtype,
-        gates_in_file=GATE_ORDER[cell],
+        weight_hr=values.get("weight_hr"),
+        gates_in_file=ALL_CELLS[cell].gates,
         parameters=tuple(
-            slot.tensors[role].name for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if role in slot.tensors
+            slot.tensors[role].name
+            for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+            if role in slot.tensors
         ),
         facts_from=dict(facts),
         assumptions=(*assumptions, *slot.notes),

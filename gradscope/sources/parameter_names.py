@@ -39,7 +39,7 @@ _SINGLE_BIAS = re.compile(r"(?P<plain>bias|b)(?:_l(?P<layer>\d{1,4}))?(?P<revers
 _PARAMETRIZED = "parametrizations"
 _FORMS = {"": "plain", ".original0": "g", ".original1": "v", ".original": "orig", ".0._u": "u", ".0._v": "v"}
 #: PyTorch's own spelling, which proves PyTorch's order of gates.
-_PYTORCH = re.compile(r"(?:weight|bias)_(?:ih|hh)(?:_l\d+)?(?:_reverse)?\Z")
+_PYTORCH = re.compile(r"(?:weight|bias)_(?:ih|hh|hr)(?:_l\d+)?(?:_reverse)?\Z")
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def stack_of(cells: tuple[Cell, ...], *, dropout: SeededDropout | None = None) -
 
 def blocks_of(cell: Cell, param: str, *, hears_output: bool = False) -> list[RecurrentBlock]:
     """The recurrent blocks of one cell, gate None when there is one only."""
-    blocks = cell.recurrent_blocks()
+    blocks = cell.square_blocks()
     alone = len(blocks) == 1
     return [
         RecurrentBlock(param, None if alone else gate, matrix, cell, hears_output) for gate, matrix in blocks.items()

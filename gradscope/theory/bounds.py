@@ -51,7 +51,7 @@ def block_norms(cell: Cell) -> dict[str, float]:
     """σ₁ of every recurrent block, rounded up by the error bound of the SVD (Golub and Van Loan 2013, §8.6)."""
     norms = {}
     for gate, W in cell.recurrent_blocks().items():
-        n = W.shape[-1]
+        n = max(W.shape[-2:])
         sigma = float(np.linalg.norm(np.asarray(W, dtype=np.float64), 2))
         norms[gate] = sigma * (1.0 + 4.0 * n * np.finfo(np.float64).eps)
     return norms

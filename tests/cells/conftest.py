@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradscope.cells import CELLS
+from gradscope.cells import ALL_CELLS, CELLS
 from gradscope.cells.activations import find_activation
 
 #: Every analytic cell, with the settings that change its recurrence.
@@ -14,17 +14,22 @@ VARIANTS = [
     ("leaky", {"leak": 1.0}),
     *((name, {"norm": "layer"}) for name in CELLS),
     ("gru", {"reset": "before", "norm": "layer"}),
+    ("lstm-projected", {}),
+    ("lstm-projected", {"norm": "layer"}),
 ]
 
 
 def build(name, hidden=3, inputs=2, seed=0, gain=1.0, activation="tanh", lead=(), **settings):
     """A cell with Gaussian weights and two biases, as a file would bring it."""
     rng = np.random.default_rng([seed, hidden, inputs])
-    cell = CELLS[name]
-    rows = len(cell.gates) * hidden
+    cell = ALL_CELLS[name]
+    rows, width = len(cell.gates) * hidden, hidden
+    if name == "lstm-projected":
+        width = max(1, hidden - 1)
+        settings["weight_hr"] = rng.normal(size=(*lead, width, hidden)) / np.sqrt(hidden)
     return cell.from_layer(
         rng.normal(size=(*lead, rows, inputs)),
-        rng.normal(size=(*lead, rows, hidden)) * gain / np.sqrt(hidden),
+        rng.normal(size=(*lead, rows, width)) * gain / np.sqrt(hidden),
         0.5 * rng.normal(size=(*lead, rows)),
         0.5 * rng.normal(size=(*lead, rows)),
         activation=find_activation(activation),

@@ -21,7 +21,7 @@ def block_norms(cell):
 
 def bounded_part(cell, state):
     """What `state_bound` speaks of: c for an lstm (its |h| ≤ sup|φ| always), h otherwise."""
-    return np.max(np.abs(state[..., -cell.hidden_size :]))
+    return np.max(np.abs(state[..., -cell.gate_size :]))
 
 
 @given(

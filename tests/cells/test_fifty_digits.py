@@ -27,7 +27,7 @@ def normalise(cell, p):
 def gates(cell, h, x):
     """Lists of pre-activations, W h + U x + b, gate by gate."""
     U, W, b = cell.weight_ih.tolist(), cell.weight_hh.tolist(), cell.bias.tolist()
-    H = cell.hidden_size
+    H = cell.gate_size
     rows = [
         sum(mp.mpf(w) * v for w, v in zip(W[i], h, strict=True))
         + sum(mp.mpf(u) * v for u, v in zip(U[i], x, strict=True))
@@ -58,6 +58,11 @@ def step(cell, s, x):
         a_i, a_f, a_g, a_o = gates(cell, h, x)
         c = [sigma(f) * v + sigma(i) * mp.tanh(g) for v, i, f, g in zip(s[H:], a_i, a_f, a_g, strict=True)]
         return [sigma(o) * mp.tanh(v) for o, v in zip(a_o, c, strict=True)] + c
+    if cell.name == "lstm-projected":
+        a_i, a_f, a_g, a_o = gates(cell, h, x)
+        c = [sigma(f) * v + sigma(i) * mp.tanh(g) for v, i, f, g in zip(s[H:], a_i, a_f, a_g, strict=True)]
+        m = [sigma(o) * mp.tanh(v) for o, v in zip(a_o, c, strict=True)]
+        return [sum(mp.mpf(w) * v for w, v in zip(row, m, strict=True)) for row in cell.weight_hr.tolist()] + c
     p_r, p_z, p_n = gates(cell, h, x)
     W_n = cell.weight_hh[2 * H :].tolist()
     r = [sigma(a) for a in normalise(cell, p_r)]

@@ -138,10 +138,11 @@ def test_what_stands_outside_the_module_is_no_matter(tmp_path, lstm):
     assert only(saved(tmp_path, {**lstm, "rnn2.x": np.ones(2), "norm.weight": outside["norm.weight"]})).cell == "lstm"
 
 
-def test_a_projection_is_named(tmp_path, lstm):
-    lstm["rnn.weight_hr_l0"] = np.ones((2, 4))
-    with pytest.raises(InputError, match=r"weight_hr_l0' is a projection"):
-        read_weights(saved(tmp_path, lstm))
+def test_a_projection_that_does_not_fit_is_named(tmp_path, lstm):
+    for shape in [(2, 4), (4, 3), (4,), (0, 4)]:
+        lstm["rnn.weight_hr_l0"] = np.ones(shape)
+        with pytest.raises(InputError, match=r"weight_hr_l0' should be a projection \(P, H\) beside"):
+            read_weights(saved(tmp_path, lstm))
 
 
 @pytest.mark.parametrize(
