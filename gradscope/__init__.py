@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from gradscope.errors import GradscopeError
     from gradscope.records import Report, Result
+    from gradscope.training.series import series
 
 __all__ = [
     "GradscopeError",
@@ -39,6 +40,7 @@ __all__ = [
     "inspect",
     "load",
     "lyapunov",
+    "series",
     "show",
     "spectrum",
     "sweep",
@@ -58,6 +60,7 @@ _HOMES = {
     "inspect": "gradscope.api",
     "load": "gradscope.api",
     "lyapunov": "gradscope.api",
+    "series": "gradscope.training.series",
     "show": "gradscope.api",
     "spectrum": "gradscope.api",
     "sweep": "gradscope.api",

@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "spectrum": ("spectrum", "Eigendecomposition of every recurrent block; how far from normal it is."),
     "lyapunov": ("lyapunov", "Lyapunov exponents with error bars and a verdict on convergence."),
     "advise": ("advise", "What to change, each change measured on the changed network."),
+    "series": ("series", "Checkpoints of one training run as a map over training time."),
     "inspect": ("inspect_file", "What a file holds: modules, cells, gates, conventions; no numerics."),
     "sweep": ("sweep", "A grid of points, in parallel, resumable, on one machine or a cluster."),
     "claims": ("claims", "Every claim of the article measured, with its control and a verdict."),

@@ -18,7 +18,7 @@ from gradscope.records import plain
 from gradscope.sources.build import build_source
 from gradscope.sources.source import source_name
 from gradscope.sources.spec import SourceSpec, known_keys, parse_source
-from gradscope.sweeps.point import Task, fields_of, make_request, request_class
+from gradscope.sweeps.point import MEASURES, Task, fields_of, make_request, request_class
 from gradscope.sweeps.values import Axis, is_file_value, read_axis
 
 SCHEMA = "gradscope/sweep/1"
@@ -210,6 +210,8 @@ def make_plan(
         raise UsageError("sweep needs a SOURCE, for example: gradscope sweep rnn --vary gain=0.5:1.5:0.1")
     if not vary:
         raise UsageError("sweep needs --vary KEY=VALUES, for example: --vary gain=0.5:1.5:0.1 --vary seed=1:5")
+    if measure not in MEASURES:
+        raise UsageError(f"--measure {measure}: wanted {', '.join(MEASURES)}.")
     known = {field.name for field in fields(request_class(measure))} - {"progress", "memory"}
     for name in options:
         if name not in known | {"memory"}:
@@ -221,7 +223,7 @@ def make_plan(
         axes = tuple(read_axis(item, spec, dict.fromkeys(known)) for item in vary)
         _check_axes(axes, zipped)
         planned.append(PlannedSource(spec, axes, {}, False))
-    digests = {name: _digest(name) for name in sorted(_files(planned, options))}
+    digests = {name: sha256_of_file(name) for name in sorted(_files(planned, options))}
     plan = Plan(measure, tuple(planned), zipped, options, digests)
     if plan.n_points > MAX_POINTS:
         raise UsageError(f"{plan.n_points} points; at most {MAX_POINTS} in one sweep.")
@@ -239,11 +241,15 @@ def _check_axes(axes: Sequence[Axis], zipped: bool) -> None:
         raise UsageError(f"--zip pairs values and wants lists of one length: {lengths}.")
 
 
-def _files(planned: Sequence[PlannedSource], options: Mapping[str, Any]) -> set[str]:
-    names = {source.spec.name for source in planned if source.spec.kind == "file"}
+def option_files(options: Mapping[str, Any]) -> set[str]:
+    """The files that options name."""
     given = {name: options.get(name) for name in FILE_OPTIONS if name != "inputs"}
-    names |= {value for value in given.values() if isinstance(value, str) and Path(value).is_file()}
-    names |= {options["inputs"]} if is_file_value(options.get("inputs")) else set()
+    names = {value for value in given.values() if isinstance(value, str) and Path(value).is_file()}
+    return names | ({options["inputs"]} if is_file_value(options.get("inputs")) else set())
+
+
+def _files(planned: Sequence[PlannedSource], options: Mapping[str, Any]) -> set[str]:
+    names = {source.spec.name for source in planned if source.spec.kind == "file"} | option_files(options)
     for source in planned:
         for axis in source.axes:
             if axis.role == "option" and axis.name == "inputs":
@@ -251,7 +257,14 @@ def _files(planned: Sequence[PlannedSource], options: Mapping[str, Any]) -> set[
     return names
 
 
-def _digest(name: str) -> str:
+def sha256_of_file(name: str) -> str:
+    """What a file holds, as a key.
+
+    Raises
+    ------
+    InputError
+        It cannot be read.
+    """
     try:
         with Path(name).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -10,6 +10,7 @@ from typing import Any
 from gradscope._version import __version__
 from gradscope.errors import GradscopeError, InputError, UsageError
 from gradscope.records import Result, plain
+from gradscope.training import columns
 
 #: What a point may fail with and still be an answer; anything else is a bug and ends the sweep.
 FAILURES = (GradscopeError, ArithmeticError, ValueError, MemoryError, OSError)
@@ -72,6 +73,15 @@ MEASURES: dict[str, Measure] = {
     ),
 }  # fmt: skip
 
+#: What the verb ``series`` asks of each checkpoint; no measure of a sweep, whose points are not in time.
+SERIES = Measure(
+    "gradscope.training.checkpoint",
+    "measure_checkpoint",
+    "gradscope.analysis.request",
+    "GradientsRequest",
+    (*columns.MEASURED, *columns.ABOUT),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -128,9 +138,9 @@ def fields_of(measure: str, options: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _entry(measure: str) -> Measure:
-    if measure not in MEASURES:
+    if measure not in MEASURES and measure != "series":
         raise UsageError(f"--measure {measure}: wanted {', '.join(MEASURES)}.")
-    return MEASURES[measure]
+    return SERIES if measure == "series" else MEASURES[measure]
 
 
 def measure_point(task: Task) -> Rows:

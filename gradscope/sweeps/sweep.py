@@ -69,38 +69,39 @@ def run_sweep(
     }
     if store is None:
         rows: RowsByKey = {}
-        _run_missing(plan, rows, lambda point, lines: rows.__setitem__(point.key, lines), **arguments)
+        run_missing(plan, rows, lambda point, lines: rows.__setitem__(point.key, lines), **arguments)
         return report_of(plan, rows, header, ())
     with Store.open(store, fresh=fresh) as kept:
         warnings = _continue(kept, plan, header, extend=extend)
-        names = [str(source.record["name"]) for source in plan.sources]
-
-        def keep(point: Point, lines: list[dict[str, Any]]) -> None:
-            lead = {"kind": "row", "result": point.result, "source": names[point.result], "key": point.key}
-            n = len(lines)
-            kept.add(
-                point.key,
-                ({**lead, **({"part": [i, n]} if n > 1 else {}), **line} for i, line in enumerate(lines, start=1)),
-            )
-
-        _run_missing(plan, kept.rows, keep, **arguments)
+        run_missing(plan, kept.rows, lambda point, lines: kept.add(*kept_lines(plan, point, lines)), **arguments)
         report = report_of(plan, kept.rows, header, warnings)
         if not kept.ended:
             kept.end(_end_line(report))
     return report
 
 
-def _run_missing(
+def kept_lines(plan: Plan, point: Point, lines: list[dict[str, Any]]) -> tuple[str, Iterator[dict[str, Any]]]:
+    """A point's key and its lines as a store keeps them."""
+    name = str(plan.sources[point.result].record["name"])
+    lead = {"kind": "row", "result": point.result, "source": name, "key": point.key}
+    n = len(lines)
+    parts = ({**lead, **({"part": [i, n]} if n > 1 else {}), **line} for i, line in enumerate(lines, start=1))
+    return point.key, parts
+
+
+def run_missing(
     plan: Plan,
     done: RowsByKey,
     keep: Any,
     *,
-    jobs: int | None,
-    dask: str | None,
-    executor: Executor | None,
-    fail_fast: bool,
-    progress: Progress | None,
+    jobs: int | None = None,
+    dask: str | None = None,
+    executor: Executor | None = None,
+    fail_fast: bool = False,
+    progress: Progress | None = None,
+    label: str = "sweep",
 ) -> None:
+    """Measure the points that ``done`` does not hold, and hand each to ``keep(point, lines)``."""
     total, finished, measured, failed = plan.n_points, 0, 0, 0
     started = time.monotonic()
     columns = [plan.columns(result) for result in range(len(plan.sources))]
@@ -125,7 +126,7 @@ def _run_missing(
         if progress is not None:
             rate = measured / max(time.monotonic() - started, 1e-3)
             remark = f"{rate:.3g} points/s" + (f", {failed} failed" if failed else "")
-            progress(f"sweep ({remark})", finished, total)
+            progress(f"{label} ({remark})", finished, total)
 
     points = missing()
     if jobs is None and dask is None and executor is None:

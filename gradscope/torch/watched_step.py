@@ -12,10 +12,10 @@ from gradscope.analysis.request import GradientsRequest
 from gradscope.jacobians.base import Array
 from gradscope.measuring import gradients
 from gradscope.records import plain
-from gradscope.series.columns import WATCHED
 from gradscope.torch.from_jacobians import measure_jacobians
 from gradscope.torch.fused_call import LayerOfCall
 from gradscope.torch.layer_steps import LayerWeights, VisitedLayer
+from gradscope.training.columns import WATCHED
 
 #: Largest square block of which eigenvalues are taken at every watched step.
 MOST_EIGENVALUES = 1024

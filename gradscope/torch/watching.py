@@ -13,13 +13,13 @@ from gradscope._version import __version__
 from gradscope.analysis.environment import describe_environment
 from gradscope.errors import GradscopeError, InputError, UsageError
 from gradscope.records import Report, Result
-from gradscope.series.columns import WATCHED
-from gradscope.series.summary import summarise
 from gradscope.torch.fused_call import FusedCall, differentiate, random_states_of
 from gradscope.torch.recurrent_modules import choose, is_plain, recurrent_modules, title_of
 from gradscope.torch.requirement import import_torch
 from gradscope.torch.run_file import RunFile
 from gradscope.torch.watched_step import Asked, failed_row, row_of
+from gradscope.training.columns import WATCHED
+from gradscope.training.summary import summarise
 
 #: Passes whose gradients are waited for, at most: what is never differentiated is forgotten.
 MOST_WAITING = 1000

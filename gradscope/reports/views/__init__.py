@@ -8,7 +8,7 @@ from importlib import import_module
 from gradscope.records import Report
 from gradscope.reports.document import Document
 
-VIEWS = ("gradients", "spectrum", "lyapunov", "inspect", "claims", "sweep", "diff", "advise")
+VIEWS = ("gradients", "spectrum", "lyapunov", "inspect", "claims", "sweep", "diff", "advise", "series")
 
 
 def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Document:

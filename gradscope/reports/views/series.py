@@ -1,0 +1,142 @@
+"""A network over training time: where the reach began and ended, a row per checkpoint, and the map step × lag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gradscope.records import Report, Result, plain
+from gradscope.reports.document import (
+    Block,
+    Column,
+    Curve,
+    Document,
+    HeatFigure,
+    LineFigure,
+    Section,
+    Sentence,
+    Table,
+    Tone,
+)
+from gradscope.reports.numbers import NULL, count, printable, significant
+from gradscope.reports.reading import labels, number
+from gradscope.reports.views.common import about_source, document, short_cell, verdict_tone, warnings_of
+
+#: Rows of a table, and places of a map's axis, that a person reads.
+ROWS_SHOWN, MAP_PLACES = 24, 40
+
+
+def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Document:
+    """One section per layer and direction, or for the network as a whole."""
+    sections = []
+    for name, result in zip(labels(report), report.results, strict=True):
+        rows = list(result.rows())
+        blocks: list[Block] = [Sentence(answer(result, rows), "verdict", _tone(rows)), _table(rows, verbose)]
+        blocks += warnings_of(result)
+        if figures:
+            blocks += figures_of(rows, result)
+        sections.append(Section(name, tuple(blocks), about_source(result)))
+    return document(report, "Over training time", sections)
+
+
+def answer(result: Result, rows: Sequence[Mapping[str, Any]]) -> str:
+    """From where to where the reach went, and how many checkpoints could not be measured."""
+    good = [row for row in rows if row.get("error") is None]
+    said = count(len(rows), "row")
+    if good:
+        first, last = good[0], good[-1]
+        said += f": reach {_reach(first, result)} at step {_step(first)}, {_reach(last, result)} at step {_step(last)}"
+        said += f" ({first.get('verdict')} -> {last.get('verdict')})"
+    failed = len(rows) - len(good)
+    return said + (f"; {failed} could not be measured (see their error)." if failed else ".")
+
+
+def _step(row: Mapping[str, Any]) -> str:
+    return short_cell(row.get("step"))
+
+
+def _reach(row: Mapping[str, Any], result: Result | None = None) -> str:
+    """The horizon; a censored one exceeds what was measured."""
+    if row.get("horizon_censored"):
+        steps = None if result is None else result.settings.get("steps")
+        return f"over {steps}" if steps else "beyond the last lag"
+    return short_cell(row.get("horizon"))
+
+
+def _tone(rows: Sequence[Mapping[str, Any]]) -> Tone:
+    if any(row.get("error") is not None for row in rows):
+        return "mixed"
+    return verdict_tone(rows[-1].get("verdict")) if rows else "plain"
+
+
+def _table(rows: Sequence[Mapping[str, Any]], verbose: bool) -> Table:
+    """First, last and evenly between; every failure, and all with ``verbose``."""
+    n = len(rows)
+    kept = range(n) if verbose or n <= ROWS_SHOWN else sorted(
+        {round(i * (n - 1) / (ROWS_SHOWN - 1)) for i in range(ROWS_SHOWN)}
+        | {i for i, row in enumerate(rows) if row.get("error") is not None}
+    )  # fmt: skip
+    columns = [Column("step"), Column("verdict", "left"), Column("horizon"), Column("rate [decades/step]", priority=1)]
+    columns += [Column("spectral radius", priority=2)]
+    broken = any(row.get("error") is not None for row in rows)
+    files = any(row.get("file") for row in rows)
+    columns += [Column("file", "left", priority=3)] * files + [Column("error", "left", wrap=True)] * broken
+    texts = []
+    for row in (rows[i] for i in kept):
+        rate = plain(row.get("log10_rate"))
+        texts.append(
+            (
+                _step(row),
+                NULL if row.get("verdict") is None else str(row["verdict"]),
+                ("> T" if row.get("horizon_censored") else short_cell(row.get("horizon"))),
+                NULL if rate is None else significant(rate, 3),
+                short_cell(row.get("spectral_radius")),
+                *([printable(str(row.get("file") or NULL))] * files),
+                *([printable(str(row.get("error") or ""))] * broken),
+            )
+        )
+    caption = "" if len(texts) == n else f"{len(texts)} of {n} rows; all of them with -v"
+    return Table(caption, tuple(columns), tuple(texts))
+
+
+def figures_of(rows: Sequence[Mapping[str, Any]], result: Result) -> list[Block]:
+    """The map of norms (or of gradients) over training, and the horizon's curve."""
+    good = [row for row in rows if row.get("error") is None and number(row.get("step")) is not None]
+    if len(good) < 2:
+        return []
+    blocks: list[Block] = []
+    if any(row.get("map_log10_norm") for row in good):
+        lags = max((row.get("map_lags") or [] for row in good), key=len)
+        blocks.append(
+            _map(good, [str(lag) for lag in lags], "map_log10_norm", "Norm of the Jacobian product over training",
+                 "lag", "log10 norm")
+        )  # fmt: skip
+    for name, title in (("log10_dloss_dh", "dL/dh"), ("log10_dloss_dc", "dL/dc")):
+        if any(row.get(name) for row in good):
+            longest = max(len(row.get(name) or ()) for row in good)
+            ticks = [str(t + 1) for t in range(longest)]
+            blocks.append(_map(good, ticks, name, f"{title} over training", "t", f"log10 |{title}|"))
+    steps = tuple(float(row["step"]) for row in good)
+    T = number(result.settings.get("steps"))
+    reach = tuple(T if row.get("horizon_censored") else number(row.get("horizon")) for row in good)
+    if any(value is not None for value in reach):
+        marks = (("T: the reach is at least this", T),) if T is not None else ()
+        said = "Horizon at every checkpoint, at T where it lies beyond."
+        curve = Curve("horizon", "measured", steps, reach)
+        blocks.append(LineFigure("Horizon over training", said, "training step", "horizon [steps]", (curve,), marks))
+    return blocks
+
+
+def _map(
+    good: Sequence[Mapping[str, Any]], ticks: Sequence[str], name: str, title: str, y_label: str, value_label: str
+) -> HeatFigure:
+    across, down = _places(len(good)), _places(len(ticks))
+    lists = [good[i].get(name) or () for i in across]
+    values = tuple(tuple(number(one[j]) if j < len(one) else None for one in lists) for j in down)
+    said = f"{value_label} for every training step (across) and {y_label} (down)."
+    steps = tuple(_step(good[i]) for i in across)
+    return HeatFigure(title, said, "training step", y_label, value_label, steps, tuple(ticks[j] for j in down), values)
+
+
+def _places(n: int) -> list[int]:
+    return sorted({round(i * (n - 1) / max(1, min(n, MAP_PLACES) - 1)) for i in range(min(n, MAP_PLACES))})
