@@ -20,9 +20,9 @@ from gradscope.text import message
     "series",
     cls=Verb,
     epilog=examples(
-        "gradscope series run/step-*.pt --inputs features.npy -o run.html",
-        "gradscope series 'run/step-*.ckpt:param=encoder.rnn' --store run.jsonl --expect 'horizon_last >= 50'",
-        "gradscope series run/*.pt --step 'epoch=(\\d+)'",
+        "gradscope series run/step-*.safetensors --inputs features.npy -o run.html",
+        "gradscope series 'run/step-*.safetensors:param=rnn' --expect 'horizon_last >= 20'",
+        "gradscope series run/*.safetensors --step 'step-(\\d+)' --store store.jsonl",
     ),
 )
 @click.argument("sources", nargs=-1, metavar="FILE...")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,9 @@ def make_files(folder: Path) -> None:
     safetensors.save_file(
         {name: value.astype(np.float32) for name, value in weights.items()}, folder / "model.safetensors"
     )
+    (folder / "run").mkdir()
+    for step in (100, 200):
+        shutil.copy(folder / "model.safetensors", folder / "run" / f"step-{step}.safetensors")
 
 
 @pytest.mark.parametrize("line", shown_commands())
