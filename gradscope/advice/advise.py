@@ -106,8 +106,28 @@ def _advice(
     }
     settings = {**result.settings, "clip_percentile": request.clip_percentile, "clip_batch": request.clip_batch}
     columns = {name: [row.get(name) for row in rows] for name in COLUMNS}
-    details = {"holds_back": holding_back(memory)} if memory else {}
+    details: dict[str, Any] = {"holds_back": holding_back(memory)} if memory else {}
+    details["courses"] = [
+        _course("as it is", before),
+        *(_course(name, after) for name, after in _shown(changes).items()),
+    ]
     return Result(result.source, settings, columns, summary, result.warnings, details)
+
+
+def _shown(changes: list[Measured]) -> dict[str, Measured]:
+    """One curve a kind, by the change: what was searched, and the alternative that reaches farthest."""
+    farthest: dict[str, tuple[str, Measured]] = {}
+    for after in changes:
+        if after.change is None or after.failed:
+            continue
+        kind = after.change.kind
+        if kind not in farthest or after.farthest > farthest[kind][1].farthest:
+            farthest[kind] = (after.change.text, after)
+    return dict(farthest.values())
+
+
+def _course(name: str, measured: Measured) -> dict[str, Any]:
+    return {"name": name, "lag": [lag for lag, _ in measured.course], "log10_norm_h": [y for _, y in measured.course]}
 
 
 def best_of(rows: list[Row], *, shrink: bool = False) -> str | None:

@@ -14,6 +14,9 @@ from gradscope.sources.build import build_source
 from gradscope.sources.source import Source
 from gradscope.sources.spec import with_keys_of
 
+#: Points of a curve that a figure draws.
+MOST_POINTS = 100
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -32,6 +35,8 @@ class Measured:
         log10 of the h corner's norm over epsilon at the lag asked for; NaN where it is not known.
     steps : int
         T; a decoder that ends at its End symbol may take another number of steps when something is changed.
+    course : tuple of (int, float or None)
+        Lags, at most about a hundred, and log10 of the h corner's norm there.
     failed : str
         Why there is nothing to measure: the forward pass itself overflows.
     """
@@ -46,6 +51,7 @@ class Measured:
     steps: int
     log10_epsilon: float
     change: Change | None = None
+    course: tuple[tuple[int, float | None], ...] = ()
     failed: str = ""
 
     def reaches(self, lag: int) -> bool:
@@ -95,7 +101,16 @@ def read(result: Result, *, reach: int, epsilon: float, change: Change | None = 
         steps=int(result.settings["steps"]),
         log10_epsilon=math.log10(epsilon),
         change=change,
+        course=_course(result),
     )
+
+
+def _course(result: Result) -> tuple[tuple[int, float | None], ...]:
+    """The curve of the h corner, every lag where there are few."""
+    corner = result.columns["log10_norm_h"]
+    values = corner if any(math.isfinite(x) for x in corner) else result.columns["log10_norm"]
+    lags = range(0, len(values), max(1, len(values) // MOST_POINTS))
+    return tuple((lag, float(values[lag]) if math.isfinite(values[lag]) else None) for lag in lags)
 
 
 def overflowed(change: Change, steps: int, said: str) -> Measured:

@@ -235,6 +235,8 @@ def test_every_report_fits_its_schema_and_comes_back(source, options, tmp_path):
     ]
     from gradscope.reports.formats import render
 
+    for result in report.results:
+        assert result.details["courses"][0]["name"] == "as it is"
     for name in ("table", "jsonl", "csv", "md", "html", "junit", "github"):
         assert render(report, name) is not None
 

@@ -132,3 +132,29 @@ def test_a_name_from_a_file_stays_a_name(tmp_path):
         if row["kind"] in ("forget_bias", "gain"):
             with pytest.raises(AttributeError):
                 exec(row["snippet"], {"model": torch.nn.Linear(1, 1)})
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_both_directions_are_clipped_together(tmp_path, layers):
+    """The head reads [h_T forward; h_1 backward]; clip_grad_norm_ compares the norm over all of the module."""
+    torch.manual_seed(8)
+    rnn = torch.nn.GRU(INPUTS, HIDDEN, num_layers=layers, bidirectional=True, dtype=torch.float64)
+    head = torch.nn.Linear(2 * HIDDEN, 3, dtype=torch.float64)
+    model = torch.nn.ModuleDict({"rnn": rnn, "head": head})
+    x = np.random.default_rng(2).standard_normal((5, 12, INPUTS))
+    np.save(tmp_path / "x.npy", x)
+    source = saved(model, tmp_path / "m.npz")
+    report = gradscope.advise(source, inputs=str(tmp_path / "x.npy"), reach=1, only=("clip",))
+    norms = []
+    for b in range(5):
+        model.zero_grad()
+        output, _ = rnn(torch.from_numpy(x[[b]].swapaxes(0, 1).copy()))
+        read = torch.cat([output[-1, :, :HIDDEN], output[0, :, HIDDEN:]], dim=1)
+        torch.nn.functional.cross_entropy(head(read), torch.zeros(1, dtype=torch.long)).backward()
+        norms.append(float(torch.nn.utils.clip_grad_norm_(rnn.parameters(), 1e9)))
+    names = sorted(f"rnn.{name}" for name, _ in rnn.named_parameters())
+    for result in report.results:
+        assert result.summary["clip_value"] == pytest.approx(np.percentile(norms, 95), rel=1e-9)
+        assert sorted(result.summary["clip_parameters"]) == names
+        (row,) = result.rows()
+        exec(row["snippet"], {"model": model})

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gradscope.records import Report, Result
-from gradscope.reports.document import Block, Column, Document, Section, Sentence, Table, Tone
+from gradscope.records import Report, Result, plain
+from gradscope.reports.document import Block, Column, Curve, Document, LineFigure, Section, Sentence, Table, Tone
 from gradscope.reports.numbers import NULL, count, fixed, printable, printable_lines, significant
 from gradscope.reports.reading import labels, number
 from gradscope.reports.views.common import about_source, document, warnings_of
+from gradscope.reports.views.gradient_figures import epsilon_mark
 
 
 def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Document:
@@ -20,6 +21,7 @@ def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Docu
         blocks: list[Block] = [Sentence(answer(result, rows), "verdict", _tone(result, rows)), *_training(result)]
         blocks += [*_code(best_row(result, rows)), _changes(result, rows)]
         blocks += [*_reasons(rows, verbose=verbose), *_held_back(result, verbose=verbose), *warnings_of(result)]
+        blocks += _figure(result) if figures else []
         sections.append(Section(name, tuple(blocks), about_source(result)))
     return document(report, "What to change", sections)
 
@@ -150,3 +152,17 @@ def _held_back(result: Result, *, verbose: bool) -> list[Block]:
     said = [printable(str(text)) for text in result.details.get("holds_back", ())]
     shown = said if verbose else said[:1]
     return [Sentence(f"What holds it back: {text}." if not i else f"{text}.") for i, text in enumerate(shown)]
+
+
+def _figure(result: Result) -> list[Block]:
+    """The h corner's norm against lag, as it is and with each change."""
+    courses = [course for course in plain(result.details.get("courses")) or [] if len(course["lag"]) > 1]
+    curves = []
+    for place, course in enumerate(courses):
+        x, y = tuple(map(float, course["lag"])), tuple(course["log10_norm_h"])
+        curves.append(Curve(printable(course["name"]), f"source{place}", x, y))
+    if not curves:
+        return []
+    said = "The norm that an output can see, with the network as it is and with each kind of change."
+    labels_of_axes = ("lag k (steps back)", "log10 of the norm of dh/dh")
+    return [LineFigure("What each change does", said, *labels_of_axes, tuple(curves), epsilon_mark(result))]
