@@ -95,6 +95,7 @@ def gradients(
     target: int | float | TextOrNumbers | None = None,
     truncation_bias: float | str = 0.05,
     need: int | str | None = None,
+    factors: bool = False,
     method: str = "auto",
     threads: int | str | None = None,
     figures: bool = False,
@@ -153,6 +154,8 @@ def gradients(
         Relative bias of ∂L/∂W_hh that truncated backpropagation may have (``tbptt_length``).
     need : int, optional
         How far back the task needs gradients (``enough``).
+    factors : bool
+        Also the article's product for ∂L/∂W_hh, factor by factor, beside the truth.
     method : {"auto", "thin", "dense"}
         How the product is measured: fast, by the algorithm on one page, or by the slow reference.
     threads : int, optional
@@ -323,6 +326,7 @@ def advise(
     target: int | float | TextOrNumbers | None = None,
     truncation_bias: float | str = 0.05,
     need: int | str | None = None,
+    factors: bool = False,
     method: str = "auto",
     threads: int | str | None = None,
     progress: Progress | None = None,
@@ -345,7 +349,7 @@ def advise(
     jobs : int
         Processes; the numbers do not depend on it. More than one needs the usual ``__main__`` guard in scripts.
     steps, inputs, tokens, batch, seed, dtype, state, transient, time_major, memory, anchor, lags, epsilon, wrt, \
-    per_layer, loss, loss_at, readout, target, truncation_bias, need, method, threads, progress, command
+    per_layer, loss, loss_at, readout, target, truncation_bias, need, factors, method, threads, progress, command
         As for :func:`gradients`.
 
     Returns

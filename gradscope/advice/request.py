@@ -37,6 +37,8 @@ class AdviceRequest(GradientsRequest):
         super().__post_init__()
         if self.wrt != "state":
             raise UsageError("advise judges how far gradients with respect to states reach: leave --wrt out.")
+        if self.factors:
+            raise UsageError("advise measures changes, not the factors of one gradient: leave --factors out.")
         if self.reach is not None and self.reach < 0:
             raise UsageError(f"--reach {self.reach}: wanted a lag ≥ 0.")
         if not 0 < self.clip_percentile <= 100:

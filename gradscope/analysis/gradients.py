@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gradscope.analysis.article_factors import article_factors
 from gradscope.analysis.cases import Case, cases_of, layer_cases
 from gradscope.analysis.figure_details import figure_details
 from gradscope.analysis.living import UNDERFLOW, ZERO, Living, by_layer, flat, mean_of_nonzero
@@ -39,6 +40,8 @@ def measure_gradients(source: Source, request: GradientsRequest) -> list[Result]
     if request.per_layer:
         cases += [part for case in cases for part in layer_cases(case, request)]
     if request.wrt == "inputs":
+        if request.factors:
+            raise UsageError("--factors takes the gradient of W_hh apart, not that of the inputs: drop --wrt inputs.")
         from gradscope.analysis.input_sensitivity import measure_input_sensitivity
 
         return [measure_input_sensitivity(case, request) for case in cases]
@@ -86,6 +89,7 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     del norms, steps, underflow
     powers = None if beforehand is None else beforehand.powers
     theory = theory_columns(case, request, gathered, powers=powers, mean=living.mean)
+    log10_slopes = gathered[0].log10_mean if request.factors and gathered else None
     del gathered
     path = living.mean(sums_by_lag(log10_steps, anchor))
     gated = theory.certificate is None and not isinstance(case.tape, Seq2SeqTape)
@@ -109,6 +113,8 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
         gradients = measure_loss_gradients(case.tape, loss.term, n_layers=n_layers, progress=progress)
     columns |= _loss_columns(case, gradients)
     del gradients
+    factors = article_factors(case, request, log10_slopes, loss, powers=powers) if request.factors else None
+    columns |= {} if factors is None else factors.columns
     weights = measure_weight_gradients(
         case, loss.term if loss else None, request, tails=None if beforehand is None else beforehand.tails
     )
@@ -118,7 +124,7 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
         columns["phase"] = np.array(phases[::-1] if anchor == "start" else phases, dtype=object)
     columns["zero_samples"], columns["underflow_samples"] = living.count(ZERO), living.count(UNDERFLOW)
     columns["status"] = columns.pop("status")  # the last column, as in the contract
-    warnings = [*case.warnings, *theory.warnings]
+    warnings = [*case.warnings, *theory.warnings, *(factors.warnings if factors else ())]
     if isinstance(found, str):
         warnings.append(found)
     n = case.tape.state_size
@@ -133,7 +139,7 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
         columns = {name: values[keep] for name, values in columns.items()}
     settings = {**case.settings, "loss": loss.description if loss else "none"}
     settings["readout"] = loss.readout if loss else None
-    details = {**theory.details, **figure_details(case, request)}
+    details = {**theory.details, **figure_details(case, request), **(factors.details if factors else {})}
     return Result(case.record, settings, columns, summary, tuple(warnings + more), details)
 
 

@@ -37,12 +37,15 @@ class LossSide:
         What ``settings.loss`` and ``settings.readout`` say.
     weight : ndarray, shape (V, H), or None
         W_hy as this case's h meets it (of a bidirectional network its own half); None where there is no single y.
+    output_gradient : ndarray, shape (*batch_shape, V), or None
+        ∂L/∂y of the last step, y before the softmax; None where there is no single y.
     """
 
     term: DirectTerm
     description: str
     readout: str | None
     weight: Array | None = None
+    output_gradient: Array | None = None
 
 
 def loss_side(case: Case, request: GradientsRequest) -> LossSide | str | None:
@@ -85,7 +88,8 @@ def loss_side(case: Case, request: GradientsRequest) -> LossSide | str | None:
     weight = readout.weight
     if together and case.beside is not None:
         weight = weight[:, :own] if case.beside.own_first else weight[:, case.beside.width :]
-    return LossSide(term, description, readout.name, weight)
+    read = _read_beside(case, T, request.loss_at) if together else _read(case, T)
+    return LossSide(term, description, readout.name, weight, at(T).output_gradient(read))
 
 
 def _side_from_above(case: Case, request: GradientsRequest) -> LossSide | str | None:
@@ -147,7 +151,8 @@ def _linear_side(case: Case, request: GradientsRequest) -> LossSide | str:
         )
     loss = LinearLoss(vector)
     term = direct_terms(case, lambda t: loss, request.loss_at)
-    return LossSide(term, loss.description, title, np.asarray(vector, dtype=np.float64)[None, :])
+    weight = np.asarray(vector, dtype=np.float64)[None, :]
+    return LossSide(term, loss.description, title, weight, loss.output_gradient(_read(case, case.tape.n_steps)))
 
 
 def output_components(case: Case) -> Array:
@@ -225,6 +230,20 @@ def _has_loss(t: int, T: int, loss_at: str) -> bool:
     return t == T or (loss_at == "all" and t > 0)
 
 
+def _read(case: Case, t: int) -> Array:
+    """The h that a readout sees at step t, shape (*batch_shape, H)."""
+    return np.asarray(case.tape.state(t)[..., output_components(case)], dtype=np.float64)
+
+
+def _read_beside(case: Case, t: int, loss_at: str) -> Array:
+    """[h forward; h backward] as the head of a bidirectional network sees them where this direction is at step t."""
+    beside, T = case.beside, case.tape.n_steps
+    assert beside is not None
+    own = _read(case, t)
+    other = np.asarray(beside.output(T if loss_at == "last" else T + 1 - t), dtype=np.float64)
+    return np.concatenate([own, other] if beside.own_first else [other, own], axis=-1)
+
+
 def direct_terms(case: Case, at: LossAt, loss_at: str) -> DirectTerm:
     """∂L_t/∂s_t for every step that carries a loss: the last, or all from 1."""
     components, T = output_components(case), case.tape.n_steps
@@ -232,9 +251,8 @@ def direct_terms(case: Case, at: LossAt, loss_at: str) -> DirectTerm:
     def term(t: int) -> Array | None:
         if not _has_loss(t, T, loss_at):
             return None
-        state = case.tape.state(t)
-        gradient = np.zeros(state.shape)
-        gradient[..., components] = at(t).gradient(np.asarray(state[..., components], dtype=np.float64))
+        gradient = np.zeros(case.tape.state(t).shape)
+        gradient[..., components] = at(t).gradient(_read(case, t))
         return gradient
 
     return term
@@ -252,13 +270,11 @@ def beside_terms(case: Case, at: LossAt, loss_at: str) -> DirectTerm:
     def term(t: int) -> Array | None:
         if not _has_loss(t, T, loss_at):
             return None
-        state = case.tape.state(t)
-        own = np.asarray(state[..., components], dtype=np.float64)
-        other = np.asarray(beside.output(T if loss_at == "last" else T + 1 - t), dtype=np.float64)
-        h = np.concatenate([own, other] if beside.own_first else [other, own], axis=-1)
+        state, h = case.tape.state(t), _read_beside(case, t, loss_at)
         found = at(t).gradient(h)
         gradient = np.zeros(state.shape)
-        gradient[..., components] = found[..., : own.shape[-1]] if beside.own_first else found[..., other.shape[-1] :]
+        own = len(components)
+        gradient[..., components] = found[..., :own] if beside.own_first else found[..., -own:]
         return gradient
 
     return term

@@ -106,6 +106,8 @@ class GradientsRequest(RunRequest):
         Class number, or an array or file of them.
     truncation_bias : float
         Relative bias of ∂L/∂W_hh that truncated backpropagation may have (``tbptt_length``).
+    factors : bool
+        Take the article's product for ∂L/∂W_hh apart, factor by factor.
     need : int or None
         How far back the task needs gradients (``enough``).
     method : {"auto", "thin", "dense"}
@@ -126,6 +128,7 @@ class GradientsRequest(RunRequest):
     target: str | GivenArray | None = None
     truncation_bias: float = 0.05
     need: int | None = None
+    factors: bool = False
     method: str = "auto"
     figures: bool = False
 
@@ -159,4 +162,5 @@ class GradientsRequest(RunRequest):
             "loss_at": self.loss_at,
             "truncation_bias": self.truncation_bias,
             "need": self.need,
+            "factors": self.factors,
         }

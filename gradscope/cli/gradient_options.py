@@ -23,6 +23,7 @@ OWN_OPTIONS = (
     "target",
     "truncation_bias",
     "need",
+    "factors",
 )
 
 
@@ -68,6 +69,9 @@ def gradient_options(command: F) -> F:
                 show_default=True,
                 metavar="SHARE",
                 help="Bias of the weight gradient that truncated backpropagation may have.",
+            ),
+            click.option(
+                "--factors", is_flag=True, help="The article's product for dL/dW, factor by factor, beside the truth."
             ),
             click.option("--need", type=int, metavar="LAG", help="How far back the task needs gradients."),
         ],

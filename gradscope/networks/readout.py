@@ -20,6 +20,9 @@ class Loss(Protocol):
     def value(self, h: Array) -> Array:
         """L, shape (...)."""
 
+    def output_gradient(self, h: Array) -> Array:
+        """∂L/∂y, y = W_hy h + b_hy before the softmax, shape (..., V)."""
+
     def gradient(self, h: Array) -> Array:
         """∂L/∂h, shape (..., H)."""
 
@@ -59,12 +62,16 @@ class SoftmaxCrossEntropy:
         log_y = self._log_probabilities(h)
         return np.asarray(-(log_y * self._one_hot(log_y.shape)).sum(axis=-1))
 
-    def gradient(self, h: Array) -> Array:
-        """W_hyᵀ (y − 1_target); y_target − 1 is taken as −Σ of the others, which keeps its digits near 0."""
+    def output_gradient(self, h: Array) -> Array:
+        """softmax − 1_target; the target's own entry is taken as −Σ of the others, which keeps its digits near 0."""
         y = np.exp(self._log_probabilities(h))
         hot = self._one_hot(y.shape)
         others = y * (1.0 - hot)
-        return np.asarray((others - hot * others.sum(axis=-1, keepdims=True)) @ self.weight)
+        return np.asarray(others - hot * others.sum(axis=-1, keepdims=True))
+
+    def gradient(self, h: Array) -> Array:
+        """W_hyᵀ (softmax − 1_target)."""
+        return np.asarray(self.output_gradient(h) @ self.weight)
 
 
 @dataclass(frozen=True)
@@ -94,9 +101,13 @@ class MeanSquaredError:
         """The mean of the squared errors."""
         return np.asarray(np.square(self._error(h)).mean(axis=-1))
 
+    def output_gradient(self, h: Array) -> Array:
+        """(2/outputs) (y − target)."""
+        return np.asarray(self._error(h) * (2.0 / self.weight.shape[0]))
+
     def gradient(self, h: Array) -> Array:
-        """(2/outputs) W_hyᵀ (y − target)."""
-        return np.asarray(self._error(h) @ self.weight * (2.0 / self.weight.shape[0]))
+        """W_hyᵀ ∂L/∂y."""
+        return np.asarray(self.output_gradient(h) @ self.weight)
 
 
 @dataclass(frozen=True)
@@ -113,6 +124,10 @@ class LinearLoss:
     def value(self, h: Array) -> Array:
         """vᵀ h."""
         return np.asarray(h @ self.vector)
+
+    def output_gradient(self, h: Array) -> Array:
+        """1: y = vᵀ h is the loss itself."""
+        return np.ones((*h.shape[:-1], 1))
 
     def gradient(self, h: Array) -> Array:
         """v."""

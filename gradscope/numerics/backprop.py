@@ -155,13 +155,34 @@ def _log10(value: Array, exponent: Array) -> Array:
     return np.where(value > 0, log, np.nan)
 
 
-def _squared_norm(blocks: tuple[WeightCotangent, ...]) -> Array:
-    """Σ over blocks of ‖rows columnsᵀ‖_F² = ‖rows‖² ‖columns‖²."""
-    squares = [
-        np.square(rows).sum(axis=-1) * np.square(np.asarray(columns, dtype=np.float64)).sum(axis=-1)
-        for rows, columns in blocks
-    ]
-    return np.asarray(sum(squares))
+def _on_scale(log10: Array, exponent: Array) -> Array:
+    """log10 of value·2^exponent; NaN for an exact zero."""
+    return np.where(np.isfinite(log10), log10 + exponent * LOG10_2, np.nan)
+
+
+def _log10_norm(blocks: tuple[WeightCotangent, ...]) -> Array:
+    """log10 ‖·‖_F over blocks of rows columnsᵀ, each ‖rows‖ ‖columns‖; −inf where all are exactly zero."""
+    logs = [2.0 * (_log10_length(rows) + _log10_length(columns)) for rows, columns in blocks]
+    return 0.5 * _log10_of_sum(np.stack(logs))
+
+
+def _log10_length(vectors: Array) -> Array:
+    """log10 of each vector's length, scaled first: entries below 10^-154 would square to nothing."""
+    vectors = np.asarray(vectors, dtype=np.float64)
+    _, shift = np.frexp(np.max(np.abs(vectors), axis=-1))
+    squares = np.square(np.ldexp(vectors, -shift[..., None])).sum(axis=-1)
+    with np.errstate(divide="ignore"):
+        return np.asarray(0.5 * np.log10(squares) + shift * LOG10_2)
+
+
+def _log10_of_sum(logs: Array) -> Array:
+    """log10 Σ 10^x over the first axis."""
+    if len(logs) == 1:
+        return np.asarray(logs[0])
+    top = logs.max(axis=0)
+    safe = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log10((10.0 ** (logs - safe)).sum(axis=0)) + safe)
 
 
 def measure_loss_gradients(
@@ -195,10 +216,10 @@ def measure_loss_gradients(
         weights = tape.jacobians(start, last).weight_cotangents(vector[skipped:]) if last >= start else ()
         if weights:
             lags, exponent = slice(T - last, T - start + 1), exponent[skipped:]
-            squares = [_squared_norm(blocks) for blocks in weights]
-            for index, square in enumerate(squares if n_layers > 1 else ()):
-                layers[lags, index] = _log10(np.sqrt(square), exponent)[::-1]
-            dweight[lags] = _log10(np.sqrt(sum(squares)), exponent)[::-1]
+            logs = np.stack([_log10_norm(blocks) for blocks in weights])
+            for index, log in enumerate(logs if n_layers > 1 else ()):
+                layers[lags, index] = _on_scale(log, exponent)[::-1]
+            dweight[lags] = _on_scale(0.5 * _log10_of_sum(2.0 * logs), exponent)[::-1]
         if progress is not None:
             progress(T - steps[-1], T)
     return LossGradients(dstate, dweight, layers)

@@ -10,6 +10,7 @@ from gradscope.records import Report, Result
 from gradscope.reports.document import Block, Column, Document, Section, Sentence, Table
 from gradscope.reports.numbers import NULL, count, fixed, is_null, log_value, significant
 from gradscope.reports.reading import has, labels, number, picked, shown_rows
+from gradscope.reports.views.article_factors import FACTOR_COLUMNS, factor_blocks
 from gradscope.reports.views.common import about_source, document, warnings_of
 from gradscope.reports.views.gradient_details import further
 from gradscope.reports.views.gradient_figures import figures_of
@@ -31,7 +32,7 @@ _BOUNDS = ("log10_bound", "log10_path_bound", "log10_block_bound")
 #: Decades by which an estimate may be off without a mark, as long as it gives the same horizon.
 _TRIFLE = 0.1
 #: What has a place of its own in the table.
-_PLACED = ("lag", "log10_norm", "log10_norm_std", "log10_theory", "share", "phase", "status")
+_PLACED = ("lag", "log10_norm", "log10_norm_std", "log10_theory", "share", "phase", "status", *FACTOR_COLUMNS)
 #: What the loss sees: the state, or the input where inputs are asked about.
 _LOSS = ("log10_dloss_dstate", "log10_dloss_dinput")
 # A norm is known to 1e-9 relative, here in decades: the same allowance as behind summary.theory_violations.
@@ -50,7 +51,12 @@ def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Docu
         if not several or verbose:
             blocks += answer_blocks(result, () if several else report.command)
             key = not sections[several:]  # the columns are explained once, under the first table
-            blocks += [*_table_and_notes(result, verbose=verbose, key=key), *further(result), *warnings_of(result)]
+            blocks += [
+                *_table_and_notes(result, verbose=verbose, key=key),
+                *factor_blocks(result, verbose=verbose),
+                *further(result),
+                *warnings_of(result),
+            ]
         blocks += figures_of(result) if figures else ()
         if blocks:
             sections.append(Section(name, tuple(blocks), about_source(result)))
