@@ -103,7 +103,7 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
 
 
 #: A row is the summary of a whole run: these choose rows and results of one.
-_NOT_OF_A_SWEEP = ("lags", "per_layer")
+_NOT_OF_A_SWEEP = ("lags", "per_layer", "factors")
 command.params = [parameter for parameter in command.params if parameter.name not in _NOT_OF_A_SWEEP]
 
 
