@@ -126,7 +126,9 @@ def parameter_gradients(case: Case, term: DirectTerm | None) -> ParameterGradien
     numbers = sum(cell.weight_ih.size + cell.weight_hh.size for cell in cells) * trajectory.batch_shape[0]
     if numbers > MOST_PARAMETER_NUMBERS:
         return None
-    return measure_parameter_gradients(trajectory, term, biases=case.source.biases)
+    # PyTorch's second bias goes with W_hh h; where units read themselves alone there is one.
+    biases = case.source.biases if all(cell.recurrent == "full" for cell in cells) else min(case.source.biases, 1)
+    return measure_parameter_gradients(trajectory, term, biases=biases)
 
 
 def _column(log10: Array) -> Array:

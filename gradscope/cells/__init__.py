@@ -5,6 +5,7 @@ from __future__ import annotations
 from gradscope.cells.base import Cell
 from gradscope.cells.forget_gate import ForgetGate
 from gradscope.cells.gru import Gru
+from gradscope.cells.indrnn import IndRnn
 from gradscope.cells.input_gate import InputGate
 from gradscope.cells.keys import Key
 from gradscope.cells.leaky import Leaky
@@ -14,7 +15,8 @@ from gradscope.cells.rnn import Rnn
 from gradscope.cells.skip import Skip
 
 #: The article's ladder first.
-CELLS: dict[str, type[Cell]] = {cell.name: cell for cell in (Rnn, Skip, ForgetGate, InputGate, Lstm, Gru, Leaky)}
+_BUILT: tuple[type[Cell], ...] = (Rnn, Skip, ForgetGate, InputGate, Lstm, Gru, Leaky, IndRnn)
+CELLS: dict[str, type[Cell]] = {cell.name: cell for cell in _BUILT}
 #: Those that only files bring: no weights are drawn for them.
 FILE_CELLS: dict[str, type[Cell]] = {cell.name: cell for cell in (LstmProjected,)}
 #: Every recurrence there is.

@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from gradscope.jacobians.base import Array, StepJacobian
 from gradscope.jacobians.layer_norm import NormJacobian
 from gradscope.jacobians.row_scaled import RowScaledSum
 from gradscope.log_domain import LN_TINY
+
+#: How W_hh is held: every unit reads all, (..., G·H, H); each itself alone, a column (..., G·H, 1); none anything.
+RecurrentWeights: TypeAlias = Literal["full", "own", "none"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Cell(ABC):
     ----------
     weight_ih : ndarray, shape (..., G·H, I)
     weight_hh : ndarray, shape (..., G·H, H)
+        Of cells whose units read themselves alone a column (:attr:`recurrent`).
     bias : ndarray, shape (..., G·H)
         What is added to the drive (the sum of the two biases of a PyTorch layer, unless a cell says otherwise).
     activation, gate_activation : Activation
@@ -91,6 +95,7 @@ class Cell(ABC):
     #: The gate that ``forget_bias`` lengthens memory by, if there is one; likewise the one chrono closes.
     memory_gate: ClassVar[str | None] = None
     write_gate: ClassVar[str | None] = None
+    recurrent: ClassVar[RecurrentWeights] = "full"
     #: Keys of the source grammar that only this cell has; one that is called like a field is passed to it.
     own_keys: ClassVar[Mapping[str, Key]] = {}
 
@@ -106,6 +111,12 @@ class Cell(ABC):
         return {**memory, "norm": NORM, **cls.own_keys}
 
     @classmethod
+    def recurrent_shape(cls, hidden: int) -> tuple[int, int]:
+        """Rows and columns of ``weight_hh`` of one network of this size."""
+        rows = 0 if cls.recurrent == "none" else len(cls.gates) * hidden
+        return rows, hidden if cls.recurrent == "full" else 1
+
+    @classmethod
     def from_layer(
         cls,
         weight_ih: Array,
@@ -115,7 +126,7 @@ class Cell(ABC):
         **settings: Any,
     ) -> Cell:
         """Build from a layer's arrays in gradscope's gate order, as files and ensembles hold them."""
-        bias = np.zeros(weight_hh.shape[:-1])
+        bias = np.zeros(weight_ih.shape[:-1])
         for part in (bias_ih, bias_hh):
             bias = bias if part is None else bias + part
         return cls(weight_ih, weight_hh, bias.astype(weight_hh.dtype), **settings)
@@ -123,12 +134,12 @@ class Cell(ABC):
     @property
     def hidden_size(self) -> int:
         """H."""
-        return int(self.weight_hh.shape[-1])
+        return int(self.weight_hh.shape[-1]) if self.recurrent == "full" else self.gate_size
 
     @property
     def gate_size(self) -> int:
         """Rows of a gate: the units; H, unless h is projected."""
-        return int(self.weight_hh.shape[-2]) // len(self.gates)
+        return int(self.weight_ih.shape[-2]) // len(self.gates)
 
     @property
     def input_size(self) -> int:

@@ -24,12 +24,12 @@ def built_source(spec: SourceSpec, seed: int, dtype: Any, memory: int) -> Source
     if spec.name == "seq2seq":
         from gradscope.sources.build_seq2seq import draw_seq2seq
 
-        _check_size(spec, 2 * len(CELLS[spec["cell"]].gates), memory)
+        _check_size(spec, 2, CELLS[spec["cell"]], memory)
         return source_of_seq2seq(spec, draw_seq2seq(spec, seed, dtype), None)
     if spec.name == "dnn":
-        _check_size(spec, 1, memory)
+        _check_size(spec, 1, Rnn, memory)
         return _independent(spec, seed, dtype)
-    _check_size(spec, len(CELLS[spec.name].gates), memory)
+    _check_size(spec, 1, CELLS[spec.name], memory)
     n_layers, both = spec["layers"], spec["bidirectional"]
     pairs: list[tuple[Cell, ...]] = []
     width = spec["inputs"]
@@ -52,9 +52,10 @@ def built_source(spec: SourceSpec, seed: int, dtype: Any, memory: int) -> Source
     return NetworkSource(spec, record, network=stack_of(tuple(cells[0] for cells in pairs), dropout=dropout), **shared)
 
 
-def _check_size(spec: SourceSpec, gates: int, memory: int) -> None:
+def _check_size(spec: SourceSpec, networks: int, cell: type[Cell], memory: int) -> None:
     H, layers = spec["hidden"], spec["layers"] if "layers" in _keys_of(spec) else 1
-    n_bytes = 8 * gates * H * (H + spec["inputs"]) * layers
+    rows, columns = cell.recurrent_shape(H)
+    n_bytes = 8 * networks * layers * (rows * columns + len(cell.gates) * H * spec["inputs"])
     if n_bytes > memory:
         raise UsageError(
             f"'{spec.text}' would hold {n_bytes / 2**30:.3g} GiB of weights; the limit is {memory / 2**30:.3g} GiB.\n"

@@ -10,6 +10,7 @@ import numpy as np
 from gradscope.cells import CELLS
 from gradscope.cells.activations import find_activation
 from gradscope.cells.base import Cell
+from gradscope.errors import UsageError
 from gradscope.sources.ensembles import UNIT_FORGET_BIAS, chrono_bias, draw_layer
 from gradscope.sources.spec import SourceSpec
 
@@ -17,8 +18,21 @@ from gradscope.sources.spec import SourceSpec
 def draw_cell(spec: SourceSpec, cell: str, width: int, rng: np.random.Generator, dtype: Any) -> Cell:
     """Draw one layer of a built network: its weights (:func:`draw_layer`), then chrono biases, then its settings."""
     H, cell_type = spec["hidden"], CELLS[cell]
-    sizes = {"gates": len(cell_type.gates), "hidden": H, "width": width}
-    drawn = draw_layer(spec["init"], rng, **sizes, gain=spec["gain"], input_gain=spec["input_gain"])
+    if spec["init"] == "nonnormal" and cell_type.recurrent != "full":
+        raise UsageError(
+            f"init=nonnormal in '{spec.text}' draws a chain from unit to unit, and a unit of {cell} reads itself "
+            "alone: use gaussian."
+        )
+    drawn = draw_layer(
+        spec["init"],
+        rng,
+        gates=len(cell_type.gates),
+        hidden=H,
+        width=width,
+        gain=spec["gain"],
+        input_gain=spec["input_gain"],
+        recurrent=cell_type.recurrent_shape(H),
+    )
     bias = dict(zip(cell_type.gates, (drawn.bias_ih + spec["bias"]).reshape(-1, H), strict=True))
     if spec["init"] == "keras" and cell in UNIT_FORGET_BIAS:
         bias["f"] = bias["f"] + 1.0

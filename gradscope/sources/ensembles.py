@@ -70,32 +70,65 @@ class LayerDraw:
 
 
 def draw_layer(
-    init: str, rng: np.random.Generator, *, gates: int, hidden: int, width: int, gain: float, input_gain: float
+    init: str,
+    rng: np.random.Generator,
+    *,
+    gates: int,
+    hidden: int,
+    width: int,
+    gain: float,
+    input_gain: float,
+    recurrent: tuple[int, int],
 ) -> LayerDraw:
     """Draw a layer's weights.
 
     W_hh gate by gate from the ensemble and W_xh ~ N(0, input_gain²/inputs), without biases; ``pytorch`` and ``keras``
     draw all of it as those frameworks do. Draws come in a fixed order, and gains scale what was drawn, so that a
     network keeps its W_hh when only its input gain or bias changes.
+
+    ``recurrent`` is the shape of W_hh. Units that read themselves alone, (rows, 1), are so many recurrences of one unit
+    each: a draw of the ensemble at n = 1, N(0, gain²) or ±gain.
     """
+    rows, n = recurrent
     if init == "pytorch":
-        return _pytorch(rng, gates * hidden, hidden, width, gain, input_gain)
+        return _pytorch(rng, gates * hidden, hidden, width, gain, input_gain, recurrent)
     if init == "keras":
-        return _keras(rng, gates * hidden, hidden, width, gain, input_gain)
-    weight_hh = np.concatenate([ENSEMBLES[init](rng, hidden, gain) for _ in range(gates)])
+        return _keras(rng, gates * hidden, hidden, width, gain, input_gain, recurrent)
+    weight_hh = _blocks(ENSEMBLES[init], rng, rows, n, gain)
     weight_ih = rng.standard_normal((gates * hidden, width)) * (input_gain / np.sqrt(width))
     return LayerDraw(weight_ih, weight_hh, np.zeros(gates * hidden), None)
 
 
-def _pytorch(rng: np.random.Generator, rows: int, hidden: int, width: int, gain: float, input_gain: float) -> LayerDraw:
+def _blocks(ensemble: Ensemble, rng: np.random.Generator, rows: int, n: int, gain: float) -> Array:
+    """Blocks of n × n below one another."""
+    return np.concatenate([np.zeros((0, n)), *(ensemble(rng, n, gain) for _ in range(rows // n))])
+
+
+def _pytorch(
+    rng: np.random.Generator,
+    rows: int,
+    hidden: int,
+    width: int,
+    gain: float,
+    input_gain: float,
+    recurrent: tuple[int, int],
+) -> LayerDraw:
     """Every weight and both biases U(−1/√H, 1/√H): ``reset_parameters`` of PyTorch's RNNBase."""
     bound = 1.0 / np.sqrt(hidden)
     weight_ih = rng.uniform(-bound, bound, (rows, width)) * input_gain
-    weight_hh = rng.uniform(-bound, bound, (rows, hidden)) * gain
+    weight_hh = rng.uniform(-bound, bound, recurrent) * gain
     return LayerDraw(weight_ih, weight_hh, rng.uniform(-bound, bound, rows), rng.uniform(-bound, bound, rows))
 
 
-def _keras(rng: np.random.Generator, rows: int, hidden: int, width: int, gain: float, input_gain: float) -> LayerDraw:
+def _keras(
+    rng: np.random.Generator,
+    rows: int,
+    hidden: int,
+    width: int,
+    gain: float,
+    input_gain: float,
+    recurrent: tuple[int, int],
+) -> LayerDraw:
     """Kernel (I, G·H) Glorot-uniform, recurrent kernel (H, G·H) with orthonormal rows over all gates, no biases.
 
     ``glorot_uniform``: U(−b, b), b = √(6/(fan_in + fan_out)) (Glorot and Bengio 2010, eq. 16). W_hh here is the
@@ -103,7 +136,9 @@ def _keras(rng: np.random.Generator, rows: int, hidden: int, width: int, gain: f
     """
     bound = np.sqrt(6.0 / (width + rows))
     weight_ih = rng.uniform(-bound, bound, (rows, width)) * input_gain
-    return LayerDraw(weight_ih, gain * haar(rng, rows, hidden), np.zeros(rows), None)
+    full = recurrent == (rows, hidden)
+    weight_hh = gain * haar(rng, rows, hidden) if full else _blocks(orthogonal, rng, *recurrent, gain)
+    return LayerDraw(weight_ih, weight_hh, np.zeros(rows), None)
 
 
 #: Cells whose forget gate Keras starts at a bias of 1 (``unit_forget_bias`` of its LSTM).

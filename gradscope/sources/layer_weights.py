@@ -12,8 +12,9 @@ from gradscope.errors import InputError, UsageError
 
 Direction = Literal["forward", "backward"]
 
-#: Order in which gradscope stacks the gate blocks of each cell (rows of weight_ih and weight_hh): PyTorch's.
-GATE_ORDER: dict[str, tuple[str, ...]] = {name: cell.gates for name, cell in CELLS.items()}
+#: Order in which gradscope stacks the gate blocks of each cell that files hold (rows of weight_ih and weight_hh):
+#: PyTorch's. Cells whose units read themselves alone have no convention of names and shapes to be read by.
+GATE_ORDER: dict[str, tuple[str, ...]] = {name: cell.gates for name, cell in CELLS.items() if cell.recurrent == "full"}
 
 
 def module_title(module: str) -> str:

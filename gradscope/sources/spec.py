@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: What can be built: the registered cells (the article's ladder first), the control, and the encoder–decoder.
 BUILT_CELLS = (*CELLS, "dnn", "seq2seq")
+#: What a weights file can be read as.
+READABLE_CELLS = (*(name for name, cell in CELLS.items() if cell.recurrent == "full"), "dnn", "seq2seq")
 
 # A suffix counts as keys only if it reads ':key=', so that C:\w.npz and dir:1/w.npz stay paths.
 _KEYS = re.compile(r":(?=[A-Za-z_]+=)")
@@ -58,7 +60,7 @@ FILE_KEYS: dict[str, Key] = {
     "stack": Key(word, None, "modules that run as one network, bottom first: stack=a,b or a+b"),
     "layer": Key(integer(0), None, "that layer alone, 0 = bottom"),
     "direction": Key(one_of("forward", "backward"), None, "one direction of a bidirectional network"),
-    "cell": Key(one_of(*BUILT_CELLS), None, "what the file cannot tell"),
+    "cell": Key(one_of(*READABLE_CELLS), None, "what the file cannot tell"),
     "activation": Key(one_of(*ACTIVATIONS), None, "candidate activation"),
     "gate_activation": Key(one_of(*GATE_ACTIVATIONS), None, "gate activation"),
     "head": Key(word, None, "the readout, a weight (V, H) with its bias (a glob; seq2seq: head)"),

@@ -23,13 +23,14 @@ def build(name, hidden=3, inputs=2, seed=0, gain=1.0, activation="tanh", lead=()
     """A cell with Gaussian weights and two biases, as a file would bring it."""
     rng = np.random.default_rng([seed, hidden, inputs])
     cell = ALL_CELLS[name]
-    rows, width = len(cell.gates) * hidden, hidden
+    rows, shape = len(cell.gates) * hidden, cell.recurrent_shape(hidden)
     if name == "lstm-projected":
         width = max(1, hidden - 1)
+        shape = (rows, width)
         settings["weight_hr"] = rng.normal(size=(*lead, width, hidden)) / np.sqrt(hidden)
     return cell.from_layer(
         rng.normal(size=(*lead, rows, inputs)),
-        rng.normal(size=(*lead, rows, width)) * gain / np.sqrt(hidden),
+        rng.normal(size=(*lead, *shape)) * gain / np.sqrt(hidden),
         0.5 * rng.normal(size=(*lead, rows)),
         0.5 * rng.normal(size=(*lead, rows)),
         activation=find_activation(activation),

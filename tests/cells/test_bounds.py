@@ -128,3 +128,11 @@ def test_what_has_no_bound_says_inf_and_a_zero_block_passes_nothing(build_cell):
         still = dict.fromkeys(cell.gates, 0.0)
         if name in ("forget-gate", "input-gate"):
             assert cell.step_norm_bound(still, np.inf) == 1.0
+
+
+def test_units_that_read_themselves_alone_attain_the_largest_weight(build_cell):
+    """At a = 0 the slope of tanh is 1: ‖J‖ = max|w|, and no unit hears another."""
+    cell = build_cell("indrnn", hidden=3, inputs=1)
+    cell.weight_hh[:, 0], cell.bias[...] = [0.5, -1.75, 1.0], 0.0
+    assert norm_at_rest(cell) == 1.75
+    assert cell.step_norm_bound(block_norms(cell), 0.0) == pytest.approx(1.75, rel=1e-14)

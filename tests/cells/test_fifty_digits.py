@@ -28,6 +28,8 @@ def gates(cell, h, x):
     """Lists of pre-activations, W h + U x + b, gate by gate."""
     U, W, b = cell.weight_ih.tolist(), cell.weight_hh.tolist(), cell.bias.tolist()
     H = cell.gate_size
+    if cell.recurrent == "own":
+        W = [[w[0] if i == j else 0.0 for j in range(H)] for i, w in enumerate(W)]
     rows = [
         sum(mp.mpf(w) * v for w, v in zip(W[i], h, strict=True))
         + sum(mp.mpf(u) * v for u, v in zip(U[i], x, strict=True))
@@ -42,7 +44,7 @@ def step(cell, s, x):
     """The article's recurrences, in the words of their docstrings."""
     H = cell.hidden_size
     h = s[:H]
-    if cell.name == "rnn":
+    if cell.name in ("rnn", "indrnn"):
         return [mp.tanh(a) for a in gates(cell, h, x)[0]]
     if cell.name == "skip":
         return [v + mp.tanh(a) for v, a in zip(h, gates(cell, h, x)[0], strict=True)]

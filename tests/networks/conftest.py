@@ -31,7 +31,7 @@ def build(name, hidden=3, inputs=2, seed=0, gain=1.0, activation="tanh", lead=()
     rows = len(cell.gates) * hidden
     return cell.from_layer(
         rng.normal(size=(*lead, rows, inputs)),
-        rng.normal(size=(*lead, rows, hidden)) * gain / np.sqrt(hidden),
+        rng.normal(size=(*lead, *cell.recurrent_shape(hidden))) * gain / np.sqrt(hidden),
         0.5 * rng.normal(size=(*lead, rows)),
         0.5 * rng.normal(size=(*lead, rows)),
         activation=find_activation(activation),

@@ -16,7 +16,7 @@ def draw_cell(name: str, width: int, hidden: int, rng: np.random.Generator):
     gates = len(CELLS[name].gates)
     return CELLS[name].from_layer(
         rng.standard_normal((gates * hidden, width)),
-        rng.standard_normal((gates * hidden, hidden)),
+        rng.standard_normal(CELLS[name].recurrent_shape(hidden)),
         rng.standard_normal(gates * hidden),
         rng.standard_normal(gates * hidden),
     )

@@ -23,7 +23,7 @@ def cell_of(name, hidden, inputs, seed, gain=1.0, **settings):
     rows = len(CELLS[name].gates) * hidden
     return CELLS[name].from_layer(
         rng.normal(size=(rows, inputs)),
-        rng.normal(size=(rows, hidden)) * gain / np.sqrt(hidden),
+        rng.normal(size=CELLS[name].recurrent_shape(hidden)) * gain / np.sqrt(hidden),
         rng.normal(size=rows) / 2,
         rng.normal(size=rows) / 2,
         **settings,
