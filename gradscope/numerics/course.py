@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.jacobians.base import Array
-from gradscope.numerics.statistics import fit_rate
+from gradscope.numerics.statistics import fit_rate, repeats_after
 
 #: Up to this many steps nothing can be said about a course.
 TOO_SHORT = 3
@@ -25,8 +25,6 @@ TOO_SHORT = 3
 POWER_LAW_SHARE = 0.05
 #: AIC by which a power law must win, ten being "essentially no support" for the other (Burnham and Anderson 2002).
 AIC_MARGIN = 10.0
-#: Autocorrelation of the increments at the period from which on a course repeats itself.
-REPEATS = 0.9
 #: A hump that comes back to within this share of its height is taken for most of one period.
 COMES_BACK = 0.25
 #: Increments of a deterministic curve: mean square of their differences over that of their deviations. A random course
@@ -98,7 +96,7 @@ def describe_curve(lags: Array, values: Array) -> Course:
     if steps.size >= 8 and np.ptp(steps) > ROUNDING and _is_smooth(steps):
         return _smooth(steps, fit.rate)
     if math.isnan(fit.low):
-        return Course("irregular", fit.rate, math.nan, math.nan, "the run is too short for an interval")
+        return Course("irregular", fit.rate, math.nan, math.nan, fit.reason or "the run is too short for an interval")
     return Course("exponential", fit.rate, fit.low, fit.high)
 
 
@@ -144,7 +142,7 @@ def _period(x: Array, y: Array, rate: float) -> float | None:
     if swing <= ROUNDING or float(np.ptp(steps)) <= ROUNDING:
         return None
     spacing = float(x[1] - x[0])
-    lag = _repeats_after(steps)
+    lag = repeats_after(steps)
     if lag is not None and abs(float(steps[-lag * (steps.size // lag) :].sum())) < 0.5 * swing:
         return lag * spacing
     back = abs(float(y[-1] - y[0]))
@@ -152,31 +150,6 @@ def _period(x: Array, y: Array, rate: float) -> float | None:
         return None
     turns = int(np.count_nonzero(np.diff(np.sign(steps[np.abs(steps) > 1e-3 * np.abs(steps).max()])) != 0))
     return float(x[-1] - x[0]) if turns == 1 else None
-
-
-def _repeats_after(steps: Array) -> int | None:
-    """The lag of the first peak of the steps' autocorrelation that reaches 0.9, up to half of the record."""
-    n = steps.size
-    centred = steps - steps.mean()
-    size = 1 << (2 * n - 1).bit_length()
-    spectrum = np.abs(np.fft.rfft(centred, size)) ** 2
-    correlation = np.fft.irfft(spectrum, size)[: n // 2 + 1]
-    squares = np.concatenate([[0.0], np.cumsum(np.square(centred))])
-    # Normalised by the two stretches that are compared, so that a record of few periods is not held against it.
-    shifts = np.arange(n // 2 + 1)
-    sizes = np.sqrt(squares[n - shifts] * (squares[n] - squares[shifts]))
-    correlation = correlation / np.where(sizes > 0.0, sizes, 1.0)
-    below = np.flatnonzero(correlation < 0.5)
-    if not below.size:
-        return None
-    after = correlation[below[0] :]
-    high = np.flatnonzero(after >= REPEATS)
-    if not high.size:
-        return None
-    start = int(high[0])
-    while start + 1 < after.size and after[start + 1] > after[start]:
-        start += 1
-    return int(below[0]) + start
 
 
 def _is_smooth(steps: Array) -> bool:
