@@ -104,13 +104,17 @@ class Frame:
         last: int,
         *,
         marks: int = 2048,
+        longest: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> LocalGains:
-        """Carry the frame through steps first … last; gains summed up over at least (last − first + 1)/marks steps."""
+        """Carry the frame through steps first … last; gains summed up over at least (last − first + 1)/marks steps.
+
+        At most ``longest`` steps lie between orthonormalisations; by default so few that some 48 stretches come out.
+        """
         span = last - first + 1
         stride = -(-span // marks)
         # Statistics want some 48 stretches even of a short run.
-        longest = max(1, min(LONGEST_INTERVAL, span // 48))
+        longest = max(1, min(LONGEST_INTERVAL, span // 48)) if longest is None else longest
         rates: list[Array] = []
         steps: list[int] = []
         total, since = np.zeros(self.alive.shape), 0

@@ -12,7 +12,6 @@ Rev. Mod. Phys. 57 (1985) 617, sec. V; J. L. Kaplan and J. A. Yorke (1979) for t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -20,7 +19,10 @@ import numpy as np
 
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array
+from gradscope.numerics.alignment import Alignment
+from gradscope.numerics.alignment import align as align_frames
 from gradscope.numerics.constant_jacobian import exponents_of_powers, is_constant
+from gradscope.numerics.convergence import judge, unaligned, unresolved
 from gradscope.numerics.frame import Frame, LocalGains, mean_log_det
 from gradscope.numerics.statistics import bounded, mean_interval
 from gradscope.numerics.tape import Tape
@@ -28,6 +30,8 @@ from gradscope.numerics.tape import Tape
 # Local gains kept per exponent: enough for 24 batches of a series of any length, 16 kB per exponent.
 MARKS = 2048
 WARM_UP = 100
+# Leading directions on which two frames are compared: the verdict is about the first.
+ALIGNED = 16
 # Blocks of condition e^16.5 lose up to n ε e^16.5 of their smallest gain, some 1e-8; a millionth is a fault.
 ADDS_UP = 1e-6
 
@@ -60,6 +64,8 @@ class LyapunovSpectrum:
     gain_steps : ndarray, shape (m,)
     complete : bool
         Whether these are all n exponents.
+    alignment : Alignment or None
+        Where two frames from different starts agree; None where nothing had to be aligned.
     """
 
     exponents: Array
@@ -77,6 +83,7 @@ class LyapunovSpectrum:
     gains: Array
     gain_steps: Array
     complete: bool
+    alignment: Alignment | None = None
 
     @property
     def max(self) -> Array:
@@ -91,6 +98,8 @@ class LyapunovSpectrum:
         else:
             gains = self.gains.reshape(len(self.gain_steps), -1, k).mean(axis=1)
             batch = _spectrum(LocalGains(gains, self.gain_steps), complete=self.complete)
+            if self.alignment is not None and batch.converged:
+                batch = _with_alignment(batch, self.alignment)
         pooled = replace(
             batch,
             **{name: getattr(batch, name).reshape(k) for name in ("exponents", "low", "high", "status")},
@@ -127,7 +136,9 @@ def measure_lyapunov(
     align : int, optional
         First steps that only turn the frame towards the growing directions and are left out of the averages.
         By default nothing is left out: the frame is turned by a first pass over the first 100 steps, which are
-        then measured like the rest; the average is over exactly the tape's steps. 0 starts from a random frame.
+        then measured like the rest; the average is over exactly the tape's steps. Whether that was enough, two frames
+        from different starts tell (`gradscope.numerics.alignment`). 0 starts from a random frame, and nothing is known
+        then of alignment.
     qr_interval : int, optional
         A fixed m instead of the adapted one.
     log_det : bool
@@ -170,6 +181,8 @@ def measure_lyapunov(
     spectrum = _spectrum(_tied_pairs_averaged(gains), complete=k == n)
     if is_constant(tape, skipped + 1, n_steps, rng):
         spectrum = _limit_of_powers(spectrum, tape, skipped + 1, k, rng)
+    if align is None and spectrum.converged and spectrum.method == "qr":
+        spectrum = _with_alignment(spectrum, align_frames(tape, min(k, ALIGNED), rng))
     if not log_det:
         return spectrum
     return _checked_against(spectrum, mean_log_det(tape, skipped + 1, n_steps))
@@ -231,7 +244,7 @@ def _spectrum(gains: LocalGains, *, complete: bool) -> LyapunovSpectrum:
     order = np.argsort(-mean, axis=-1, kind="stable")
     mean, low, high = (np.take_along_axis(a, order, axis=-1) for a in (mean, low, high))
     rates = np.take_along_axis(gains.rates, order[None], axis=-1)
-    converged, verdict = _verdict(mean, high - mean, rates, gains.steps)
+    converged, verdict = judge(mean, high - mean, rates, gains.steps)
     return LyapunovSpectrum(
         exponents=mean,
         low=low,
@@ -251,49 +264,13 @@ def _spectrum(gains: LocalGains, *, complete: bool) -> LyapunovSpectrum:
     )
 
 
-def _verdict(mean: Array, half: Array, rates: Array, lengths: Array) -> tuple[bool, str]:
-    """Converged if both halves of the run agree and the largest exponent is known well enough to be of use."""
-    steps = int(lengths.sum())
-    if len(lengths) < 24:
-        return False, f"{steps} steps are too few to judge convergence; use at least 48 (--steps)"
-    alive = np.isfinite(mean)
-    if not alive.any():
-        return True, "every direction is annihilated: all exponents are minus infinity"
-    middle = len(lengths) // 2
-    early = mean_interval(rates[:middle], lengths=lengths[:middle])
-    late = mean_interval(rates[middle:], lengths=lengths[middle:])
-    with np.errstate(invalid="ignore"):
-        # Twice the joint 95 % half width: four standard errors, since any of many exponents may trip it.
-        allowed = 2.0 * np.hypot(early.high - early.mean, late.high - late.mean) + 1e-9 * (1.0 + np.abs(mean))
-        drifting = alive & np.isfinite(early.mean) & (np.abs(late.mean - early.mean) > allowed)
-    if drifting.any():
-        index = int(np.argwhere(drifting)[0][-1]) + 1
-        return False, (
-            f"not converged: exponent {index} differs between the halves of the run; "
-            f"raise --transient or --steps (now {steps})"
-        )
-    first, width = mean[..., 0], half[..., 0]
-    wanted = np.maximum(0.05, 0.25 * np.abs(first))
-    if np.any(np.isfinite(first) & (width > wanted)):
-        needed = steps * float(np.nanmax(np.where(np.isfinite(first), width / wanted, 0.0))) ** 2
-        return False, (
-            f"not converged: the largest exponent is known to ±{float(np.nanmax(width)):.2g} only; "
-            f"about {max(_two_digits_up(needed), steps + 1)} steps would do"
-        )
-    return (
-        True,
-        f"converged: both halves of {steps} steps agree, the largest exponent is known to ±{np.nanmax(width):.2g}",
+def _with_alignment(spectrum: LyapunovSpectrum, alignment: Alignment) -> LyapunovSpectrum:
+    """The same with what two frames say: not converged where they disagree on the largest exponent."""
+    why = unaligned(
+        spectrum.exponents, spectrum.high - spectrum.exponents, spectrum.gains, spectrum.gain_steps, alignment
     )
-
-
-def _two_digits_up(number: float) -> int:
-    """The next whole number of two digits and zeros: advice, not a promise.
-
-    >>> _two_digits_up(1234.0), _two_digits_up(50.2)
-    (1300, 51)
-    """
-    unit: int = 10 ** max(math.floor(math.log10(max(number, 1.0))) - 1, 0)
-    return math.ceil(number / unit) * unit
+    verdict = why or spectrum.verdict + unresolved(spectrum.exponents, alignment)
+    return replace(spectrum, alignment=alignment, converged=why is None, verdict=verdict)
 
 
 def _tied_pairs_averaged(gains: LocalGains) -> LocalGains:
