@@ -210,7 +210,7 @@ def test_one_certificate_in_every_verb(tmp_path: Path, name):
     value = spectrum.columns["certificate"][0]
     assert at_least * (1 - 1e-11) <= value <= at_most
     assert gradients.summary["certificate"] == value == spectrum.summary["certificate"]
-    assert spectrum.columns["vanishes_for_every_input"] == [True]
+    assert list(spectrum.columns["vanishes_for_every_input"]) == [True]
     assert gradients.summary["vanishes_for_every_input"]
     assert spectrum.columns["spectral_radius_high"][0] <= value
     assert spectrum.columns["kreiss"][0] >= 1
@@ -228,5 +228,5 @@ def test_the_bound_of_a_graded_chain_comes_down(tmp_path: Path):
 
 def test_a_gate_has_no_certificate():
     result = gradscope.spectrum("lstm:hidden=4").results[0]
-    assert result.columns["certificate"] == [None] * 4
-    assert result.columns["vanishes_for_every_input"] == [False] * 4
+    assert np.isnan(result.columns["certificate"].astype(float)).all()
+    assert list(result.columns["vanishes_for_every_input"]) == [False] * 4

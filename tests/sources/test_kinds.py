@@ -49,9 +49,9 @@ def test_a_source_is_of_one_kind_and_runs(text, kind):
 @pytest.mark.parametrize("text", KINDS)
 def test_inspect_lists_the_cells(text):
     source, listed = gradscope.build(text), gradscope.inspect(text).results[0]
-    assert listed.columns["layer"] == [named.layer for named in source.named_cells]
-    assert listed.columns["direction"] == [named.direction for named in source.named_cells]
-    assert listed.columns["cell"] == [named.cell.name for named in source.named_cells]
+    assert list(listed.columns["layer"]) == [named.layer for named in source.named_cells]
+    assert list(listed.columns["direction"]) == [named.direction for named in source.named_cells]
+    assert list(listed.columns["cell"]) == [named.cell.name for named in source.named_cells]
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_inspect_says_it(save):
 def test_a_sweep_over_edits(save):
     path = save(arrays_of("lstm"))
     result = gradscope.sweep(str(path), vary=["forget_bias=0:3:1"], steps=20, jobs=1).results[0]
-    assert result.columns["forget_bias"] == [0.0, 1.0, 2.0, 3.0]
+    assert list(result.columns["forget_bias"]) == [0.0, 1.0, 2.0, 3.0]
     assert set(result.columns["status"]) == {"ok"}
     rates = result.columns["log10_rate"]
     assert len(set(rates)) == 4
