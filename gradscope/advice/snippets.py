@@ -10,37 +10,41 @@ from gradscope.sources.source import RecurrentBlock, Source
 
 
 def network_snippet(source: Source, change: Change) -> str | None:
-    """Apply a change of the network to its PyTorch twin, or None where PyTorch's modules cannot take it."""
-    if change.kind == "forget_bias":
-        return _forget_bias(source, change)
-    if change.kind == "gain":
-        return _gain(source, change)
-    if change.kind == "init" and "chrono" not in change.text:
-        return _init(source, change)
-    return None
+    """Apply a change of the network to its PyTorch twin, or None where PyTorch's modules cannot take it.
 
-
-def _forget_bias(source: Source, change: Change) -> str | None:
+    ``model`` holds the weights of the source: of a file, what stands in it, so that edits that are in the source
+    already are made too.
+    """
+    if change.kind == "init":
+        return None if "chrono" in change.text else _init(source, change)
+    if change.kind not in ("forget_bias", "gain"):
+        return None
     assert change.value is not None
-    assert change.before is not None
-    added = round(change.value - change.before, 12)
+    before = {"forget_bias": 0.0, "gain": 1.0}
+    if source.spec.kind == "cell":
+        before = {name: float(source.spec[name]) if name == change.kind else value for name, value in before.items()}
+    after = {**before, **source.edits, change.kind: change.value}
     lines = []
-    for block in source.blocks:
+    if after["forget_bias"] != before["forget_bias"]:
+        biases = _biases(source, round(after["forget_bias"] - before["forget_bias"], 12))
+        if not biases:
+            return None
+        lines += biases
+    if after["gain"] != before["gain"]:
+        factor = after["gain"] / before["gain"]
+        lines += [f"    model.get_parameter({name!r}).mul_({factor!r})" for name in _recurrent(source)]
+    return "\n".join(["import torch", "with torch.no_grad():", *lines]) if lines else None
+
+
+def _biases(source: Source, added: float) -> list[str]:
+    """Add to the bias of the gate that keeps the old state; nothing where the module has no bias."""
+    lines = []
+    for block in source.blocks if source.biases else ():
         if block.cell is not None and block.gate is not None and block.gate == block.cell.memory_gate:
             H = block.cell.gate_size
             first = block.cell.gates.index(block.gate) * H
             lines.append(f"    model.get_parameter({bias_name(block.param)!r})[{first}:{first + H}] += {added:g}")
-    if not lines or not source.biases:
-        return None
-    return "\n".join(["import torch", "with torch.no_grad():", *lines])
-
-
-def _gain(source: Source, change: Change) -> str | None:
-    assert change.value is not None
-    assert change.before is not None
-    factor = change.value / change.before
-    lines = [f"    model.get_parameter({name!r}).mul_({factor!r})" for name in _recurrent(source)]
-    return "\n".join(["import torch", "with torch.no_grad():", *lines]) if lines else None
+    return lines
 
 
 def _init(source: Source, change: Change) -> str | None:

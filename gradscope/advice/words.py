@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from gradscope.advice.changes import Change
 from gradscope.advice.measured import Measured
 from gradscope.analysis.memory_units import LayerMemory, time_constant_quantiles
@@ -38,6 +40,8 @@ def network_why(change: Change, before: Measured, after: Measured, *, helps: boo
         said += f", over {after.steps} steps for {before.steps} (the decoder ends elsewhere)"
     if not helps:
         said += "; did not help" + (": gradients explode" if after.explodes and not before.explodes else "")
+    if change.kind == "forget_bias" and not source.biases:
+        said += "; the module has no bias: give it one (bias=True)"
     return said + ("; a what-if, training goes on from there" if source.spec.kind == "file" else "")
 
 
@@ -47,13 +51,20 @@ def _rate(measured: Measured) -> str:
 
 def honesty(result: Result, *, loss: bool) -> str:
     """On what a row rests that is not the user's own."""
-    said = []
+    said: list[str] = []
+    if number(result.summary.get("log10_rate")) is not None and number(result.summary.get("log10_rate_low")) is None:
+        said.append("a run too short for an interval of its rate")
     inputs = str(result.settings.get("inputs"))
     if is_generated(inputs):
         said.append(f"generated inputs ({inputs})")
     if loss and result.settings.get("readout") in ("seeded", "random"):
         said.append(f"a {result.settings['readout']} readout, not your loss")
     return f" [on {' and '.join(said)}]" if said else ""
+
+
+def number(value: object) -> float | None:
+    """A finite number, or None."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def holding_back(layers: list[LayerMemory]) -> list[str]:

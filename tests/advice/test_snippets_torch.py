@@ -52,6 +52,26 @@ def test_the_snippet_makes_the_network_that_was_measured(tmp_path, kind, options
         assert row["after_rate"] == pytest.approx(after.summary["log10_rate"], rel=1e-6)
 
 
+def test_edits_that_are_in_the_source_are_made_too(tmp_path):
+    path = saved(made("LSTM"), tmp_path / "before.npz")
+    source, asked = f"{path}:forget_bias=0.5,gain=0.7", {"steps": STEPS, "loss": "none"}
+    (result,) = gradscope.advise(source, reach=40, only=("forget_bias", "gain"), **asked).results
+    for row in result.rows():
+        model = made("LSTM")
+        exec(row["snippet"], {"model": model})
+        (after,) = gradscope.gradients(saved(model, tmp_path / "after.npz"), **asked).results
+        assert row["after_horizon"] == after.summary["horizon"]
+        assert row["after_rate"] == pytest.approx(after.summary["log10_rate"], rel=1e-6)
+
+
+def test_without_a_bias_there_is_no_code_for_one(tmp_path):
+    source = saved(made("LSTM", bias=False), tmp_path / "m.npz")
+    (result,) = gradscope.advise(source, steps=STEPS, reach=40, loss="none", only=("forget_bias",)).results
+    (row,) = result.rows()
+    assert row["snippet"] is None
+    assert "bias=True" in row["why"]
+
+
 def loss_gradient(model, x, target, tail=None):
     """∂L/∂W_hh of the mean loss at the last step, the state detached ``tail`` steps before the end."""
     model.zero_grad()

@@ -151,7 +151,8 @@ def _held_back(result: Result, *, verbose: bool) -> list[Block]:
     """What the gates and slopes of the run let through."""
     said = [printable(str(text)) for text in result.details.get("holds_back", ())]
     shown = said if verbose else said[:1]
-    return [Sentence(f"What holds it back: {text}." if not i else f"{text}.") for i, text in enumerate(shown)]
+    lead = "Unit by unit" if _is_enough(result) else "What holds it back"
+    return [Sentence(f"{lead}: {text}." if not i else f"{text}.") for i, text in enumerate(shown)]
 
 
 def _figure(result: Result) -> list[Block]:
