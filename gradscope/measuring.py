@@ -195,6 +195,7 @@ def gradients(
 def spectrum(
     *sources: SourceLike,
     pseudospectrum: float | str | None = None,
+    matrices: bool = False,
     steps: int | str = 100,
     inputs: TextOrNumbers = "normal",
     tokens: TextOrNumbers | None = None,
@@ -217,6 +218,8 @@ def spectrum(
         As for :func:`gradients`.
     pseudospectrum : float, optional
         ε/‖W‖ of the pseudospectral radius, at any size; 0.01 up to n = 100 by default.
+    matrices : bool
+        Also P, Λ, P⁻¹ and the W they rebuild, for blocks of at most 8 units.
     seed : int
         Of built weights.
     steps, inputs, tokens, batch, dtype, state, transient, time_major, memory

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from gradscope.analysis.block_conclusion import conclude, is_slope_times_weight
+from gradscope.analysis.living import nulls
 from gradscope.analysis.request import RunRequest
 from gradscope.errors import InputError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.records import Result
 from gradscope.sources.source import RecurrentBlock, Source
 from gradscope.theory.certificate import certify
+from gradscope.theory.decomposition import POWERS, write_out
 from gradscope.theory.eigen import Eigendecomposition, eigendecompose
 from gradscope.theory.kreiss import kreiss_constant
 from gradscope.theory.non_normality import normal_surrogate
@@ -24,6 +26,8 @@ from gradscope.theory.radius import with_best_radius
 
 #: ε/‖W‖ of the pseudospectral radius: a perturbation of one percent.
 RELATIVE_EPSILON = 1e-2
+#: Units of the largest block whose matrices a person can look at (``--matrices``).
+MOST_WRITTEN_OUT = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +38,12 @@ class SpectrumRequest(RunRequest):
     ----------
     pseudospectrum : float or None
         ε/‖W‖ of ``pseudospectral_radius``, at any size; None means 0.01, up to n = 100 (larger costs seconds a block).
+    matrices : bool
+        Write P, Λ, P⁻¹ and the W they rebuild into each row, for blocks of at most 8 units.
     """
 
     pseudospectrum: float | None = None
+    matrices: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,11 +58,20 @@ def measure_spectrum(source: Source, request: RunRequest) -> list[Result]:
     ------
     InputError
         The source has none (ready Jacobians).
+    UsageError
+        ``matrices`` of a block that is too large to be looked at.
     """
     if not source.blocks:
         raise InputError(
             f"'{source.spec.text}' holds ready Jacobians and no recurrent matrix: spectrum needs weights.\n"
             "Try: gradscope gradients, or lyapunov."
+        )
+    written_out = isinstance(request, SpectrumRequest) and request.matrices
+    largest = max(source.blocks, key=lambda block: len(block.matrix))
+    if written_out and len(largest.matrix) > MOST_WRITTEN_OUT:
+        raise UsageError(
+            f"--matrices writes out blocks of at most {MOST_WRITTEN_OUT} units; {largest.param} of "
+            f"'{source.spec.text}' has {len(largest.matrix)}: drop it, or build a smaller one (hidden=4)."
         )
     rows: list[dict[str, Any]] = []
     ranges: dict[str, Any] = {}
@@ -65,7 +81,7 @@ def measure_spectrum(source: Source, request: RunRequest) -> list[Result]:
         if request.progress is not None:
             request.progress(f"{source.spec.text}: spectrum", done, len(source.blocks))
         W = np.asarray(block.matrix, dtype=np.float64)
-        row, certificate = _row(source, block, W, share)
+        row, certificate = _row(source, block, W, share, written_out=written_out)
         rows.append(row)
         certificates.append(certificate)
         boundary = numerical_range_boundary(W, 128)
@@ -123,7 +139,9 @@ def _label(block: RecurrentBlock) -> str:
     return block.param if block.gate is None else f"{block.param}:{block.gate}"
 
 
-def _row(source: Source, block: RecurrentBlock, W: Array, share: float | None) -> tuple[dict[str, Any], float | None]:
+def _row(
+    source: Source, block: RecurrentBlock, W: Array, share: float | None, *, written_out: bool
+) -> tuple[dict[str, Any], float | None]:
     """A row in the contract's order, additions behind it; and the block's certificate of vanishing, if it has one."""
     proves = is_slope_times_weight(block)
     slope = block.cell.activation.max_slope if block.cell is not None and proves else 1.0
@@ -162,7 +180,33 @@ def _row(source: Source, block: RecurrentBlock, W: Array, share: float | None) -
         **_surrogate(W, eigen),
         "conclusion": conclude(source, block, eigen, peak=peak, proof=proof),
     }
+    if written_out:
+        row["matrices"] = _matrices(W, eigen)
     return row, slope * proof.value if proves else None
+
+
+def _matrices(W: Array, eigen: Eigendecomposition) -> dict[str, Any]:
+    """P, P⁻¹ and Λ as [re, im] pairs, the W they rebuild, and powers of eigenvalues beside powers of W."""
+    found = write_out(W, eigen)
+    return {
+        "P": _pairs(found.P),
+        "eigenvalues": _pairs(eigen.eigenvalues),
+        "P_inverse": None if found.P_inverse is None else _pairs(found.P_inverse),
+        "W": None if found.W is None else found.W.tolist(),
+        "powers": {
+            "k": list(POWERS),
+            "log10_eigenvalues": [nulls(row) for row in found.log10_eigenvalue_powers],
+            "log10_norm": nulls(found.log10_power_norms),
+            "log10_rebuilt_norm": nulls(found.log10_rebuilt_norms),
+        },
+    }
+
+
+def _pairs(values: Array) -> list[Any]:
+    """Complex numbers as [re, im], nested as the array is."""
+    values = np.asarray(values, dtype=np.complex128)
+    pairs: list[Any] = np.stack([values.real, values.imag], axis=-1).tolist()
+    return pairs
 
 
 def _pseudospectrum(W: Array, eigen: Eigendecomposition, share: float | None) -> dict[str, Any]:

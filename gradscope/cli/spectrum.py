@@ -19,6 +19,7 @@ from gradscope.records import Report
     epilog=examples(
         "gradscope spectrum rnn lstm",
         "gradscope spectrum rnn:init=orthogonal,hidden=32 --plot",
+        "gradscope spectrum rnn:hidden=3 --matrices",
         "gradscope spectrum rnn:gain=0.9 --pseudospectrum 1e-3 --json",
     ),
 )
@@ -29,6 +30,9 @@ from gradscope.records import Report
     type=float,
     metavar="SHARE",
     help="Pseudospectral radius for perturbations of SHARE times the norm, at any size (default: 0.01, up to n = 100).",
+)
+@click.option(
+    "--matrices", is_flag=True, help="Write out P, Lambda, P^-1 and the W they rebuild (blocks of at most 8 units)."
 )
 @report_options
 def command(sources: tuple[str, ...], **values: Any) -> int:
@@ -45,6 +49,7 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
             command=arguments,
             progress=progress,
             pseudospectrum=values["pseudospectrum"],
+            matrices=values["matrices"],
             **request_options(values),
         )
 

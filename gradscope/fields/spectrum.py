@@ -60,7 +60,7 @@ ROWS = (
     Field("surrogate_log10_peak_power_norm", "number", "its peak", "its largest power norm", unit="log10",
           null=NOT_COMPUTED),
     Field("conclusion", "text", "conclusion", "what this block does to a gradient, in words", null=NOT_COMPUTED),
-    Field("matrices", "matrices", "P, Λ, P⁻¹, W", "the decomposition itself (--matrices)",
+    Field("matrices", "matrices", "P, Λ, P⁻¹, W", "P, P_inverse, eigenvalues, the W they rebuild, and powers of both",
           null="--matrices was not given"),
 )  # fmt: skip
 

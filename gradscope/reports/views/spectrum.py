@@ -10,6 +10,7 @@ from gradscope.reports.document import Block, Column, DiscFigure, Document, Sect
 from gradscope.reports.numbers import NULL, fixed, printable, significant
 from gradscope.reports.reading import column, labels, number
 from gradscope.reports.views.common import about_source, document, short_cell, warnings_of
+from gradscope.reports.views.spectrum_matrices import matrix_blocks
 
 # Field, what it is, and the numbers that a conclusion hangs on.
 _PROPERTIES: tuple[tuple[str, str, tuple[float, ...]], ...] = (
@@ -48,6 +49,8 @@ def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Docu
         blocks: list[Block] = [*_conclusion(result, rows)]
         parts = (rows[start : start + _BLOCKS_PER_TABLE] for start in range(0, len(rows), _BLOCKS_PER_TABLE))
         blocks += [_properties(result, part) for part in parts]
+        for row in rows:
+            blocks += matrix_blocks(row, block_name(row))
         if rows and any(row.get("eigenvalues") for row in rows):
             blocks.append(_eigenvalues(rows, None if verbose else _EIGENVALUES_SHOWN))
         blocks += [*warnings_of(result), *(figures_of(result, rows) if figures else ())]
