@@ -14,7 +14,7 @@ import click
 
 from gradscope.cli.output import Outputs, Terminal, describe_terminal
 from gradscope.cli.progress import Progress
-from gradscope.errors import GradscopeError, InputError, UsageError
+from gradscope.errors import GradscopeError, InputError, UsageError, did_you_mean
 from gradscope.records import GateOutcome, Report
 from gradscope.text import message
 
@@ -34,6 +34,7 @@ class Delivery:
     progress: str
     color: str
     baseline: str | None = None
+    columns: tuple[str, ...] = ()
 
     @property
     def expressions(self) -> tuple[str, ...]:
@@ -55,7 +56,13 @@ class Delivery:
             progress=values["progress"],
             color=values["color"],
             baseline=values.get("baseline"),
+            columns=words_of(values.get("columns")),
         )
+
+
+def words_of(text: str | None) -> tuple[str, ...]:
+    """Names separated by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
 
 
 def command_line() -> tuple[str, ...]:
@@ -109,8 +116,10 @@ def deliver(verb: str, delivery: Delivery, make: Callable[[Progress], Report]) -
     from gradscope.reports.gates import check_names
 
     baseline = None if delivery.baseline is None else _baseline(delivery.baseline, verb)
+    written = "diff" if baseline else verb
     if delivery.expressions:
-        check_names(delivery.expressions, "diff" if baseline else verb, keys=_source_keys())
+        check_names(delivery.expressions, written, keys=_source_keys())
+    delivery = replace(delivery, columns=_columns(delivery.columns, written))
     with Outputs(delivery.outputs) as outputs:
         with Progress(delivery.progress, quiet=delivery.quiet) as progress:
             report = make(progress)
@@ -122,6 +131,24 @@ def deliver(verb: str, delivery: Delivery, make: Callable[[Progress], Report]) -
         outputs.write(report)
         write_to_stdout(report, delivery, describe_terminal(delivery.color))
     return judge(report, delivery)
+
+
+def _columns(asked: tuple[str, ...], verb: str) -> tuple[str, ...]:
+    """Field names of the columns asked for, each by its name or by what stands above it, before anything is measured.
+
+    Raises
+    ------
+    UsageError
+        Rows of this verb have no such field.
+    """
+    from gradscope.fields import ROWS
+
+    titles = {one.title.strip(): one.name for one in reversed(ROWS[verb])}
+    known = {one.name for one in ROWS[verb]} | (_source_keys() if verb == "sweep" else set())
+    for name in asked:
+        if name not in known and name not in titles:
+            raise UsageError(f"--columns: {verb} has no '{name}'.{did_you_mean(name, known) or ' See docs/fields.md.'}")
+    return tuple(name if name in known else titles[name] for name in asked)
 
 
 def judged(report: Report, delivery: Delivery) -> Report:
@@ -157,21 +184,26 @@ def _values_that_fit() -> Iterator[None]:
 
 
 def write_to_stdout(report: Report, delivery: Delivery, terminal: Terminal) -> None:
-    """The report in the chosen format, and the plot behind it."""
+    """The report in the chosen format; a plot stands above it, since the answer comes last."""
     from gradscope.reports.formats import write
 
-    look: dict[str, Any] = {"width": terminal.width, "color": terminal.color, "unicode": terminal.unicode}
-    write(report, delivery.format_name, sys.stdout, verbose=delivery.verbose > 0, **look)
-    if delivery.format_name == "github":
-        from gradscope.reports.github import append_step_summary
+    if delivery.columns:
+        from gradscope.reports.query import select
 
-        append_step_summary(report)
+        report = select(report, columns=delivery.columns)
+    look: dict[str, Any] = {"width": terminal.width, "color": terminal.color, "unicode": terminal.unicode}
     if delivery.plot:
         from gradscope.reports.terminal_plot import render
 
         # With a machine format on stdout the drawing would be part of the data.
         stream = sys.stdout if delivery.format_name in ("table", "md") else sys.stderr
-        stream.write(render(report, **look))
+        drawn = render(report, **look)
+        stream.write(f"{drawn}\n" if drawn else "")
+    write(report, delivery.format_name, sys.stdout, verbose=delivery.verbose > 0, **look)
+    if delivery.format_name == "github":
+        from gradscope.reports.github import append_step_summary
+
+        append_step_summary(report)
     sys.stdout.flush()
 
 

@@ -78,6 +78,9 @@ def run_options(command: F) -> F:
             click.option(
                 "--transient", type=int, default=0, show_default=True, help="Steps run before measuring.", metavar="N"
             ),
+            click.option(
+                "--columns", metavar="NAMES", help="Columns on stdout, by field name or title, comma-separated."
+            ),
             click.option("--threads", type=int, help="BLAS threads (default: one for small matrices)."),
             click.option(
                 "--memory",

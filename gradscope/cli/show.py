@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
 
-from gradscope.cli.deliver import Delivery, deliver_stored
+from gradscope.cli.deliver import Delivery, deliver_stored, words_of
 from gradscope.cli.group import Verb
 from gradscope.cli.options import examples, report_options
 from gradscope.errors import UsageError
@@ -39,13 +40,15 @@ def command(results: tuple[str, ...], **values: Any) -> int:
     code = 0
     stored = [read_report(name) for name in results]
     for report in _together(stored, values):
-        report = select(report, where=values["where"], sort=_names(values["sort"]), columns=_names(values["columns"]))
+        report = select(
+            report, where=values["where"], sort=words_of(values["sort"]), columns=words_of(values["columns"])
+        )
         if values["pivot"]:
-            keys = _names(values["pivot"])
+            keys = words_of(values["pivot"])
             if len(keys) != 2:
                 raise UsageError(f"--pivot {values['pivot']}: wanted two keys, A,B.")
             report = pivot(report, keys=(keys[0], keys[1]), value=values["value"])
-        code = max(code, deliver_stored(report, Delivery.from_options(values)))
+        code = max(code, deliver_stored(report, replace(Delivery.from_options(values), columns=())))
     return code
 
 
@@ -62,7 +65,3 @@ def _together(stored: list[Report], values: dict[str, Any]) -> list[Report]:
     several = len({report.verb for report in stored}) > 1
     for_people = not values["outputs"] and not values["as_json"] and values["format_name"] == "table"
     return stored if several and for_people else [side_by_side(stored)]
-
-
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()

@@ -16,6 +16,13 @@ _T975 = (
 )  # fmt: skip
 
 
+class AtLeast(int):
+    """A number that is known from below only: a censored horizon exceeds it."""
+
+    def __str__(self) -> str:
+        return f"> {int(self)}"
+
+
 def t_quantile(freedom: int) -> float:
     """Student's t, 97.5 % quantile (beyond 30 degrees of freedom by its expansion about the normal one)."""
     if freedom <= len(_T975):
@@ -30,12 +37,16 @@ def group_means(rows: Iterable[Mapping[str, Any]], keys: Sequence[str], value: s
     Returns
     -------
     list of dict
-        The keys, ``n`` (rows that have a number), ``mean``, ``low``, ``high`` (None for fewer than two).
+        The keys, ``n`` (rows that have a number), ``mean``, ``low``, ``high`` (None for fewer than two), ``at_least``:
+        whether one of them is a lower bound, so that the mean is one too, and has no interval.
     """
     groups: dict[tuple[Any, ...], list[float]] = {}
+    bounded: set[tuple[Any, ...]] = set()
     for row in rows:
-        found = number(row.get(value))
-        group = groups.setdefault(tuple(row.get(key) for key in keys), [])
+        found, place = number(row.get(value)), tuple(row.get(key) for key in keys)
+        group = groups.setdefault(place, [])
+        if isinstance(row.get(value), AtLeast):
+            bounded.add(place)
         if found is not None:
             group.append(found)
     out = []
@@ -43,9 +54,18 @@ def group_means(rows: Iterable[Mapping[str, Any]], keys: Sequence[str], value: s
         n = len(values)
         mean = math.fsum(values) / n if n else None
         low = high = None
-        if mean is not None and n > 1:
+        if mean is not None and n > 1 and group_key not in bounded:
             spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
             half = t_quantile(n - 1) * spread / math.sqrt(n)
             low, high = mean - half, mean + half
-        out.append({**dict(zip(keys, group_key, strict=True)), "n": n, "mean": mean, "low": low, "high": high})
+        out.append(
+            {
+                **dict(zip(keys, group_key, strict=True)),
+                "n": n,
+                "mean": mean,
+                "low": low,
+                "high": high,
+                "at_least": group_key in bounded,
+            }
+        )
     return out

@@ -334,3 +334,21 @@ def test_an_absolute_path_stays_out_of_the_result(tmp_path: Path, capsys: pytest
     np.save(tmp_path / "w.npy", np.eye(2))
     assert gradscope("gradients", str(tmp_path / "w.npy"), "--json", "-T", "3") == 0
     assert str(tmp_path) not in capsys.readouterr().out
+
+
+def test_columns_are_picked_by_name_or_title_before_anything_runs(capsys):
+    assert run(["gradients", "rnn:hidden=4,gain=0.5", "-T", "50", "--columns", "lag,path"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert next(line.split() for line in lines if line.strip().startswith("lag")) == ["lag", "log10_path_bound"]
+    assert any(line.startswith("vanishing: ") for line in lines[-6:])
+    assert run(["gradients", "rnn:hidden=4", "-T", "3", "--columns", "lag,log10_norm", "-f", "csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "source,lag,log10_norm"
+    assert run(["gradients", "rnn:hidden=4", "--columns", "log10_nrom"]) == 2
+    assert "log10_norm" in capsys.readouterr().err
+
+
+def test_a_plot_stands_above_the_answer(capsys):
+    assert run(["gradients", "rnn:hidden=4,gain=0.5", "-T", "50", "--plot"]) == 0
+    out = capsys.readouterr().out
+    assert out.index("lag k (steps back)") < out.index("\nvanishing: ")
+    assert "\nvanishing: " in "\n" + "\n".join(out.splitlines()[-6:])

@@ -113,6 +113,7 @@ def test_what_always_comes_is_a_note_and_what_is_of_this_run_a_warning():
         ({"rate": -0.0145, "interval": 0.001}, "gradients rnn -T 320 "),  # 1.5 * 3 / 0.0145 = 310.3
         ({"rate": 0.0}, "gradients rnn --expect 'horizon >= 100' "),
         ({"rate": -0.3, "steps": 3, "verdict": "undetermined"}, "gradients rnn -T 100 "),
+        ({"rate": -0.3, "steps": 20, "verdict": "neutral"}, "gradients rnn -T 80 "),
     ],
 )
 def test_the_next_command_follows_from_what_was_measured(made, command):
@@ -380,3 +381,34 @@ def test_claims_read_in_eighty_columns():
     ]
     assert len(said.splitlines()) < 25
     assert "<br>measured: 10.85<br>expected: 10.9 +- 1.2" in formats.render(hand.claims(), "md")
+
+
+def test_a_sweep_says_where_a_horizon_is_beyond_the_run_and_keeps_to_eight_columns():
+    said = text(hand.sweep(seeds=1))
+    rows = [line.split() for line in said.splitlines() if re.match(r" *[01]\.?\d* +(gaussian|orthogonal) ", line)]
+    beyond = [row for row in rows if ">" in row]
+    assert {float(row[0]) for row in beyond} == {1.0, 1.1, 1.2, 1.3, 1.4, 1.5}
+    assert all(row[4:6] == [">", "100"] for row in beyond)
+    assert len(rows) == 22
+    assert not any("-" in row for row in rows)
+    assert said.splitlines()[-1].startswith("22 points over gain, init, seed; 10 vanishing, 2 neutral, 10 exploding; ")
+    head = said.splitlines()[said.splitlines().index("Points") + 1]
+    assert len(re.split(r"  +", head.strip())) <= 8
+
+
+def test_means_of_horizons_that_are_beyond_the_run_are_lower_bounds():
+    report = hand.sweep()
+    columns = report.results[0].columns
+    at = [
+        i
+        for i, (gain, init) in enumerate(zip(columns["gain"], columns["init"], strict=True))
+        if gain == 0.5 and init == "gaussian"
+    ]
+    assert [columns["horizon"][i] for i in at] == [9, 9, 9]
+    columns["horizon"][at[0]], columns["horizon_censored"][at[0]] = None, True
+    result = replace(report.results[0], settings={**report.results[0].settings, "value": "horizon"})
+    line = next(
+        line for line in text(hand.report("sweep", result)).splitlines() if line.split()[:2] == ["0.5", "gaussian"]
+    )
+    # (100 + 9 + 9) / 3: at least 100 stands for the one that is beyond the run
+    assert line.split() == ["0.5", "gaussian", "3", ">", "39.33", "-"]

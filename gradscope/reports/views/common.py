@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from gradscope.fields import field
 from gradscope.records import GateOutcome, Report, Result, plain
 from gradscope.remarks import comes_always
 from gradscope.reports.document import GATES, Block, Column, Document, Section, Sentence, Table, Tone
-from gradscope.reports.numbers import NULL, is_null, printable, printable_lines, significant
+from gradscope.reports.numbers import NULL, is_null, log_value, printable, printable_lines, significant
 
 _GATE_TONES: dict[str, Tone] = {"pass": "good", "warn": "mixed", "FAIL": "bad"}
 _VERDICT_TONES: dict[str, Tone] = {"vanishing": "bad", "exploding": "bad", "neutral": "good"}
@@ -168,13 +169,29 @@ def short_cell(value: Any) -> str:
     return significant(value) if isinstance(value, float) else cell(value)
 
 
-def generic_table(caption: str, names: Sequence[str], rows: Iterable[Mapping[str, Any]], keep: int = 4) -> Table:
-    """Lay out rows that have no view of their own: the first ``keep`` columns are never dropped."""
+def generic_table(
+    caption: str, names: Sequence[str], rows: Iterable[Mapping[str, Any]], keep: int = 4, verb: str = ""
+) -> Table:
+    """Lay out rows that have no view of their own: the first ``keep`` columns are never dropped.
+
+    Columns are headed by field name, since that is what ``--columns`` and gates take; units come from the table of
+    fields of ``verb``.
+    """
     rows = list(rows)
-    texts = tuple(tuple(short_cell(row.get(name)) for name in names) for row in rows)
+    units = {name: _unit(verb, name) for name in names}
+    texts = tuple(tuple(_unit_cell(row.get(name), units[name]) for name in names) for row in rows)
     numeric = [all(isinstance(row.get(name), int | float | None) for row in rows) for name in names]
     columns = tuple(
-        Column(name, "right" if right else "left", 0 if i < keep else i)
+        Column(name, "right" if right else "left", 0 if i < keep else i, unit=units[name])
         for i, (name, right) in enumerate(zip(names, numeric, strict=True))
     )
     return Table(caption, columns, texts)
+
+
+def _unit_cell(value: Any, unit: str) -> str:
+    return log_value(value) if unit == "log10" and isinstance(value, float) else short_cell(value)
+
+
+def _unit(verb: str, name: str) -> str:
+    known = field(verb, name, "rows")
+    return known.unit if known is not None else ""

@@ -40,10 +40,15 @@ def next_step(result: Result, command: Sequence[str]) -> str:
             return ""
         end = _length_to_the_end(result)
         return _said(result, "gradients", [f"-T {end}"], "to see where it ends") if end else ""
-    wanted = int(need) if need is not None else steps
+    if need is None and not summary.get("horizon_censored"):
+        # It falls below epsilon within the run, and yet the rate may be 0: the run is too short for a verdict.
+        why = "a longer run narrows the interval of the rate"
+        return "" if _is_file(result) else _said(result, "gradients", [f"-T {4 * steps}"], why)
+    seen = number(summary.get("horizon_h"))
+    wanted = int(need if need is not None else steps if seen is None else seen)
     if wanted < 1:
         return ""
-    horizon = "horizon_h" if summary.get("horizon_h") is not None else "horizon"
+    horizon = "horizon" if seen is None else "horizon_h"
     gate = f"--expect '{horizon} >= {wanted}'"
     return _said(result, "gradients", [*_same_run(result), gate], "keeps it so: exit 1 when it no longer reaches")
 

@@ -6,17 +6,23 @@ import math
 from itertools import pairwise
 from typing import Any, Literal
 
+from gradscope.fields import field
 from gradscope.fields import names as names_of
 from gradscope.records import Report, Result
 from gradscope.reports.document import Block, Column, Curve, Document, HeatFigure, LineFigure, Section, Sentence, Table
 from gradscope.reports.numbers import count, significant
 from gradscope.reports.reading import column, labels, number
-from gradscope.reports.seed_means import group_means
+from gradscope.reports.seed_means import AtLeast, group_means
 from gradscope.reports.views.common import about_source, document, generic_table, short_cell, warnings_of
 
 _MEASURED = {*names_of("sweep", "rows"), *names_of("claims", "rows"), "key"}
 _VALUES = ("max", "log10_rate", "horizon", "spectral_radius")
 _ROWS_SHOWN = 48
+_MOST_COLUMNS = 8
+#: What a person asks first of a point.
+_FIRST = ("error", "verdict", "horizon", "log10_rate", "max", "spectral_radius", "log10_peak", "converged")
+#: Fields that may lie beyond the steps that were run.
+_CENSORED = ("horizon", "horizon_h")
 
 
 def varied_keys(result: Result) -> list[str]:
@@ -41,32 +47,77 @@ def value_name(result: Result) -> str | None:
 
 
 def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Document:
-    """Every point of a small sweep, means over seeds of a larger one; all points with ``verbose``."""
+    """Every point of a small sweep, means over seeds of a larger one; all points and columns with ``verbose``."""
     sections = []
     for name, result in zip(labels(report), report.results, strict=True):
-        rows = list(result.rows())
+        rows = [_with_lower_bounds(row, result) for row in result.rows()]
         keys = varied_keys(result)
         failed = sum(bool(row.get("error")) for row in rows)
         said = f"{count(len(rows), 'point')} over {', '.join(keys) or 'nothing'}"
-        said += f"; {failed} failed (see their error column)." if failed else "."
-        blocks: list[Block] = [Sentence(said, "verdict", "bad" if failed else "plain")]
+        said += f"; {failed} failed (see their error column)" if failed else ""
         value = value_name(result)
+        told = "; ".join(part for part in (said, _verdicts(rows), _extremes(rows, keys, value)) if part)
+        blocks: list[Block] = [Sentence(f"{told}.", "verdict", "bad" if failed else "plain")]
         means = group_means(rows, [key for key in keys if key != "seed"], value) if value else []
         names, constant = _varying(result, keys)
-        if constant:
-            blocks.append(Sentence(f"The same at every point: {constant}."))
-        if verbose or len(rows) <= _ROWS_SHOWN:
-            blocks.append(generic_table("Points", names, rows, keep=len(keys) + 2))
-        if value and "seed" in keys:
+        chosen, left_out = (names, []) if verbose else _chosen(names, keys)
+        many = len(rows) > _ROWS_SHOWN and not verbose
+        by_seed = value is not None and "seed" in keys and any(m["n"] > 1 for m in means)
+        if not (many and by_seed):
+            shown = rows[:_ROWS_SHOWN] if many else rows
+            blocks.append(_points(f"The first {_ROWS_SHOWN} points" if many else "Points", chosen, shown, len(keys)))
+        if by_seed and value:
             blocks.append(_means_table(means, [key for key in keys if key != "seed"], value))
-        elif not verbose and len(rows) > _ROWS_SHOWN:
-            first = rows[:_ROWS_SHOWN]
-            blocks.append(generic_table(f"The first {_ROWS_SHOWN} points", names, first, len(keys) + 2))
+        notes = [f"The same at every point: {constant}."] if constant else []
+        notes += [f"-v adds {', '.join(left_out)}."] if left_out else []
+        notes += ["Every point: -v."] if many else []
+        blocks += [Sentence(" ".join(notes), "note", "dim")] if notes else []
         blocks += warnings_of(result)
         if value and figures:
             blocks += figures_of(result, means, [key for key in keys if key != "seed"], value)
         sections.append(Section(name, tuple(blocks), about_source(result)))
     return document(report, "Sweep", sections)
+
+
+def _verdicts(rows: list[dict[str, Any]]) -> str:
+    found = [str(row["verdict"]) for row in rows if row.get("verdict") is not None]
+    return ", ".join(f"{found.count(word)} {word}" for word in dict.fromkeys(found))
+
+
+def _extremes(rows: list[dict[str, Any]], keys: list[str], value: str | None) -> str:
+    """The least and the largest value, and where."""
+    held = [(found, row) for row in rows if value and (found := number(row.get(value))) is not None]
+    if not held or value is None:
+        return ""
+    ends = (min(held, key=lambda pair: pair[0])[1], max(held, key=lambda pair: pair[0])[1])
+    told = [
+        f"{short_cell(row[value])} at {', '.join(f'{key} {short_cell(row.get(key))}' for key in keys)}" for row in ends
+    ]
+    return f"{value} {' to '.join(dict.fromkeys(told))}"
+
+
+def _with_lower_bounds(row: dict[str, Any], result: Result) -> dict[str, Any]:
+    """A row whose censored horizons are marked: each is known to exceed the steps that were run."""
+    steps = number(row.get("T", result.settings.get("steps")))
+    marked = dict(row)
+    for name in _CENSORED:
+        if row.get(f"{name}_censored") and row.get(name) is None and steps is not None:
+            marked[name] = AtLeast(int(steps))
+    return marked
+
+
+def _points(caption: str, names: list[str], rows: list[dict[str, Any]], n_keys: int) -> Table:
+    return generic_table(caption, names, rows, keep=n_keys + 2, verb="sweep")
+
+
+def _chosen(names: list[str], keys: list[str]) -> tuple[list[str], list[str]]:
+    """At most eight columns: the keys, then what a person asks first; and the names of the others."""
+    ends = tuple(f"_{end}" for end in ("low", "high", "censored"))
+    first = [name for name in _FIRST if name in names]
+    rest = [name for name in names if name not in (*keys, *first) and not name.endswith(ends)]
+    wanted = [*keys, *first, *rest][: max(_MOST_COLUMNS, len(keys) + 2)]
+    # The end of a censored horizon is told in its own cell: nothing is left out with its column.
+    return wanted, [name for name in names if name not in wanted and not name.endswith("_censored")]
 
 
 def _varying(result: Result, keys: list[str]) -> tuple[list[str], str]:
@@ -82,12 +133,19 @@ def _varying(result: Result, keys: list[str]) -> tuple[list[str], str]:
 
 
 def _means_table(means: list[dict[str, Any]], keys: list[str], value: str) -> Table:
-    columns = (*(Column(key, "right") for key in keys), Column("n"), Column(f"mean {value}"), Column("95 %", "left"))
+    known = field("sweep", value, "rows")
+    unit = known.unit if known is not None else ""
+    columns = (
+        *(Column(key, "right") for key in keys),
+        Column("n"),
+        Column(f"mean {value}", unit=unit),
+        Column("95 %", "left", unit=unit),
+    )
     rows = tuple(
         (
             *(short_cell(m[key]) for key in keys),
             str(m["n"]),
-            significant(m["mean"], 4, against=[0.0]),
+            ("> " if m["at_least"] else "") + significant(m["mean"], 4, against=[0.0]),
             "-" if m["low"] is None else " to ".join(significant(m[end], 4, against=[0.0]) for end in ("low", "high")),
         )
         for m in means
