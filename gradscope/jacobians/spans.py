@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, StepJacobian, Steps
+from gradscope.jacobians.base import Array, StepJacobian, Steps, WeightCotangent
 
 
 @dataclass(frozen=True)
@@ -67,3 +67,17 @@ class SpanJacobian(StepJacobian):
     def push(self, Q: Array) -> Array:
         """J·Q."""
         return self._each(lambda part, piece: part.push(piece), Q)
+
+    def weight_cotangents(self, g: Array) -> tuple[tuple[WeightCotangent, ...], ...]:
+        """Every part's own copies, one stretch after another; empty where one of them does not know its weights."""
+        cuts = np.cumsum([part.shape[0] for part in self.parts])[:-1]
+        parts = [part.weight_cotangents(piece) for part, piece in zip(self.parts, np.split(g, cuts), strict=True)]
+        if not all(parts):
+            return ()
+        return tuple(
+            tuple(
+                WeightCotangent(*(np.concatenate([np.asarray(block[i]) for block in blocks]) for i in (0, 1)))
+                for blocks in zip(*layers, strict=True)
+            )
+            for layers in zip(*parts, strict=True)
+        )

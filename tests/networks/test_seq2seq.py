@@ -14,7 +14,7 @@ from gradscope.errors import ShapeError, UsageError
 from gradscope.jacobians.spans import SpanJacobian
 from gradscope.networks.run import run_network
 from gradscope.networks.seq2seq import Seq2Seq, run_seq2seq
-from gradscope.numerics.backprop import backpropagate
+from gradscope.numerics.backprop import backpropagate, measure_loss_gradients
 from gradscope.numerics.bottleneck import measure_bottleneck
 from gradscope.numerics.propagate import measure_norms
 from gradscope.numerics.tape import Tape
@@ -105,6 +105,38 @@ def test_states_jacobians_and_loss_gradients(name, feedback, embedded, build_cel
                 return after
 
             close(gradients[j], derivative(lambda v: total(v)[:, None], states[j])[:, 0])
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("feedback", ["teacher", "soft"])
+def test_weight_gradients_of_encoder_and_decoder_copies(name, feedback, build_cell, given_inputs):
+    """Every lag 0 … T+S−1 has one; their sums over each phase are complex-step derivatives by that phase's W_hh."""
+    model = model_of(build_cell, name, feedback)
+    rng = np.random.default_rng(6)
+    x, target = rng.normal(size=(4, 2, 2)), rng.integers(V, size=(2, 3))
+    s0 = rng.normal(size=(2, model.encoder.state_size)) / 2
+    tape = run_seq2seq(model, given_inputs(x), s0, target)
+    found = measure_loss_gradients(tape, tape.direct_term).log10_dweight
+    total = {"encoder": 0.0, "decoder": 0.0}
+    for gradient in backpropagate(tape, tape.direct_term):
+        if gradient.step == 0:
+            continue
+        ((block,),) = gradient.weights
+        scale = 2.0 ** gradient.exponent[:, None, None]
+        copy = scale * block.rows[..., :, None] * block.columns[..., None, :]
+        lag = tape.n_steps - gradient.step
+        np.testing.assert_allclose(found[lag], np.log10(np.linalg.norm(copy, axis=(-2, -1))), atol=1e-12)
+        total["encoder" if gradient.step <= 4 else "decoder"] += copy.sum(axis=0)
+    assert np.isnan(found[tape.n_steps]).all()
+    for phase, summed in total.items():
+        cell = getattr(model, phase)
+        by_entry = np.empty(cell.weight_hh.shape)
+        for entry in np.ndindex(cell.weight_hh.shape):
+            W = cell.weight_hh.astype(complex)
+            W[entry] += 1e-30j
+            moved = replace(model, **{phase: replace(cell, weight_hh=W)})
+            by_entry[entry] = run_by_hand(moved, x, s0, target.T)[1].sum().imag / 1e-30
+        np.testing.assert_allclose(summed, by_entry, atol=1e-12 * np.abs(by_entry).max())
 
 
 @given(
