@@ -79,7 +79,7 @@ def families(source: Source, *, reach: int, shrink: bool) -> list[Family]:
     cells = [named.cell for named in source.named_cells]
     if "forget_bias" in known and cells and all(cell.memory_gate is not None for cell in cells):
         out.append(_forget_bias(float(spec["forget_bias"]), -1.0 if shrink else 1.0))
-    if "gain" in known and cells and spec["gain"] != 0:
+    if "gain" in known and cells and spec["gain"] != 0 and cells[0].recurrent != "none":
         out.append(_gain(float(spec["gain"]), reach=reach, shrink=shrink))
     if spec.kind == "cell" and "leak" in known and spec["leak"] > 0:
         out.append(_leak(float(spec["leak"])))
@@ -121,8 +121,9 @@ def alternatives(source: Source, *, reach: int, shrink: bool) -> list[Change]:
     if spec.kind != "cell":
         return []
     known = spec.known_keys()
-    out = [Change("init", f"init={init}") for init in ("orthogonal", "identity") if spec["init"] != init]
     cell = CELLS.get(spec["cell"] if spec.name == "seq2seq" else spec.name)
+    inits = () if cell is not None and cell.recurrent == "none" else ("orthogonal", "identity")
+    out = [Change("init", f"init={init}") for init in inits if spec["init"] != init]
     if "chrono_max" in known and cell is not None and cell.memory_gate is not None and not shrink:
         out.append(Change("init", f"init=chrono,chrono_max={max(reach, 3)}"))
     if "norm" in known and spec["norm"] == "none":

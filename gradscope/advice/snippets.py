@@ -110,7 +110,11 @@ def bias_name(weight: str) -> str:
 
 def _recurrent(source: Source) -> list[str]:
     """Names of the recurrent weights, each once."""
-    return list(dict.fromkeys(block.param for block in source.blocks if block.cell is not None))
+    return list(
+        dict.fromkeys(
+            block.param for block in source.blocks if block.cell is not None and block.cell.recurrent == "full"
+        )
+    )
 
 
 def _blocks_of(source: Source, name: str) -> int:

@@ -57,10 +57,15 @@ def measure_spectrum(source: Source, request: RunRequest) -> list[Result]:
     Raises
     ------
     InputError
-        The source has none (ready Jacobians).
+        The source has none (ready Jacobians, gates that hear the input alone).
     UsageError
         ``matrices`` of a block that is too large to be looked at.
     """
+    if not source.blocks and source.named_cells:
+        raise InputError(
+            f"'{source.spec.text}' has no recurrent matrix, its gates hear the input alone: spectrum needs one.\n"
+            "Try: gradscope gradients, or lyapunov."
+        )
     if not source.blocks:
         raise InputError(
             f"'{source.spec.text}' holds ready Jacobians and no recurrent matrix: spectrum needs weights.\n"

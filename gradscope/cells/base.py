@@ -95,6 +95,8 @@ class Cell(ABC):
     #: The gate that ``forget_bias`` lengthens memory by, if there is one; likewise the one chrono closes.
     memory_gate: ClassVar[str | None] = None
     write_gate: ClassVar[str | None] = None
+    #: −1 where the memory gate keeps the old state when it is closed.
+    memory_sign: ClassVar[int] = 1
     recurrent: ClassVar[RecurrentWeights] = "full"
     #: Keys of the source grammar that only this cell has; one that is called like a field is passed to it.
     own_keys: ClassVar[Mapping[str, Key]] = {}

@@ -110,7 +110,9 @@ class PerUnitJacobian(StepJacobian):
 
     def weight_cotangents(self, g: Array) -> tuple[tuple[WeightCotangent, ...], ...]:
         """∂L/∂w_g = (N_gᵀ (c_g ⊙ g)) ⊙ h_{t−1}: one number a unit, a column that multiplies 1."""
-        if self.weights is None or self.h_prev is None:
+        if self.weights is None:
+            return ((),)
+        if self.h_prev is None:
             return ()
         rows = self.pull_drive(g[..., None, :])[..., 0, :]
         H = self.state_size

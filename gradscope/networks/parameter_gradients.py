@@ -106,7 +106,7 @@ def _stretch(jacobians: StepJacobian, g: Array, inputs: list[Array], biases: int
     layers = zip(jacobians.drive_cotangents(g), jacobians.weight_cotangents(g), projections, inputs, strict=True)
     for drive, blocks, projection, x in layers:
         out.append(np.einsum("tbi,tbj->bij", drive, np.asarray(x, dtype=np.float64), optimize=True))
-        out.append(_recurrent(blocks))
+        out.append(_recurrent(blocks) if blocks else np.zeros((drive.shape[1], 0, 1)))
         if projection is not None:
             out.append(_recurrent((projection,)))
         if biases:

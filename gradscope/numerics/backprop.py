@@ -214,7 +214,7 @@ def measure_loss_gradients(
         start = max(first + 1, 1)
         skipped = start - first - 1
         weights = tape.jacobians(start, last).weight_cotangents(vector[skipped:]) if last >= start else ()
-        if weights:
+        if any(weights):
             lags, exponent = slice(T - last, T - start + 1), exponent[skipped:]
             logs = np.stack([_log10_norm(blocks) for blocks in weights])
             for index, log in enumerate(logs if n_layers > 1 else ()):

@@ -159,7 +159,7 @@ def measure_weight_tails(
 
     Returns
     -------
-    WeightTails, or None where the weights are unknown (ready Jacobians).
+    WeightTails, or None where the weights are unknown (ready Jacobians) or where there are none.
     """
     T, shape = tape.n_steps, tape.batch_shape
     batch = shape[-1] if shape else 1
@@ -191,7 +191,7 @@ def measure_weight_tails(
 def _knows_weights(tape: Tape) -> bool:
     if tape.n_steps == 0:
         return True
-    return bool(tape.jacobian(1).weight_cotangents(np.zeros((*tape.batch_shape, tape.state_size))))
+    return any(tape.jacobian(1).weight_cotangents(np.zeros((*tape.batch_shape, tape.state_size))))
 
 
 def _held_gradients(tape: Tape, direct_term: DirectTerm, first: int, last: int) -> tuple[Array, Array]:

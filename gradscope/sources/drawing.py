@@ -37,12 +37,13 @@ def draw_cell(spec: SourceSpec, cell: str, width: int, rng: np.random.Generator,
     if spec["init"] == "keras" and cell in UNIT_FORGET_BIAS:
         bias["f"] = bias["f"] + 1.0
     if cell_type.memory_gate is not None:
+        keep, sign = cell_type.memory_gate, cell_type.memory_sign
         if spec["init"] == "chrono":
             times = chrono_bias(rng, H, spec["chrono_max"])
-            bias[cell_type.memory_gate] = bias[cell_type.memory_gate] + times
+            bias[keep] = bias[keep] + sign * times
             if cell_type.write_gate is not None:
                 bias[cell_type.write_gate] = bias[cell_type.write_gate] - times
-        bias[cell_type.memory_gate] = bias[cell_type.memory_gate] + spec["forget_bias"]
+        bias[keep] = bias[keep] + sign * spec["forget_bias"]
     settings: dict[str, Any] = {"activation": find_activation(spec["activation"])}
     known, of_cell = spec.known_keys(), {field.name for field in fields(cell_type)}
     settings |= {name: spec[name] for name in cell_type.declared_keys() if name in known and name in of_cell}

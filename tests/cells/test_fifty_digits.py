@@ -30,6 +30,8 @@ def gates(cell, h, x):
     H = cell.gate_size
     if cell.recurrent == "own":
         W = [[w[0] if i == j else 0.0 for j in range(H)] for i, w in enumerate(W)]
+    if cell.recurrent == "none":
+        W = [[0.0] * H] * len(b)
     rows = [
         sum(mp.mpf(w) * v for w, v in zip(W[i], h, strict=True))
         + sum(mp.mpf(u) * v for u, v in zip(U[i], x, strict=True))
@@ -51,6 +53,12 @@ def step(cell, s, x):
     if cell.name == "leaky":
         leak = mp.mpf(cell.leak)
         return [(1 - leak) * v + leak * mp.tanh(a) for v, a in zip(h, gates(cell, h, x)[0], strict=True)]
+    if cell.name == "mingru":
+        a_z, a_u = gates(cell, h, x)
+        return [(1 - sigma(z)) * v + sigma(z) * mp.tanh(u) for v, z, u in zip(h, a_z, a_u, strict=True)]
+    if cell.name == "minlstm":
+        rows = zip(h, *gates(cell, h, x), strict=True)
+        return [(sigma(f) * v + sigma(i) * mp.tanh(u)) / (sigma(f) + sigma(i)) for v, f, i, u in rows]
     if cell.name == "forget-gate":
         a_f, a_u = gates(cell, h, x)
         return [sigma(f) * v + (1 - sigma(f)) * mp.tanh(u) for v, f, u in zip(h, a_f, a_u, strict=True)]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import gradscope
-from gradscope.errors import UsageError
+from gradscope.cells.activations import GATE_ACTIVATIONS
+from gradscope.errors import InputError, UsageError
 from gradscope.sources.build import build_source
 from gradscope.sources.spec import parse_source
 
@@ -60,3 +63,62 @@ def test_a_file_is_not_read_as_one(tmp_path):
     np.savez(path, weight_ih_l0=np.ones((3, 2)), weight_hh_l0=np.eye(3))
     with pytest.raises(UsageError, match="wanted one of rnn"):
         gradscope.gradients(f"{path}:cell=indrnn", steps=3)
+
+
+@pytest.mark.parametrize("name", ["mingru", "minlstm"])
+def test_gates_of_the_input_alone_are_known_before_the_run(name):
+    """‖∂h_T/∂h_{T−k}‖ = max over units of the product of what is kept: from inputs and W_ih, without a state."""
+    text = f"{name}:hidden=6,inputs=3,forget_bias=1"
+    x = np.random.default_rng(3).normal(size=(50, 3))
+    result = gradscope.gradients(text, inputs=x).results[0]
+    (cell,) = cells_of(text)
+    pre = x @ cell.weight_ih.T + cell.bias
+    if name == "mingru":
+        kept = 1 / (1 + np.exp(pre[:, :6]))
+    else:
+        f, i = (1 / (1 + np.exp(-pre[:, part])) for part in (slice(0, 6), slice(6, 12)))
+        kept = f / (f + i)
+    truth = np.concatenate([[0.0], np.cumsum(np.log10(kept)[::-1], axis=0).max(axis=1)])
+    for column in ("log10_norm", "log10_theory"):
+        assert np.allclose(result.columns[column], truth, rtol=0, atol=1e-11), column
+    assert np.all(result.columns["log10_bound"] == 0.0)
+    assert np.isnan(result.columns["log10_dloss_dweight"]).all()
+    assert result.summary["tbptt_length"] is None
+
+
+@pytest.mark.parametrize("name", ["mingru", "minlstm"])
+def test_forget_bias_lengthens_memory_and_chrono_spreads_it(name):
+    short, long = (
+        gradscope.gradients(f"{name}:forget_bias={b}", steps=60).results[0].columns["log10_norm"] for b in (0, 2)
+    )
+    assert np.all(long[1:] > short[1:])
+    chrono = gradscope.gradients(f"{name}:init=chrono,chrono_max=200,input_gain=0.01", steps=100).results[0]
+    assert chrono.columns["log10_norm"][-1] > -1
+
+
+def test_two_gates_that_are_both_shut_still_have_shares():
+    """σ(−800) is 0 in float64; f/(f+i) with both at −800 is ½, and e/(1+e) with f one above i."""
+    (cell,) = cells_of("minlstm:hidden=2,inputs=1,activation=identity")
+    drive = np.array([[-800.0, -799.0, -800.0, -800.0, 4.0, 4.0]])
+    h = np.array([[2.0, 2.0]])
+    kept = np.array([0.5, np.e / (1 + np.e)])
+    assert np.allclose(cell.step(h, drive), kept * 2.0 + (1 - kept) * 4.0, rtol=1e-15)
+    assert np.allclose(cell.linearise(h, drive).jacobian.dense()[0], np.diag(kept), rtol=1e-13)
+
+
+def test_every_verb_takes_them():
+    for text in ("mingru:hidden=4", "minlstm:hidden=4,layers=2", "seq2seq:cell=mingru,hidden=4"):
+        advice = gradscope.advise(text, steps=15).results[0]
+        assert "gain" not in advice.columns["kind"]
+        for result in gradscope.lyapunov(text, steps=40).results:
+            assert np.isfinite(result.summary["max"])
+    inputs = gradscope.gradients("mingru:hidden=4", steps=9, wrt="inputs").results[0]
+    assert np.isfinite(inputs.columns["log10_dloss_dinput"][:-1]).all()
+    with pytest.raises(InputError, match="its gates hear the input alone"):
+        gradscope.spectrum("mingru")
+
+
+def test_gates_other_than_logistic_are_refused():
+    (cell,) = cells_of("minlstm:hidden=2,inputs=1")
+    with pytest.raises(UsageError, match="are sigmoid, not hard_sigmoid"):
+        replace(cell, gate_activation=GATE_ACTIVATIONS["hard_sigmoid"])

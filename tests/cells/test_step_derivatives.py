@@ -64,6 +64,9 @@ def test_weight_cotangents_are_the_derivative_by_the_recurrent_weights(variant, 
         moved[index] += 1e-30j
         truth[index] = (g * replace(cell, weight_hh=moved).step(s, drive)).sum().imag / 1e-30
     (blocks,) = cell.linearise(s, drive).jacobian.weight_cotangents(g)
+    if cell.recurrent == "none":
+        assert blocks == ()
+        return
     close(
         np.concatenate([rows[0, :, None] * columns[0, None, :] for rows, columns in blocks]), truth, allowed_for(extra)
     )
