@@ -1,10 +1,11 @@
-"""Write docs/commands.md from the commands' own --help, docs/fields.md and the JSON Schemas from the field table.
+"""Write docs/commands.md from the commands' own --help, docs/api.md from docstrings, and what the field table says.
 
 ``--check`` only compares.
 """
 
 from __future__ import annotations
 
+import runpy
 import sys
 from pathlib import Path
 
@@ -102,7 +103,11 @@ def field_reference() -> str:
 
 def pages() -> dict[Path, str]:
     """Everything that is generated, by its place."""
-    texts = {DOCS / "commands.md": reference(), DOCS / "fields.md": field_reference()}
+    texts = {
+        DOCS / "commands.md": reference(),
+        DOCS / "fields.md": field_reference(),
+        DOCS / "api.md": runpy.run_path(str(DOCS / "make_api.py"))["api_reference"](),
+    }
     return texts | {SCHEMAS / name: text for name, text in generate.files().items()}
 
 

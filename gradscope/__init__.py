@@ -23,13 +23,14 @@ if TYPE_CHECKING:
         sweep,
     )
     from gradscope.errors import GradscopeError
-    from gradscope.records import Report, Result
+    from gradscope.records import Report, Result, Rows
     from gradscope.training.series import series
 
 __all__ = [
     "GradscopeError",
     "Report",
     "Result",
+    "Rows",
     "__version__",
     "advise",
     "build",
@@ -51,6 +52,7 @@ _HOMES = {
     "GradscopeError": "gradscope.errors",
     "Report": "gradscope.records",
     "Result": "gradscope.records",
+    "Rows": "gradscope.records",
     "advise": "gradscope.api",
     "build": "gradscope.api",
     "check": "gradscope.api",

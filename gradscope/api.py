@@ -38,13 +38,49 @@ __all__ = [
 
 
 def build(source: SourceLike, *, seed: int = 0, dtype: str = "float64") -> Source:
-    """Build or read what a SOURCE names: the network, its recurrent blocks, its record."""
+    """Build or read what a SOURCE names: the network, its recurrent blocks, its record.
+
+    Parameters
+    ----------
+    source : str, path, mapping, model, array, or (one of these, keys)
+        As for :func:`gradients`.
+    seed : int
+        Of built weights.
+    dtype : {"float64", "float32"}
+
+    Returns
+    -------
+    Source
+        ``network``, ``blocks``, ``record``, ``warnings``.
+
+    Raises
+    ------
+    GradscopeError
+        As for :func:`gradients`.
+    """
     return build_source(spec_of(source), seed=seed, dtype=dtype)
 
 
 @known_names_only
 def inspect(*sources: SourceLike, command: Sequence[str] | None = None) -> Report:
-    """List what each source holds: modules, cells, gates, conventions. Nothing is computed."""
+    """List what each source holds: modules, cells, gates, conventions. Nothing is computed.
+
+    Parameters
+    ----------
+    *sources : str, path, mapping, model, array, or (one of these, keys)
+        As for :func:`gradients`.
+    command : sequence of str, optional
+        What the report says of how it was made.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    GradscopeError
+        As for :func:`gradients`.
+    """
     from gradscope.analysis.inspect_file import inspect_source
 
     if not sources:
@@ -69,8 +105,21 @@ def claims(
     ----------
     *names : str
         ``"C06"``, …; all of them by default.
+    seed : int
+        Of every random matrix and input.
     jobs : int
         Processes; the numbers depend on ``seed`` alone. More than one needs the usual ``__main__`` guard in scripts.
+    command, progress
+        As for :func:`gradients`.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    UsageError
+        A claim that there is not.
     """
     from gradscope.article.run import measure_claims
 

@@ -22,6 +22,12 @@ def test_the_command_reference_is_what_help_says() -> None:
     assert (ROOT / "docs" / "commands.md").read_text(encoding="utf-8") == page
 
 
+def test_every_generated_page_and_schema_is_current() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))["pages"]()
+    assert "api.md" in {path.name for path in made}
+    assert [path.name for path, page in made.items() if path.read_text(encoding="utf-8") != page] == []
+
+
 def shown_commands() -> list[str]:
     """Lines that start with ``$ gradscope`` in code blocks, and the examples of every --help."""
     lines: list[str] = []
