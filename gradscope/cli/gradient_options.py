@@ -81,4 +81,4 @@ def gradient_options(command: F) -> F:
 
 def gradient_values(values: dict[str, Any]) -> dict[str, Any]:
     """Pick these fields of a GradientsRequest out of a command's parameters."""
-    return {"lags": values["lags"], **{name: values[name] for name in OWN_OPTIONS}}
+    return {"lags": values["lags"], **{name: values[name] for name in OWN_OPTIONS if name in values}}

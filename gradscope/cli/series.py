@@ -63,6 +63,10 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
     return _judge_checkpoints(made[0], code)
 
 
+# A row sums up a whole checkpoint: the factors of one gradient have no place in it.
+command.params = [parameter for parameter in command.params if parameter.name != "factors"]
+
+
 def _judge_checkpoints(report: Report, code: int) -> int:
     """A checkpoint that could not be measured is named on stderr, whatever the gates say."""
     broken = {

@@ -10,7 +10,7 @@ from typing import Any
 
 from gradscope.analysis.request import GradientsRequest, Progress
 from gradscope.errors import UsageError
-from gradscope.keywords import LagsLike, known_names_only, request_of, whole
+from gradscope.keywords import LagsLike, changed_options, command_of, known_names_only, request_of, whole
 from gradscope.measuring import assemble
 from gradscope.records import Report
 from gradscope.training.checkpoints import in_training_order, measure_checkpoints
@@ -91,7 +91,10 @@ def series(
     }
     if fresh and store is None:
         raise UsageError("fresh forgets what a store holds: name it with store=")
-    words = list(command) if command is not None else ["series", *(one.spec.text for one in checkpoints)]
+    if command is None:
+        asked = ({} if step is None else {"step": step}) | changed_options(request)
+        command = command_of("series", [one.spec for one in checkpoints], asked)
+    words = list(command)
     results = measure_checkpoints(
         checkpoints,
         options,

@@ -196,3 +196,15 @@ def test_sweep_has_every_option_of_what_it_measures() -> None:
             if field.name not in {*INNER, "lags", "per_layer", "factors", "matrices", "pseudospectrum"}:
                 assert field.name in keywords, f"sweep has no keyword {field.name}"
                 assert field.name in (gradscope.sweep.__doc__ or "")
+
+
+def test_the_command_of_a_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for step in (10, 20):
+        np.savez(f"run-{step}.npz", weight_ih_l0=np.eye(2), weight_hh_l0=np.eye(2) * step / 20)
+    report = gradscope.series("run-10.npz", "run-20.npz", steps=15, seed=2, epsilon=0.1, jobs=1, loss="none")
+    assert report.command == (
+        *("series", "run-10.npz", "run-20.npz", "--steps", "15", "--seed", "2"),
+        *("--epsilon", "0.1", "--loss", "none"),
+    )
+    assert from_command(report)["results"][0]["rows"] == report.results[0].to_records()
