@@ -65,8 +65,9 @@ bench: $(VENV)/.dev-ready  ## time the workloads against references, answers ver
 bench-compare: $(VENV)/.dev-ready  ## make bench-compare BASE=old.json: fail on a regression beyond noise
 	$(ONE_THREAD) $(BIN)/python -m benchmarks --base $(BASE)
 
-fuzz: $(VENV)/.dev-ready  ## mutate valid weight files for long; the record is in docs/security.md
+fuzz: $(VENV)/.dev-ready  ## mutate and forge files of every kind for long; the record is in docs/security.md
 	$(ONE_THREAD) $(BIN)/python tests/fuzz_files.py --files 10000
+	$(ONE_THREAD) $(BIN)/python -m tests.forge --files 200
 
 verify: $(VENV)/.dev-ready  ## hunt for exceeded bounds for an hour; the record is in docs/verification.md
 	$(ONE_THREAD) $(BIN)/python tests/verify/hunt_bounds.py

@@ -12,12 +12,13 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 from gradscope.errors import GradscopeError, InputError
 from gradscope.records import GateOutcome, Report, Result, plain
 from gradscope.reports.reading import plain_rows
 from gradscope.reports.validation import check_types
+from gradscope.strict_json import strict_loads
 
 KNOWN_SCHEMA_NUMBER = 1
 _ROW_KEYS = ("kind", "result", "source")
@@ -131,13 +132,9 @@ def _text(path: str | Path, name: str) -> str:
         raise InputError(f"{name}: not text, so not a stored gradscope result (.json or .jsonl).") from error
 
 
-def _refuse_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not JSON")
-
-
 def _loads(text: str, name: str, where: str = "") -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return strict_loads(text)
     except ValueError as error:
         raise InputError(f"{name}: {where}not valid JSON ({error}).") from error
 
@@ -145,7 +142,7 @@ def _loads(text: str, name: str, where: str = "") -> Any:
 def _parse(text: str, name: str, allow_interrupted: bool) -> Report:
     first = next(line for line in io.StringIO(text) if line.strip())
     try:
-        opening = json.loads(first)
+        opening = strict_loads(first)
     except ValueError:
         opening = None  # a JSON object over several lines: its first line is just "{"
     if isinstance(opening, dict) and "kind" in opening:
@@ -164,7 +161,7 @@ def _lines(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
             continue
         if number - 1 == last and number > 1 and not text.endswith("\n"):
             try:
-                json.loads(line)
+                strict_loads(line)
             except ValueError:
                 return  # a torn last line: the run was interrupted while writing it
         item = _loads(line, name, f"line {number}: ")

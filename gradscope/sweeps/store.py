@@ -17,9 +17,10 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 from gradscope.errors import InputError
+from gradscope.strict_json import strict_loads
 
 #: A power cut costs at most this many seconds of rows; a killed process costs none.
 SYNC_EVERY = 1.0
@@ -38,14 +39,10 @@ def _parse(raw: bytes) -> Line | None:
     if not raw.endswith(b"\n"):
         return None
     try:
-        item = json.loads(raw, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        item = strict_loads(raw)
+    except ValueError:
         return None
     return item if isinstance(item, dict) and _is_line(item) else None
-
-
-def _refuse_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not JSON")
 
 
 def _is_line(item: Line) -> bool:
