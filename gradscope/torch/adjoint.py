@@ -75,11 +75,17 @@ class LayerAdjoint:
         ∂L/∂c_t, its way through h_t counted; no columns where there is no c.
     x : Graded, (T, batch, I)
         ∂L/∂x_t through this layer and direction.
+    output : Graded, (T, batch, P)
+        What came in: ∂L/∂h_t past the recurrence, ∂L/∂h_n with it at the last step.
+    log10_weight_norm : float or None
+        log10 ‖∂L/∂W_hh‖_F of the whole batch; None for an exact zero.
     """
 
     h: Graded
     c: Graded
     x: Graded
+    output: Graded
+    log10_weight_norm: float | None
 
 
 def carry_back(layer: VisitedLayer, output: Graded, last_h: Array, last_c: Array) -> LayerAdjoint:
@@ -93,21 +99,37 @@ def carry_back(layer: VisitedLayer, output: Graded, last_h: Array, last_c: Array
         ∂L/∂h_n and ∂L/∂c_n, by what the module returns as its last state.
     """
     T, batch, P = output.values.shape
+    if T:
+        # By h_n the loss sees the last state, which is h_T as well.
+        output = output + Graded.of(np.concatenate([np.zeros((T - 1, batch, P)), last_h[None]]))
     H = layer.c.shape[-1]
-    h, c, a = np.zeros((T, batch, P)), np.zeros((T, batch, H)), np.zeros((T, batch, len(layer.weights.W_ih)))
+    h, c = np.zeros((T, batch, P)), np.zeros((T, batch, H))
+    a_ih, a_hh = (np.zeros((T, batch, len(layer.weights.W_ih))) for _ in range(2))
     exponents = np.full((T, batch), NOTHING)
-    state = Graded.of(np.concatenate([last_h, last_c], axis=-1))
+    state = Graded.of(np.concatenate([np.zeros_like(last_h), last_c], axis=-1))
     nothing = np.zeros((batch, H))
     for t in range(T - 1, -1, -1):
         state = state + Graded(np.concatenate([output.values[t], nothing], axis=-1), output.exponents[t])
         g_h, g_c = state.values[:, :P], state.values[:, P:]
         back, live = layer.back(t, g_h, g_c), layer.live[t][:, None]
-        h[t], c[t], a[t] = np.where(live, g_h, 0.0), np.where(live, back.c, 0.0), np.where(live, back.a_ih, 0.0)
+        h[t], c[t] = np.where(live, g_h, 0.0), np.where(live, back.c, 0.0)
+        a_ih[t], a_hh[t] = np.where(live, back.a_ih, 0.0), np.where(live, back.a_hh, 0.0)
         exponents[t] = state.exponents
         handed_on = np.concatenate([np.where(live, back.h_prev, g_h), np.where(live, back.c_prev, g_c)], axis=-1)
         state = Graded.scaled(handed_on, state.exponents)
     return LayerAdjoint(
         Graded.scaled(h, exponents),
         Graded.scaled(c, exponents),
-        Graded.scaled(a @ layer.weights.W_ih, exponents),
+        Graded.scaled(a_ih @ layer.weights.W_ih, exponents),
+        output,
+        _log10_weight_norm(Graded.scaled(a_hh, exponents), layer.h[:-1]),
     )
+
+
+def _log10_weight_norm(a: Graded, h_prev: Array) -> float | None:
+    """log10 of the Frobenius norm of Σ_t a_t h_{t−1}ᵀ."""
+    top = int(a.exponents.max(initial=NOTHING))
+    rows = _times_power(a.values, a.exponents - top)
+    total = rows.reshape(-1, rows.shape[-1]).T @ h_prev.reshape(-1, h_prev.shape[-1])
+    norm = float(np.linalg.norm(total))
+    return float(np.log10(norm)) + top * LOG10_2 if norm > 0 else None

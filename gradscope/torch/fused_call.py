@@ -13,14 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.errors import UntrustedNumbersError
 from gradscope.jacobians.base import Array
-from gradscope.torch.adjoint import Graded, LayerAdjoint, carry_back
-from gradscope.torch.layer_steps import LayerWeights, VisitedLayer
+from gradscope.torch.call_in_layers import CallInLayers
+from gradscope.torch.layer_steps import LayerWeights
 from gradscope.torch.requirement import import_torch
-
-#: How far one step of the float64 equations may lie from the module's own, relative to the state, by bytes of a number.
-STEP_TOLERANCE = {8: 1e-9, 4: 2e-4, 2: 5e-2}
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ class FusedCall:
         if self.batch_sizes is not None:
             packed = torch.nn.utils.rnn.PackedSequence(flat, self.batch_sizes)
             flat, _ = torch.nn.utils.rnn.pad_packed_sequence(packed)
-        return np.asarray(flat.detach().cpu().double().numpy())
+        return _array(flat)
 
     def live(self) -> Array:
         """Where a sequence is there, (T, batch) of bool."""
@@ -108,6 +104,10 @@ class FusedCall:
         widths = [module.proj_size or module.hidden_size, *([module.hidden_size] if self.kind == "lstm" else [])]
         return [self.x.new_zeros(layers, batch, width) for width in widths]
 
+    def time_first(self, x: Any) -> Any:
+        """(T, batch, n) of what stands as the module's output does."""
+        return _time_first(self.module, x)
+
     def last_state_gradient(self, gradient: Any) -> Any:
         """∂L/∂h_n or ∂L/∂c_n as the kernel orders batches: (L·D, batch, n)."""
         if gradient.ndim == 2:
@@ -124,111 +124,45 @@ def _time_first(module: Any, x: Any) -> Any:
     return x.transpose(0, 1) if module.batch_first else x
 
 
-@dataclass(frozen=True)
-class LayerOfCall:
-    """One layer and direction of a call.
-
-    Attributes
-    ----------
-    layer, direction : int, {"forward", "backward"}
-    visited : VisitedLayer
-        In processing order.
-    x : ndarray, shape (T, batch, I)
-        What it read, in processing order.
-    adjoint : LayerAdjoint
-        In processing order.
-    """
-
-    layer: int
-    direction: str
-    visited: VisitedLayer
-    x: Array
-    adjoint: LayerAdjoint
-
-
-def differentiate(call: FusedCall, output: Any, last: list[Any]) -> list[LayerOfCall]:
-    """∂L/∂h_t and ∂L/∂c_t of every layer and direction, bottom first.
+def take_apart(call: FusedCall, output: Any, last: list[Any]) -> CallInLayers:
+    """The call as plain arrays of its own, which nobody changes any more.
 
     Parameters
     ----------
     output : Tensor or None
         ∂L/∂output, shaped as ``call.out``.
     last : list of (Tensor or None)
-        ∂L/∂h_n (and ∂L/∂c_n).
-
-    Raises
-    ------
-    UntrustedNumbersError
-        The module does not compute what its weights say (other dropout masks than could be found again, a kernel of
-        another function).
+        ∂L/∂h_n (and ∂L/∂c_n), (L·D, batch, n).
     """
     torch = import_torch()
     with torch.no_grad():
         heard, masks, left = _layer_by_layer(call)
-        start = [part.detach().cpu().double().numpy() for part in call.start()]
-        live = call.live()
-        found: list[LayerOfCall] = []
-        P, D = call.module.proj_size or call.module.hidden_size, call.directions
-        above = Graded.of(call.padded(call.out if output is None else output) * (output is not None))
-        for layer in range(call.module.num_layers - 1, -1, -1):
-            x, states = call.padded(heard[layer]), call.padded(left[layer])
-            here = []
-            for d in range(D):
-                index, turn = layer * D + d, slice(None, None, -1 if d else 1)
-                own = slice(d * P, (d + 1) * P)
-                h = _with_start(start[0][index], states[turn, :, own], live[turn])
-                c0 = start[1][index] if call.kind == "lstm" else np.zeros((x.shape[1], 0))
-                visited = VisitedLayer.at(_weights(call, index), x[turn], h, c0, live[turn])
-                _check(call, visited, layer)
-                ends = [_end(part, index, size) for part, size in zip(_pair(last), (h[0], c0), strict=True)]
-                into = Graded(above.values[turn, :, own], above.exponents[turn])
-                adjoint = carry_back(visited, into, *ends)
-                here.append(LayerOfCall(layer, "backward" if d else "forward", visited, x[turn], adjoint))
-            found[:0] = here
-            above = _in_time(here[0].adjoint.x, 1)
-            if D == 2:
-                above = above + _in_time(here[1].adjoint.x, -1)
-            if layer and masks[layer] is not None:
-                above = Graded(above.values * call.padded(masks[layer]), above.exponents)
-    return found
-
-
-def _in_time(found: Graded, turn: int) -> Graded:
-    return Graded(found.values[::turn], found.exponents[::turn])
-
-
-def _pair(last: list[Any]) -> tuple[Any, Any]:
-    return (last[0], last[1]) if len(last) > 1 else (last[0], None)
-
-
-def _end(gradient: Any, index: int, like: Array) -> Array:
-    if gradient is None:
-        return np.zeros_like(like)
-    return np.asarray(gradient[index].detach().cpu().double().numpy())
-
-
-def _with_start(h0: Array, states: Array, live: Array) -> Array:
-    """h_0 … h_T, copied where a sequence is not there."""
-    h = np.concatenate([h0[None], states])
-    for t in range(len(states)):
-        h[t + 1] = np.where(live[t][:, None], h[t + 1], h[t])
-    return h
-
-
-def _check(call: FusedCall, visited: VisitedLayer, layer: int) -> None:
-    tolerance = STEP_TOLERANCE[min(call.out.element_size(), call.x.element_size())]
-    error = visited.step_error()
-    if not error <= tolerance:
-        raise UntrustedNumbersError(
-            f"layer {layer}: a step of the weights lies {error:.1e} from what the module computed (at most "
-            f"{tolerance:.0e} is rounding): its dropout masks cannot be drawn again here, or it is not what its class "
-            "says"
+        start = [_array(part) for part in call.start()]
+        ends = [None if gradient is None else _array(gradient) for gradient in last]
+        return CallInLayers(
+            weights=[_weights(call, index) for index in range(call.module.num_layers * call.directions)],
+            directions=call.directions,
+            live=call.live(),
+            heard=[call.padded(x) for x in heard],
+            masks=[None if mask is None else call.padded(mask) for mask in masks],
+            left=[call.padded(states) for states in left],
+            h0=start[0],
+            c0=start[1] if call.kind == "lstm" else None,
+            output=None if output is None else call.padded(output),
+            last_h=ends[0],
+            last_c=ends[1] if len(ends) > 1 else None,
+            first=int(call.order[0]),
+            bytes_of_number=min(call.out.element_size(), call.x.element_size()),
         )
 
 
+def _array(tensor: Any) -> Array:
+    """A copy in float64."""
+    return np.array(tensor.detach().cpu().double().numpy())
+
+
 def _weights(call: FusedCall, index: int) -> LayerWeights:
-    tensors = [p.detach().cpu().double().numpy() for p in call.module.all_weights[index]]
-    W_ih, W_hh, *rest = tensors
+    W_ih, W_hh, *rest = (_array(parameter) for parameter in call.module.all_weights[index])
     zeros = np.zeros(len(W_ih))
     b_ih, b_hh = rest[:2] if call.module.bias else (zeros, zeros)
     return LayerWeights(call.kind, W_ih, W_hh, b_ih, b_hh, rest[-1] if call.module.proj_size else None)

@@ -12,9 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradscope.cells.activations import sigmoid
 from gradscope.jacobians.base import Array
-from gradscope.log_domain import log_sech_squared, log_sigmoid_slope
 
 #: Gates that open and close, by name, in the order of the rows; an lstm's third block is its candidate.
 GATES: Mapping[str, tuple[str, ...]] = {"rnn": (), "relu": (), "lstm": ("i", "f", "", "o"), "gru": ("r", "z")}
@@ -52,14 +50,15 @@ class Backward(NamedTuple):
         What goes to the state before; ``c_prev`` has no columns where there is no c.
     c : ndarray, shape (batch, H)
         ∂L/∂c_t with what it reaches through h_t.
-    a_ih : ndarray, shape (batch, G·H)
-        Of what the input product adds to.
+    a_ih, a_hh : ndarray, shape (batch, G·H)
+        ∂L/∂(W_ih x + b_ih) and ∂L/∂(W_hh h + b_hh): a gru's reset gate stands between the two.
     """
 
     h_prev: Array
     c_prev: Array
     c: Array
     a_ih: Array
+    a_hh: Array
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class VisitedLayer:
             written = values["i"] * values["g"]
             for t in range(len(x)):
                 c[t + 1] = np.where(live[t][:, None], values["f"][t] * c[t] + written[t], c[t])
-            values["tanh c"], slopes["tanh c"] = np.tanh(c[1:]), np.exp(log_sech_squared(c[1:]))
+            values["tanh c"], slopes["tanh c"] = tanh_and_slope(c[1:])
         return cls(weights, live, h, c, slopes, values)
 
     def step_error(self) -> float:
@@ -123,6 +122,19 @@ class VisitedLayer:
         apart = np.abs(new - self.h[1:])[self.live]
         return float(apart.max(initial=0.0) / (1.0 + np.abs(self.h).max(initial=0.0)))
 
+    @property
+    def values_per_sample(self) -> int:
+        """T·G·H: numbers that one sequence's pre-activations take."""
+        return len(self.live) * len(self.weights.W_hh)
+
+    def of_samples(self, samples: slice) -> VisitedLayer:
+        """Some sequences of the batch."""
+        slopes, values = (
+            {name: value[:, samples] for name, value in table.items()} for table in (self.slopes, self.values)
+        )
+        h, c = self.h[:, samples], self.c[:, samples]
+        return VisitedLayer(self.weights, self.live[:, samples], h, c, slopes, values)
+
     def mean_gates(self) -> dict[str, float] | None:
         """Mean opening of each gate over units and everything that is live."""
         names = [name for name in GATES[self.weights.kind] if name]
@@ -131,18 +143,22 @@ class VisitedLayer:
         return {name: float(self.values[name][self.live].mean()) for name in names}
 
     def back(self, t: int, g_h: Array, g_c: Array) -> Backward:
-        """Carry ∂L/∂h_t (total) and ∂L/∂c_t (without its way through h_t) one live step back; t counts from 0."""
+        """Carry ∂L/∂h_t (total) and ∂L/∂c_t (without its way through h_t) one live step back; t counts from 0.
+
+        Further axes may lead the batch.
+        """
         w, v, d = self.weights, self.values, self.slopes
         if w.kind in ("rnn", "relu"):
             a = g_h * d["h"][t]
-            return Backward(a @ w.W_hh, g_c, g_c, a)
+            return Backward(a @ w.W_hh, g_c, g_c, a, a)
         if w.kind == "gru":
             z, n, r = v["z"][t], v["n"][t], v["r"][t]
             a_n = g_h * (1.0 - z) * d["n"][t]
             a_z = g_h * (self.h[t] - n) * d["z"][t]
             a_r = a_n * v["q"][t] * d["r"][t]
             recurrent = np.concatenate([a_r, a_z, a_n * r], axis=-1)
-            return Backward(g_h * z + recurrent @ w.W_hh, g_c, g_c, np.concatenate([a_r, a_z, a_n], axis=-1))
+            into = np.concatenate([a_r, a_z, a_n], axis=-1)
+            return Backward(g_h * z + recurrent @ w.W_hh, g_c, g_c, into, recurrent)
         g_m = g_h if w.W_hr is None else g_h @ w.W_hr
         c = g_c + g_m * v["o"][t] * d["tanh c"][t]
         a = np.concatenate(
@@ -154,15 +170,29 @@ class VisitedLayer:
             ],
             axis=-1,
         )
-        return Backward(a @ w.W_hh, c * v["f"][t], c, a)
+        return Backward(a @ w.W_hh, c * v["f"][t], c, a, a)
 
 
 Blocks = tuple[dict[str, Array], dict[str, Array]]
 
 
+def sigmoid_and_slope(a: Array) -> tuple[Array, Array]:
+    """σ(a) and σ′(a) = e^{−|a|}/(1 + e^{−|a|})², to full relative precision on both tails, from one exponential."""
+    decay = np.exp(-np.abs(a))
+    wide = 1.0 / (1.0 + decay)
+    return np.where(a >= 0, wide, decay * wide), decay * wide * wide
+
+
+def tanh_and_slope(a: Array) -> tuple[Array, Array]:
+    """tanh(a) and tanh′(a) = 4e^{−2|a|}/(1 + e^{−2|a|})², never as 1 − h²."""
+    decay = np.exp(-2.0 * np.abs(a))
+    wide = 1.0 / (1.0 + decay)
+    return np.tanh(a), 4.0 * decay * wide * wide
+
+
 def _tanh_layer(drive: Array, recurrent: Array) -> Blocks:
-    a = drive + recurrent
-    return {"h": np.tanh(a)}, {"h": np.exp(log_sech_squared(a))}
+    h, slope = tanh_and_slope(drive + recurrent)
+    return {"h": h}, {"h": slope}
 
 
 def _relu_layer(drive: Array, recurrent: Array) -> Blocks:
@@ -174,21 +204,14 @@ def _gru_layer(drive: Array, recurrent: Array) -> Blocks:
     """n = tanh(W_in x + b_in + r⊙q) with q = W_hn h + b_hn: the reset gate stands after the product."""
     drive_r, drive_z, drive_n = np.split(drive, 3, axis=-1)
     recurrent_r, recurrent_z, q = np.split(recurrent, 3, axis=-1)
-    a_r, a_z = drive_r + recurrent_r, drive_z + recurrent_z
-    r = sigmoid(a_r)
-    a_n = drive_n + r * q
-    values = {"r": r, "z": sigmoid(a_z), "n": np.tanh(a_n), "q": q}
-    slopes = {
-        "r": np.exp(log_sigmoid_slope(a_r)),
-        "z": np.exp(log_sigmoid_slope(a_z)),
-        "n": np.exp(log_sech_squared(a_n)),
-    }
-    return values, slopes
+    r, slope_r = sigmoid_and_slope(drive_r + recurrent_r)
+    z, slope_z = sigmoid_and_slope(drive_z + recurrent_z)
+    n, slope_n = tanh_and_slope(drive_n + r * q)
+    return {"r": r, "z": z, "n": n, "q": q}, {"r": slope_r, "z": slope_z, "n": slope_n}
 
 
 def _lstm_layer(drive: Array, recurrent: Array) -> Blocks:
-    a_i, a_f, a_g, a_o = np.split(drive + recurrent, 4, axis=-1)
-    values = {"i": sigmoid(a_i), "f": sigmoid(a_f), "g": np.tanh(a_g), "o": sigmoid(a_o)}
-    slopes = {name: np.exp(log_sigmoid_slope(a)) for name, a in (("i", a_i), ("f", a_f), ("o", a_o))}
-    slopes["g"] = np.exp(log_sech_squared(a_g))
+    values, slopes = {}, {}
+    for name, a in zip("ifgo", np.split(drive + recurrent, 4, axis=-1), strict=True):
+        values[name], slopes[name] = (tanh_and_slope if name == "g" else sigmoid_and_slope)(a)
     return values, slopes

@@ -8,13 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from gradscope.analysis.cases import cases_of
+from gradscope.analysis.gradients import Beforehand, measure_case
 from gradscope.analysis.request import GradientsRequest
+from gradscope.errors import GradscopeError
 from gradscope.jacobians.base import Array
-from gradscope.measuring import gradients
+from gradscope.keywords import request_of
+from gradscope.numerics.propagate import measure_norms, step_norms
 from gradscope.records import plain
+from gradscope.sources.build import build_source
+from gradscope.sources.live import spec_of
+from gradscope.torch.call_in_layers import CallInLayers, LayerOfCall, differentiate
 from gradscope.torch.from_jacobians import measure_jacobians
-from gradscope.torch.fused_call import LayerOfCall
 from gradscope.torch.layer_steps import LayerWeights, VisitedLayer
+from gradscope.torch.truncation import truncation
 from gradscope.training.columns import WATCHED
 
 #: Largest square block of which eigenvalues are taken at every watched step.
@@ -31,10 +38,35 @@ class Asked:
         Norm below which a gradient counts as gone.
     need : int or None
         How far back the task needs gradients.
+    truncation_bias : float
+        Relative bias of ∂L/∂W_hh that truncated backpropagation may have.
     """
 
     epsilon: float
     need: int | None
+    truncation_bias: float
+
+
+@dataclass(frozen=True)
+class StepRows:
+    """The rows of a step, or why there are none."""
+
+    step: Any
+    rows: list[dict[str, Any]]
+    error: str | None = None
+
+
+def rows_of_step(call: CallInLayers, step: Any, asked: Asked) -> StepRows:
+    """Rows of one step; what goes wrong is in them, since a training that is watched must not end by it."""
+    try:
+        return StepRows(step, [row_of(layer, call.first, step, asked) for layer in differentiate(call)])
+    except Exception as problem:
+        return StepRows(step, [], said_of(problem))
+
+
+def said_of(problem: Exception) -> str:
+    """What is said of a fault: a sentence of ours, or the name of a bug."""
+    return str(problem) if isinstance(problem, GradscopeError) else f"{type(problem).__name__}: {problem}"
 
 
 def row_of(found: LayerOfCall, first: int, step: Any, asked: Asked) -> dict[str, Any]:
@@ -48,6 +80,8 @@ def row_of(found: LayerOfCall, first: int, step: Any, asked: Asked) -> dict[str,
         "layer": found.layer,
         "direction": found.direction,
         "error": None,
+        "log10_dloss_dweight_total": found.adjoint.log10_weight_norm,
+        **truncation(found.visited, found.adjoint.output, asked.truncation_bias),
         "spectral_radius": spectral_radius(found.visited.weights),
         "gates": found.visited.mean_gates(),
         "log10_dloss_dh": dh,
@@ -56,10 +90,9 @@ def row_of(found: LayerOfCall, first: int, step: Any, asked: Asked) -> dict[str,
     return {name: plain(row.get(name)) for name in WATCHED}
 
 
-def failed_row(step: Any, layer: int, direction: str, problem: BaseException | str) -> dict[str, Any]:
+def failed_row(step: Any, layer: int, direction: str, said: str) -> dict[str, Any]:
     """The row of a step that could not be measured: nothing but its error."""
-    said = " ".join(str(problem).split())
-    row = {"step": step, "layer": layer, "direction": direction, "error": said}
+    row = {"step": step, "layer": layer, "direction": direction, "error": " ".join(said.split())}
     return {name: plain(row.get(name)) for name in WATCHED}
 
 
@@ -73,16 +106,17 @@ def course_of(visited: VisitedLayer, x: Array, sample: int, asked: Asked) -> Map
         summary = _course_with_projection(visited, sample, start, T, asked.epsilon, need)
     else:
         state = np.concatenate([visited.h[start, sample], visited.c[start, sample]])
-        report = gradients(
-            named(visited.weights),
-            inputs=x[start : start + T, sample],
-            state=state,
-            loss="none",
-            epsilon=asked.epsilon,
-            need=need,
-        )
-        summary = report.results[0].summary
+        summary = _course(visited.weights, x[start : start + T, sample], state, asked.epsilon, need)
     return {**summary, "need": asked.need}
+
+
+def _course(weights: LayerWeights, x: Array, state: Array, epsilon: float, need: int | None) -> Mapping[str, Any]:
+    """As ``gradients`` sums it up, without the bounds from products of a few steps, which take as long as the rest."""
+    given = {"inputs": x, "state": state, "loss": "none", "epsilon": epsilon, "need": need}
+    request = request_of(GradientsRequest, given)
+    (case,) = cases_of(build_source(spec_of(named(weights)), seed=0), request)
+    beforehand = Beforehand(measure_norms(case.tape), step_norms(case.tape), None, None, None)
+    return measure_case(case, request, beforehand).summary
 
 
 def named(weights: LayerWeights) -> tuple[dict[str, Array], str]:
@@ -101,14 +135,7 @@ def _course_with_projection(
     visited: VisitedLayer, sample: int, start: int, T: int, epsilon: float, need: int | None
 ) -> Mapping[str, Any]:
     """No cell has a projection, so its Jacobians are formed from one step backward."""
-    one = VisitedLayer(
-        visited.weights,
-        visited.live[:, [sample]],
-        visited.h[:, [sample]],
-        visited.c[:, [sample]],
-        {name: value[:, [sample]] for name, value in visited.slopes.items()},
-        {name: value[:, [sample]] for name, value in visited.values.items()},
-    )
+    one = visited.of_samples(slice(sample, sample + 1))
     P = visited.h.shape[-1]
     n = P + visited.c.shape[-1]
     eye = np.eye(n)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +13,15 @@ from typing import Any, Self
 
 from gradscope._version import __version__
 from gradscope.analysis.environment import describe_environment
-from gradscope.errors import GradscopeError, InputError, UsageError
+from gradscope.errors import InputError, UsageError
 from gradscope.records import Report, Result
-from gradscope.torch.fused_call import FusedCall, differentiate, random_states_of
+from gradscope.torch.background import InOrder
+from gradscope.torch.call_in_layers import CallInLayers
+from gradscope.torch.fused_call import FusedCall, random_states_of, take_apart
 from gradscope.torch.recurrent_modules import choose, is_plain, recurrent_modules, title_of
 from gradscope.torch.requirement import import_torch
 from gradscope.torch.run_file import RunFile
-from gradscope.torch.watched_step import Asked, failed_row, row_of
+from gradscope.torch.watched_step import Asked, StepRows, failed_row, rows_of_step, said_of
 from gradscope.training.columns import WATCHED
 from gradscope.training.summary import summarise
 
@@ -33,17 +37,20 @@ def watch(
     *,
     module: str | None = None,
     epsilon: float = 1e-3,
+    truncation_bias: float = 0.05,
     step: Callable[[], int] | None = None,
     scaler: Any = None,
     overwrite: bool = False,
+    background: bool = True,
 ) -> Watch:
     """Watch ∂L/∂h_t and ∂L/∂c_t through a fused nn.RNN, nn.LSTM or nn.GRU while it trains.
 
     On every ``every``-th training pass of the module, from the first, ∂L/∂output is taken where autograd computes it,
     and the adjoint recursion, from the weights in float64, gives the exact ∂L/∂h_t and ∂L/∂c_t of every layer and
-    direction; beside them stand horizon and rate of the Jacobian product along the first sequence of the batch, each
-    layer and direction by itself. Passes without gradients (validation) are not counted. Not one bit of the training,
-    and of no random stream, is another than without.
+    direction; beside them stand horizon and rate of the Jacobian product along the first sequence of the batch, and how
+    long truncated backpropagation would have to be for its first sequences, each layer and direction by itself. Passes
+    without gradients (validation) are not counted. Not one bit of the training, and of no random stream, is another
+    than without.
 
     Parameters
     ----------
@@ -60,6 +67,8 @@ def watch(
         Which recurrent module, by its name within the model, where there are several.
     epsilon : float
         Norm below which a gradient counts as gone (the horizon).
+    truncation_bias : float
+        Relative bias of ∂L/∂W_hh that truncated backpropagation may have (``tbptt_length``).
     step : callable, optional
         Gives the number of the training step that a row is called by, ``lambda: trainer.global_step``; the training
         passes of the module so far by default (with gradient accumulation one for each part of the batch).
@@ -67,6 +76,9 @@ def watch(
         Whose scale is taken out of the gradients again.
     overwrite : bool
         Begin ``path`` again where there is one.
+    background : bool
+        Measure in a thread of its own, while the training goes on; a row is there some steps later. At most two steps
+        are waiting for it, then the training waits.
 
     Returns
     -------
@@ -86,8 +98,8 @@ def watch(
     ...     train(model)
     """
     return Watch(
-        model, every=every, path=path, need=need, module=module, epsilon=epsilon, step=step, scaler=scaler,
-        overwrite=overwrite,
+        model, every=every, path=path, need=need, module=module, epsilon=epsilon, truncation_bias=truncation_bias,
+        step=step, scaler=scaler, overwrite=overwrite, background=background,
     )  # fmt: skip
 
 
@@ -96,8 +108,6 @@ class Watch:
 
     Attributes
     ----------
-    rows : list of dict
-        As in the file, in the order of training.
     module : str
         The name of the watched module.
     """
@@ -111,9 +121,11 @@ class Watch:
         need: int | None,
         module: str | None,
         epsilon: float,
+        truncation_bias: float,
         step: Callable[[], int] | None,
         scaler: Any,
         overwrite: bool,
+        background: bool,
     ) -> None:
         if isinstance(every, bool) or int(every) != every or every < 1:
             raise UsageError(f"every={every}: wanted a whole number of passes, 1 or more")
@@ -121,10 +133,14 @@ class Watch:
             raise UsageError(f"need={need}: wanted a number of steps back")
         if not 0 < epsilon < float("inf"):
             raise UsageError(f"epsilon={epsilon}: wanted a number above 0")
+        if not 0 < truncation_bias < 1:
+            raise UsageError(f"truncation_bias={truncation_bias}: wanted a share between 0 and 1, such as 0.05")
         self.module, chosen = _to_watch(model, module)
-        self.rows: list[dict[str, Any]] = []
+        self._rows: list[dict[str, Any]] = []
+        self._work, self._background = InOrder(), background
+        self._at_exit = _close_at_exit(self)
         self._chosen, self._every, self._step, self._scaler = chosen, int(every), step, scaler
-        self._asked = Asked(float(epsilon), need)
+        self._asked = Asked(float(epsilon), need, float(truncation_bias))
         self._passes, self._random_states = 0, dict[str, Any]()
         self._waiting: deque[Any] = deque(maxlen=MOST_WAITING)
         self._said: set[str] = set()
@@ -150,6 +166,12 @@ class Watch:
     ) -> None:
         self.close()
 
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows as in the file, in the order of training; what is being measured is waited for."""
+        self._collect(wait=True)
+        return self._rows
+
     def close(self) -> None:
         """Leave the module alone and end the file; a second time nothing happens."""
         for handle in self._handles:
@@ -158,6 +180,9 @@ class Watch:
         for waiting in self._waiting:
             waiting.remove()
         self._waiting.clear()
+        self._collect(wait=True)
+        self._work.close()
+        atexit.unregister(self._at_exit)
         if self._file is not None:
             self._file.end(self.report())
             self._file = None
@@ -169,6 +194,7 @@ class Watch:
             "module": self.module,
             "epsilon": self._asked.epsilon,
             "need": self._asked.need,
+            "truncation_bias": self._asked.truncation_bias,
             "watched": "while training",
         }
         chosen = self._chosen
@@ -213,6 +239,7 @@ class Watch:
         """Wait for the gradients of what the module gave."""
         if not self._is_training_pass():
             return
+        self._collect(wait=False)
         torch = import_torch()
         left = list(out[1]) if isinstance(out[1], tuple) else [out[1]]
         given = out[0].data if isinstance(out[0], torch.nn.utils.rnn.PackedSequence) else out[0]
@@ -240,41 +267,30 @@ class Watch:
         self._waiting.append(hook)
 
     def _measure(self, call: FusedCall, step: Any, gradients: list[Any]) -> None:
-        """Rows of one step; nothing that goes wrong here may end the training."""
-        torch = import_torch()
+        """Take what the step left behind, and hand it to the thread that measures; the training goes on."""
         try:
-            with torch.no_grad():
-                rows = self._rows(call, step, gradients)
-        except Exception as problem:
-            said = str(problem) if isinstance(problem, GradscopeError) else f"{type(problem).__name__}: {problem}"
-            rows = [failed_row(step, *place, said) for place in self._places]
-            self._say("error", f"step {step} could not be measured: {said}")
-        self.rows += rows
-        try:
-            for result, row in enumerate(rows):
-                if self._file is not None:
-                    self._file.add(result, row)
-        except OSError as problem:
-            self._file = None
-            self._say("file", f"the file cannot be written any more ({problem.strerror}); rows are kept in memory")
-        self._warn_of_reach(rows)
+            self._work.add(rows_of_step, _apart(call, gradients, self._scaler), step, self._asked)
+        except Exception as problem:  # nothing that goes wrong here may end the training
+            self._work.add(StepRows, step, [], said_of(problem))
+        if not self._background:
+            self._collect(wait=True)
 
-    def _rows(self, call: FusedCall, step: Any, gradients: list[Any]) -> list[dict[str, Any]]:
-        torch = import_torch()
-        if self._scaler is not None:
-            scale = float(self._scaler.get_scale())
-            gradients = [None if g is None else g.double() / scale for g in gradients]
-        if any(g is not None and not torch.isfinite(g).all() for g in gradients):
-            raise InputError("the gradient that comes into the module is not finite")
-        output, *last = gradients
-        if output is not None and call.batch_sizes is None:
-            module = call.module
-            output = output[:, None] if output.ndim == 2 else output
-            output = output.transpose(0, 1) if module.batch_first and gradients[0].ndim == 3 else output
-        ends = [None if g is None else call.last_state_gradient(g) for g in last]
-        found = differentiate(call, output, ends)
-        first = int(call.order[0])
-        return [row_of(layer, first, step, self._asked) for layer in found]
+    def _collect(self, *, wait: bool) -> None:
+        """Keep what has been measured, in the order of training; with ``wait`` all that is under way."""
+        for found in self._work.done(wait=wait):
+            rows = found.rows
+            if found.error is not None:
+                rows = [failed_row(found.step, *place, found.error) for place in self._places]
+                self._say("error", f"step {found.step} could not be measured: {found.error}")
+            self._rows += rows
+            try:
+                for result, row in enumerate(rows):
+                    if self._file is not None:
+                        self._file.add(result, row)
+            except OSError as problem:
+                self._file = None
+                self._say("file", f"the file cannot be written any more ({problem.strerror}); rows are kept in memory")
+            self._warn_of_reach(rows)
 
     def _warn_of_reach(self, rows: list[dict[str, Any]]) -> None:
         need = self._asked.need
@@ -294,6 +310,33 @@ class Watch:
         if kind not in self._said:
             self._said.add(kind)
             warnings.warn(f"gradscope: {text}", stacklevel=2)
+
+
+def _close_at_exit(watched: Watch) -> Callable[[], None]:
+    """A script that forgets to close loses no row."""
+    reference = weakref.ref(watched)
+
+    def close() -> None:
+        alive = reference()
+        if alive is not None:
+            alive.close()
+
+    return atexit.register(close)
+
+
+def _apart(call: FusedCall, gradients: list[Any], scaler: Any) -> CallInLayers:
+    """The call with its gradients, as the kernel orders them."""
+    torch = import_torch()
+    with torch.no_grad():
+        if scaler is not None:
+            scale = float(scaler.get_scale())
+            gradients = [None if g is None else g.double() / scale for g in gradients]
+        if any(g is not None and not torch.isfinite(g).all() for g in gradients):
+            raise InputError("the gradient that comes into the module is not finite")
+        output, *last = gradients
+        if output is not None and call.batch_sizes is None:
+            output = call.time_first(output)
+        return take_apart(call, output, [None if g is None else call.last_state_gradient(g) for g in last])
 
 
 def _state_size(module: Any) -> int:

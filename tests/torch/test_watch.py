@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -223,6 +225,45 @@ def test_dropout_between_layers_is_found_again(packed):
     assert compare(watched.rows, nodes, module) <= 1e-10
 
 
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("seen", ["all outputs", "the last"])
+@pytest.mark.parametrize("lengths", [(9, 9, 9), (9, 4, 7)], ids=["equal", "packed"])
+def test_truncation_is_what_detaching_gives(kind, seen, lengths):
+    """∂L/∂W_hh with the state detached every K steps from each sequence's end, by autograd on the unrolled network."""
+    module = make(kind)
+    with torch.no_grad():
+        module.weight_hh_l0.mul_(1.8)
+    x, (h0, c0) = torch.randn(T, BATCH, INPUTS).double(), states(module)
+
+    def gradient(K):
+        h, c, total = h0[0], c0[0] if kind == "LSTM" else None, 0.0
+        for t in range(T):
+            left = torch.as_tensor(lengths) - t  # steps from here to the end, this one counted
+            cut = ((left > 0) & (left < torch.as_tensor(lengths)) & (left % K == 0))[:, None]
+            h, c = (None if s is None else torch.where(cut, s.detach(), s) for s in (h, c))
+            live = (left > 0)[:, None]
+            new_h, new_c = step(module, module.all_weights[0], x[t], h.clone().requires_grad_(), c)
+            h, c = torch.where(live, new_h, h), None if c is None else torch.where(live, new_c, c)
+            total = total + (torch.where(live, h, 0.0) ** 2).sum() * (seen == "all outputs")
+        total = total + torch.sin(h).sum()
+        return torch.autograd.grad(total, module.weight_hh_l0)[0]
+
+    with gradscope.torch.watch(module, truncation_bias=0.02) as watched:
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
+        output, last = module(packed, (h0, c0) if kind == "LSTM" else h0)
+        h = last[0] if kind == "LSTM" else last
+        ((output.data**2).sum() * (seen == "all outputs") + torch.sin(h).sum()).backward()
+    row = watched.rows[0]
+    whole = gradient(T + 1)
+    assert torch.allclose(whole, module.weight_hh_l0.grad, atol=1e-12)
+    assert row["log10_dloss_dweight_total"] == pytest.approx(np.log10(whole.norm().item()), abs=1e-10)
+    biases = [((gradient(K) - whole).norm() / whole.norm()).item() for K in range(1, T + 1)]
+    assert row["tbptt_bias"] == pytest.approx(biases[row["tbptt_length"] - 1], abs=1e-10)
+    assert row["tbptt_bias"] <= 0.02
+    assert biases[row["tbptt_length"] - 2] > 0.02
+    assert row["tbptt_kind"] == "chunks"
+
+
 def train(watched_path, steps=7, **keys):
     """A small training in float32 with dropout; every parameter, the loss and the random streams at its end."""
     torch.manual_seed(1)
@@ -338,8 +379,9 @@ def test_a_module_that_is_not_what_it_says_is_found_out():
     watched = gradscope.torch.watch(module)
     out = module(torch.randn(T, BATCH, INPUTS).double())[0].sum()
     module.weight_hh_l0.data.mul_(1.5)
+    out.backward()
     with pytest.warns(UserWarning, match="from what the module computed"):
-        out.backward()
+        watched.close()
     assert "a step of the weights" in watched.rows[0]["error"]
 
 
@@ -359,6 +401,29 @@ def test_accumulation_scaling_and_the_trainers_own_steps():
         assert [row["step"] for row in watched.rows] == [17, 17]
         seen.append([row["log10_dloss_dh"] for row in watched.rows])
     np.testing.assert_allclose(seen[0], seen[1], atol=1e-12)
+
+
+def test_rows_come_in_order_and_are_kept_without_close(tmp_path):
+    code = """
+import sys, torch, gradscope.torch
+torch.manual_seed(0)
+module = torch.nn.GRU(4, 24)
+watched = gradscope.torch.watch(module, every=1, path=sys.argv[1])
+for _ in range(6):
+    module(torch.randn(30, 4, 4))[0].sum().backward()
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "run.jsonl")], check=True)
+    rows = list(read_report(tmp_path / "run.jsonl").results[0].rows())
+    assert [row["step"] for row in rows] == list(range(6))
+    module = make("LSTM")
+    found = []
+    for background in (True, False):
+        torch.manual_seed(2)
+        with gradscope.torch.watch(module, every=2, background=background) as watched:
+            for _ in range(9):
+                module(torch.randn(T, BATCH, INPUTS).double())[0].sum().backward()
+        found.append(watched.rows)
+    assert found[0] == found[1]
 
 
 def test_two_passes_before_one_backward():

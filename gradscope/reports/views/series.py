@@ -23,7 +23,7 @@ from gradscope.reports.reading import labels, number
 from gradscope.reports.views.common import about_source, document, short_cell, verdict_tone, warnings_of
 
 #: Rows of a table, and places of a map's axis, that a person reads.
-ROWS_SHOWN, MAP_PLACES = 24, 40
+ROWS_SHOWN, MAP_PLACES = 24, 32
 
 
 def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Document:
@@ -117,10 +117,12 @@ def figures_of(rows: Sequence[Mapping[str, Any]], result: Result) -> list[Block]
             ticks = [str(t + 1) for t in range(longest)]
             blocks.append(_map(good, ticks, name, f"{title} over training", "t", f"log10 |{title}|"))
     steps = tuple(float(row["step"]) for row in good)
-    T = number(result.settings.get("steps"))
+    T = number(result.settings.get("steps")) or max(
+        (float(len(row.get("log10_dloss_dh") or ())) for row in good), default=0.0
+    )
     reach = tuple(T if row.get("horizon_censored") else number(row.get("horizon")) for row in good)
     if any(value is not None for value in reach):
-        marks = (("T: the reach is at least this", T),) if T is not None else ()
+        marks = (("T: the reach is at least this", T),) if T else ()
         said = "Horizon at every checkpoint, at T where it lies beyond."
         curve = Curve("horizon", "measured", steps, reach)
         blocks.append(LineFigure("Horizon over training", said, "training step", "horizon [steps]", (curve,), marks))
