@@ -22,7 +22,7 @@ from typing import Any
 from gradscope.rows import Rows, column_of, plain
 from gradscope.text import printable, shortened
 
-__all__ = ["GateOutcome", "Report", "Result", "Rows", "plain"]
+__all__ = ["GateOutcome", "Report", "Result", "Rows", "column_of", "plain"]
 
 
 def _notebook() -> Any:
@@ -231,6 +231,8 @@ class Report:
 
     def to_pandas(self) -> Any:
         """Every row of every result as a pandas ``DataFrame``, with its ``source`` (and layer and direction).
+
+        Where rows have horizons (sweeps), ``horizon_at_least`` is a number also where the horizon lies beyond the run.
 
         Raises
         ------

@@ -6,13 +6,14 @@ import os
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradscope.analysis.request import Progress
+from gradscope.analysis.request import Progress, RunRequest
 from gradscope.errors import UsageError, did_you_mean
 from gradscope.keywords import (
     ReadoutLike,
@@ -123,6 +124,7 @@ def sweep(
         if measure != "gradients":
             asked["measure"] = measure
         command = command_of("sweep", specs, asked)
+    options = {**_run_defaults(), **options}
     with ExitStack() as stack:
         folder = Folder(stack)
         texts = [folder.source(spec) for spec in specs]
@@ -154,6 +156,11 @@ _OF_A_SWEEP = {
 }  # fmt: skip
 #: … and those of them that decide what is in the report: who measures a point, and where rows are kept, does not.
 _SAID = ("zipped", "value")
+
+
+def _run_defaults() -> dict[str, Any]:
+    """What every run has, said in full as the command line says it: one sweep has one identity."""
+    return {field.name: field.default for field in fields(RunRequest) if field.name != "progress"}
 
 
 def written_values(vary: str | Sequence[str] | Mapping[str, Any]) -> list[str]:

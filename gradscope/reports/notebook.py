@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradscope.errors import MissingExtraError, UsageError
-from gradscope.records import Report, Result, Rows
+from gradscope.records import Report, Result, Rows, column_of
 from gradscope.reports.document import Document, Figure, LineFigure, Sentence, Table
 from gradscope.reports.html import html_table, text
 from gradscope.reports.output_files import OutputFile
@@ -63,10 +63,33 @@ def to_pandas(report: Report) -> Any:
 def merged_columns(report: Report) -> dict[str, Any]:
     """The columns of all results, one under the other; a column that a result lacks is null there."""
     lead = ("source", *(key for key in _APART if any(r.source.get(key) is not None for r in report.results)))
-    parts = [{**{key: _repeated(r, key) for key in lead}, **r.columns} for r in report.results]
+    parts = [{**{key: _repeated(r, key) for key in lead}, **_with_limits(r)} for r in report.results]
     names = list(dict.fromkeys(name for part in parts for name in part))
     sizes = [result.n_rows for result in report.results]
     return {name: _joined([part.get(name) for part in parts], sizes) for name in names}
+
+
+def _with_limits(result: Result) -> dict[str, Any]:
+    """The columns; beside each that can lie beyond the last lag (a sweep's horizon) its ``_at_least``."""
+    columns = dict(result.columns)
+    for name in [name for name in columns if f"{name}_censored" in columns]:
+        limits = [_at_least(row, name, _last_lag(result, row)) for row in result.rows]
+        columns[f"{name}_at_least"] = column_of(limits)
+    return columns
+
+
+def _at_least(values: Mapping[str, Any], name: str, last: float | None) -> Any:
+    """A number, or the last lag measured where it lies beyond it (censored); None where there is none."""
+    found = values.get(name)
+    return int(last) if found is None and values.get(f"{name}_censored") and last is not None else found
+
+
+def _last_lag(result: Result, row: Mapping[str, Any]) -> float | None:
+    if "T" in row:
+        return number(row["T"])
+    found = number(result.settings.get("steps"))
+    lags = result.columns.get("lag", ())
+    return number(max(lags)) if found is None and len(lags) else found
 
 
 def _repeated(result: Result, key: str) -> Any:
@@ -106,19 +129,9 @@ def _summary_row(result: Result) -> dict[str, Any]:
     row |= {key: result.source[key] for key in _APART if result.source.get(key) is not None}
     for name, value in result.summary.items():
         row[name] = value
-        if name in ("horizon", "horizon_h"):
-            row[f"{name}_at_least"] = horizon_at_least(result, name)
+        if f"{name}_censored" in result.summary:
+            row[f"{name}_at_least"] = _at_least(result.summary, name, _last_lag(result, {}))
     return row
-
-
-def horizon_at_least(result: Result, name: str = "horizon") -> int | None:
-    """The horizon, or the last lag measured where it lies beyond it (censored); None where no lag reaches epsilon."""
-    found = number(result.summary.get(name))
-    if found is None and result.summary.get(f"{name}_censored"):
-        found = number(result.settings.get("steps"))
-        if found is None and len(result.columns.get("lag", ())):
-            found = number(max(result.columns["lag"]))
-    return None if found is None else int(found)
 
 
 def plot(report: Report, ax: Axes | None = None) -> Axes:

@@ -257,3 +257,18 @@ def test_without_pandas_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch, rep
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(MissingExtraError, match="pip install pandas"):
         reports["one"].to_pandas()
+
+
+def test_means_over_the_seeds_of_a_sweep_are_not_biased_by_what_was_left_out() -> None:
+    pytest.importorskip("pandas")
+    report = gradscope.sweep("rnn:hidden=6", vary=["gain=1.05", "seed=0:5"], steps=12, jobs=1)
+    frame = report.to_pandas()
+    assert frame["horizon"].isna().any()
+    assert frame["horizon_at_least"].tolist() == [
+        12 if row["horizon"] is None else row["horizon"] for row in report.results[0].rows
+    ]
+    longer = gradscope.sweep("rnn:hidden=6,init=orthogonal,activation=identity", vary="T=5,9", inputs="zeros", jobs=1)
+    assert longer.to_pandas()["horizon_at_least"].tolist() == [5, 9]
+    unsaid = gradscope.sweep("rnn:hidden=6,init=orthogonal,activation=identity", vary="seed=1", inputs="zeros", jobs=1)
+    assert unsaid.to_pandas()["horizon_at_least"].tolist() == [100]
+    assert gradscope.check(unsaid, "horizon < 90").gates[0].passed
