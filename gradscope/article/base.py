@@ -127,7 +127,7 @@ class Claim:
     Attributes
     ----------
     id : str
-        ``C01`` … ``C21``, as in docs/claims.md.
+        ``C01`` … ``C24``, as in docs/claims.md.
     statement : str
         What the article says, in English.
     verdict : {"true", "conditional", "false"}

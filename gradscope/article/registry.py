@@ -31,6 +31,9 @@ MODULES: dict[str, str] = {
     "C19": "c19_equal_strength",
     "C20": "c20_sharing",
     "C21": "c21_all_information",
+    "C22": "c22_truncation",
+    "C23": "c23_optimise",
+    "C24": "c24_last_output",
 }
 
 

@@ -58,6 +58,13 @@ PLANTED = [
     ("C19", "step_norms", lambda original: lambda tape: _Constant(tape.n_steps)),
     ("C20", "parameters", lambda original: lambda cell: original(cell) + 1),
     ("C21", "fisher_memory", wrapped(lambda memory: memory * 1.001)),
+    ("C22", "log10_tails", wrapped(lambda tails: np.append(tails[1:], tails[-1]))),  # one copy too few
+    ("C22", "measure_weight_tails", lambda original: _without_the_oldest(original)),
+    ("C23", "horizons", lambda original: _in_another_order(original)),
+    ("C23", "state_gradients", lambda original: _of_two_steps(original)),
+    ("C24", "at_own_end", lambda original: module_of("C24").at_last_output),
+    ("C24", "at_last_output", lambda original: module_of("C24").at_own_end),
+    ("C24", "measure_parameter_gradients", lambda original: _of_forgotten_state(original)),
 ]
 
 
@@ -66,6 +73,43 @@ class _Constant:
 
     def __init__(self, n_steps: int) -> None:
         self.log10_norm = 1e-6 * np.sin(np.arange(n_steps))[:, None]
+
+
+def _without_the_oldest(original: Any) -> Any:
+    """Tails in which the ten oldest copies were forgotten."""
+
+    def tails(*args: Any, **options: Any) -> Any:
+        found = original(*args, **options)
+        moved = found.log10_mean_tail.copy()
+        moved[-10:-1] = moved[-10]
+        return type(found)(found.log10_tail, moved)
+
+    return tails
+
+
+def _in_another_order(original: Any) -> Any:
+    """Horizons of other networks than those that are trained."""
+    return lambda kind, seed, rng: original(kind, seed, rng)[::-1]
+
+
+def _of_two_steps(original: Any) -> Any:
+    """Backpropagation that stops after two steps: nothing long can be learnt."""
+
+    def gradients(tape: Any, direct: Any) -> Any:
+        for step, vector, exponent in original(tape, direct):
+            yield step, vector * (step > tape.n_steps - 2), exponent
+
+    return gradients
+
+
+def _of_forgotten_state(original: Any) -> Any:
+    """∂L/∂W_hh of a direction scaled by a tenth of a percent."""
+
+    def gradients(*args: Any, **options: Any) -> Any:
+        found = original(*args, **options)
+        return type(found)(found.names, tuple(1.001 * value for value in found.values), found.exponent)
+
+    return gradients
 
 
 @pytest.mark.parametrize(("name", "attribute", "plant"), PLANTED, ids=[f"{n}-{a}" for n, a, _ in PLANTED])
