@@ -26,7 +26,7 @@ DELAYS = (2, 4, 8, 16, 32)
 #: Training: Adam (Kingma and Ba 2015) with its usual constants, gradients clipped per network.
 UPDATES, RATE, BETA_1, BETA_2, CLIP = 80, 0.03, 0.9, 0.999, 1.0
 LEARNT = 0.9
-#: Norm of the h corner that still teaches (docs/theory.md, C23), and the longest lag looked at.
+#: Norm of the h corner that still teaches (docs/claims.md, C23), and the longest lag looked at.
 EPSILON, LONGEST = 1e-2, 64
 
 
