@@ -80,7 +80,8 @@ def families(source: Source, *, reach: int, shrink: bool) -> list[Family]:
     if "forget_bias" in known and cells and all(cell.memory_gate is not None for cell in cells):
         out.append(_forget_bias(float(spec["forget_bias"]), -1.0 if shrink else 1.0))
     if "gain" in known and cells and spec["gain"] != 0 and cells[0].recurrent != "none":
-        out.append(_gain(float(spec["gain"]), reach=reach, shrink=shrink))
+        factors = _gain(float(spec["gain"]), reach=reach, shrink=shrink, most=cells[0].most_gain)
+        out += [factors] if factors.last else []
     if spec.kind == "cell" and "leak" in known and spec["leak"] > 0:
         out.append(_leak(float(spec["leak"])))
     return out
@@ -94,7 +95,7 @@ def _forget_bias(before: float, sign: float) -> Family:
     return Family(at, first=20, last=round(FORGET_BIAS_MOST / FORGET_BIAS_STEP), of_gate=True)
 
 
-def _gain(before: float, *, reach: int, shrink: bool) -> Family:
+def _gain(before: float, *, reach: int, shrink: bool, most: float = math.inf) -> Family:
     """Factors on W_hh, so close to one another that over ``reach`` steps a step of the search is half a decade."""
     step = min(math.log1p(GAIN_STEP), 0.5 * math.log(10.0) / max(reach, 1))
     digits = max(4, 1 - math.floor(math.log10(step)))
@@ -103,8 +104,11 @@ def _gain(before: float, *, reach: int, shrink: bool) -> Family:
         text = f"{before * math.exp(-step * i if shrink else step * i):.{digits}g}"
         return Change("gain", f"gain={text}", float(text), before)
 
-    first, most = (1.12, SHRINK_MOST) if shrink else (1.27, GAIN_MOST)
-    return Family(at, first=max(1, round(math.log(first) / step)), last=round(math.log(most) / step))
+    first, furthest = (1.12, SHRINK_MOST) if shrink else (1.27, GAIN_MOST)
+    last = round(math.log(furthest) / step)
+    if not shrink and before * furthest > most:
+        last = max(0, math.floor(math.log(most / before) / step))
+    return Family(at, first=min(max(1, round(math.log(first) / step)), last), last=last)
 
 
 def _leak(before: float) -> Family:
@@ -122,7 +126,9 @@ def alternatives(source: Source, *, reach: int, shrink: bool) -> list[Change]:
         return []
     known = spec.known_keys()
     cell = CELLS.get(spec["cell"] if spec.name == "seq2seq" else spec.name)
-    inits = () if cell is not None and cell.recurrent == "none" else ("orthogonal", "identity")
+    inits: tuple[str, ...] = () if cell is not None and cell.recurrent == "none" else ("orthogonal", "identity")
+    if cell is not None and cell.inits is not None:
+        inits = tuple(init for init in inits if init in cell.inits)
     out = [Change("init", f"init={init}") for init in inits if spec["init"] != init]
     if "chrono_max" in known and cell is not None and cell.memory_gate is not None and not shrink:
         out.append(Change("init", f"init=chrono,chrono_max={max(reach, 3)}"))

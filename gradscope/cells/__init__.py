@@ -9,6 +9,7 @@ from gradscope.cells.indrnn import IndRnn
 from gradscope.cells.input_gate import InputGate
 from gradscope.cells.keys import Key
 from gradscope.cells.leaky import Leaky
+from gradscope.cells.lru import Lru
 from gradscope.cells.lstm import Lstm
 from gradscope.cells.lstm_projected import LstmProjected
 from gradscope.cells.mingru import MinGru
@@ -17,7 +18,7 @@ from gradscope.cells.rnn import Rnn
 from gradscope.cells.skip import Skip
 
 #: The article's ladder first.
-_BUILT: tuple[type[Cell], ...] = (Rnn, Skip, ForgetGate, InputGate, Lstm, Gru, Leaky, IndRnn, MinGru, MinLstm)
+_BUILT: tuple[type[Cell], ...] = (Rnn, Skip, ForgetGate, InputGate, Lstm, Gru, Leaky, IndRnn, MinGru, MinLstm, Lru)
 CELLS: dict[str, type[Cell]] = {cell.name: cell for cell in _BUILT}
 #: Those that only files bring: no weights are drawn for them.
 FILE_CELLS: dict[str, type[Cell]] = {cell.name: cell for cell in (LstmProjected,)}

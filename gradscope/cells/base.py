@@ -98,6 +98,12 @@ class Cell(ABC):
     #: −1 where the memory gate keeps the old state when it is closed.
     memory_sign: ClassVar[int] = 1
     recurrent: ClassVar[RecurrentWeights] = "full"
+    #: The ensembles its recurrent weights can be drawn from; None for all.
+    inits: ClassVar[tuple[str, ...] | None] = None
+    #: The largest ``gain`` that can be drawn.
+    most_gain: ClassVar[float] = float("inf")
+    #: Whether φ has a part in it.
+    uses_activation: ClassVar[bool] = True
     #: Keys of the source grammar that only this cell has; one that is called like a field is passed to it.
     own_keys: ClassVar[Mapping[str, Key]] = {}
 
@@ -117,6 +123,16 @@ class Cell(ABC):
         """Rows and columns of ``weight_hh`` of one network of this size."""
         rows = 0 if cls.recurrent == "none" else len(cls.gates) * hidden
         return rows, hidden if cls.recurrent == "full" else 1
+
+    @classmethod
+    def draw_recurrent(
+        cls, rng: np.random.Generator, hidden: int, keys: Mapping[str, Any]
+    ) -> tuple[Array, Array] | None:
+        """Recurrent weights of a built network and a factor (rows, 1) on its input weights.
+
+        ``keys`` are those of its source. None, where they are drawn from the ensemble of ``init``.
+        """
+        return None
 
     @classmethod
     def from_layer(

@@ -23,6 +23,7 @@ class IndRnn(Cell):
     gates: ClassVar[tuple[str, ...]] = ("u",)
     closed_form: ClassVar[str] = "Π φ′ w of each unit, its largest (exact)"
     recurrent: ClassVar[RecurrentWeights] = "own"
+    inits: ClassVar[tuple[str, ...] | None] = ("gaussian", "orthogonal", "identity", "uniform", "pytorch", "keras")
 
     @property
     def path_weights(self) -> tuple[float, float]:

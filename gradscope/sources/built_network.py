@@ -82,6 +82,9 @@ def _built_warnings(spec: SourceSpec) -> tuple[str, ...]:
     """Keys that are accepted and have no effect are said to have none."""
     out = []
     known = _keys_of(spec)
+    cell = CELLS[spec["cell"] if spec.name == "seq2seq" else spec.name]
+    if "activation" in spec.given and not cell.uses_activation:
+        out.append(f"{cell.name} is linear: activation has no effect")
     if "norm" in known and spec["norm"] == "layer" and (spec["bias"] or spec.given.get("forget_bias")):
         out.append(
             "norm=layer takes a bias that is equal across units away with the mean: bias and forget_bias have no effect"

@@ -18,10 +18,10 @@ from gradscope.sources.spec import SourceSpec
 def draw_cell(spec: SourceSpec, cell: str, width: int, rng: np.random.Generator, dtype: Any) -> Cell:
     """Draw one layer of a built network: its weights (:func:`draw_layer`), then chrono biases, then its settings."""
     H, cell_type = spec["hidden"], CELLS[cell]
-    if spec["init"] == "nonnormal" and cell_type.recurrent != "full":
+    if cell_type.inits is not None and spec["init"] not in cell_type.inits:
         raise UsageError(
-            f"init=nonnormal in '{spec.text}' draws a chain from unit to unit, and a unit of {cell} reads itself "
-            "alone: use gaussian."
+            f"init={spec['init']} in '{spec.text}': {cell}, whose units read themselves alone, is drawn with init="
+            f"{' or '.join(cell_type.inits)}."
         )
     drawn = draw_layer(
         spec["init"],
@@ -44,12 +44,16 @@ def draw_cell(spec: SourceSpec, cell: str, width: int, rng: np.random.Generator,
             if cell_type.write_gate is not None:
                 bias[cell_type.write_gate] = bias[cell_type.write_gate] - times
         bias[keep] = bias[keep] + sign * spec["forget_bias"]
+    weight_ih, weight_hh = drawn.weight_ih, drawn.weight_hh
+    keys = {name: spec[name] for name in spec.known_keys()}
+    if (own := cell_type.draw_recurrent(rng, H, keys)) is not None:
+        weight_hh, weight_ih = own[0], weight_ih * own[1]
     settings: dict[str, Any] = {"activation": find_activation(spec["activation"])}
     known, of_cell = spec.known_keys(), {field.name for field in fields(cell_type)}
     settings |= {name: spec[name] for name in cell_type.declared_keys() if name in known and name in of_cell}
     return cell_type.from_layer(
-        drawn.weight_ih.astype(dtype),
-        drawn.weight_hh.astype(dtype),
+        weight_ih.astype(dtype),
+        weight_hh.astype(dtype),
         np.concatenate([bias[gate] for gate in cell_type.gates]).astype(dtype),
         None if drawn.bias_hh is None else drawn.bias_hh.astype(dtype),
         **settings,

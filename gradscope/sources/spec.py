@@ -23,6 +23,16 @@ BUILT_CELLS = (*CELLS, "dnn", "seq2seq")
 #: What a weights file can be read as.
 READABLE_CELLS = (*(name for name, cell in CELLS.items() if cell.recurrent == "full"), "dnn", "seq2seq")
 
+#: Recurrences that people train and that are no cells here: no name that is merely near to one of theirs is meant.
+_NAMES_ELSEWHERE = (
+    "bayesianlstm cfc convgru convlstm dcrnn deltanet gateddeltanet gla griffin gssm hawk hgrn hgrn2 hippo hyena "
+    "jamba janet linearattention lmu ltc mamba mamba2 mgu mlstm nru ntm phasedlstm qrnn retnet rglru rhn rwkv s4 s4d "
+    "s5 s6 srnn sru treelstm tsrnn urlstm xlstm"
+)
+ELSEWHERE = frozenset(_NAMES_ELSEWHERE.split())
+#: How they are measured.
+MEASURE_ROAD = "gradscope.torch.measure(step, inputs, state) with step(x, state) → state"
+
 # A suffix counts as keys only if it reads ':key=', so that C:\w.npz and dir:1/w.npz stay paths.
 _KEYS = re.compile(r":(?=[A-Za-z_]+=)")
 
@@ -180,11 +190,15 @@ def parse_source(text: str) -> SourceSpec:
     kind: Literal["cell", "file"] = "cell" if name in BUILT_CELLS else "file"
     if kind == "file" and not _looks_like_a_path(name):
         known = ", ".join(BUILT_CELLS)
-        raise UsageError(
-            f"'{name}' is neither a cell nor a file here.{did_you_mean(name.lower(), BUILT_CELLS)}\n"
-            f"Cells: {known}; {FORMATS_SENTENCE}."
-        )
+        raise UsageError(f"{_no_source(name)}\nCells: {known}; {FORMATS_SENTENCE}.")
     return spec_of_keys(text, kind, name, keys)
+
+
+def _no_source(name: str) -> str:
+    """What to do about a name that is neither a cell nor a file: a typing error, or a recurrence that is not here."""
+    sentence = f"'{name}' is neither a cell nor a file here."
+    suggestion = "" if name.lower().replace("-", "") in ELSEWHERE else did_you_mean(name.lower(), BUILT_CELLS)
+    return sentence + (suggestion or f" Any other recurrence: {MEASURE_ROAD}.")
 
 
 def spec_of_keys(

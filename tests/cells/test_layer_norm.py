@@ -44,7 +44,8 @@ def test_one_unit_is_all_mean(name, build_cell):
     assert not jacobian.push_drive(np.eye(cell.n_gates)[None]).any()
 
 
-@pytest.mark.parametrize("name", NAMES)
+# The λ of an lru stand beside the normalised drive, not in it.
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "lru"])
 def test_scaling_all_weights_changes_nothing_but_epsilon(name, build_cell):
     """N(αp) = N(p)/α: J is the same for α·(W, U, b), exactly as ε → 0 (theory C15)."""
     cell = build_cell(name, hidden=6, norm="layer")

@@ -52,7 +52,7 @@ def test_gradients_of_the_weights_and_of_a_stack_are_there():
 
 
 def test_what_has_no_meaning_is_refused():
-    with pytest.raises(UsageError, match="a unit of indrnn reads itself alone: use gaussian"):
+    with pytest.raises(UsageError, match="indrnn, whose units read themselves alone, is drawn with init=gaussian or"):
         build_source(parse_source("indrnn:init=nonnormal"), seed=0)
     with pytest.raises(UsageError, match="draws gate biases"):
         parse_source("indrnn:init=chrono")
@@ -107,9 +107,16 @@ def test_two_gates_that_are_both_shut_still_have_shares():
 
 
 def test_every_verb_takes_them():
-    for text in ("mingru:hidden=4", "minlstm:hidden=4,layers=2", "seq2seq:cell=mingru,hidden=4"):
+    texts = (
+        "mingru:hidden=4",
+        "lru:hidden=5",
+        "lru:hidden=4,layers=2,gain=0.5",
+        "minlstm:hidden=4,layers=2",
+        "seq2seq:cell=mingru,hidden=4",
+    )
+    for text in texts:
         advice = gradscope.advise(text, steps=15).results[0]
-        assert "gain" not in advice.columns["kind"]
+        assert ("gain" in advice.columns["kind"]) == ("gain=" in text)
         for result in gradscope.lyapunov(text, steps=40).results:
             assert np.isfinite(result.summary["max"])
     inputs = gradscope.gradients("mingru:hidden=4", steps=9, wrt="inputs").results[0]
@@ -122,3 +129,53 @@ def test_gates_other_than_logistic_are_refused():
     (cell,) = cells_of("minlstm:hidden=2,inputs=1")
     with pytest.raises(UsageError, match="are sigmoid, not hard_sigmoid"):
         replace(cell, gate_activation=GATE_ACTIVATIONS["hard_sigmoid"])
+
+
+def test_an_lru_is_its_complex_recurrence():
+    """z_t = λ z_{t−1} + B x_t in complex numbers, h = [Re z; Im z], and ‖∂h_T/∂h_{T−k}‖ = max|λ|^k at every lag."""
+    text = "lru:hidden=6,inputs=3"
+    (cell,) = cells_of(text)
+    nu, theta = cell.weight_hh[:3, 0], cell.weight_hh[3:, 0]
+    eigenvalues = np.exp(-np.exp(nu) + 1j * theta)
+    B = cell.weight_ih[:3] + 1j * cell.weight_ih[3:]
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    z, s = np.zeros(3, dtype=complex), np.zeros((1, 6))
+    for row in x:
+        z, s = eigenvalues * z + B @ row, cell.step(s, cell.drive(row[None]))
+    assert np.allclose(s[0], [*z.real, *z.imag], rtol=0, atol=1e-14)
+    result = gradscope.gradients(text, inputs=x).results[0]
+    truth = np.arange(31) * np.log10(np.abs(eigenvalues).max())
+    for column in ("log10_norm", "log10_theory", "log10_bound"):
+        assert np.allclose(result.columns[column], truth, rtol=0, atol=1e-11), column
+    spectrum = gradscope.spectrum(text).results[0]
+    assert spectrum.columns["spectral_radius"][0] == pytest.approx(np.abs(eigenvalues).max(), rel=1e-12)
+    exponents = np.sort(gradscope.lyapunov(text, steps=200).results[0].columns["exponent"])
+    assert np.allclose(exponents, np.sort(np.repeat(np.log(np.abs(eigenvalues)), 2)), rtol=0, atol=0.02)
+
+
+def test_white_input_keeps_an_lru_at_the_size_of_its_drive():
+    """B's rows carry √(1−|λ|²): E|z|² is that of one step's B x however near |λ| is to 1 (Orvieto 2023, §3.4)."""
+    (cell,) = cells_of("lru:hidden=200,inputs=40,r_min=0.9,r_max=0.99")
+    modulus = np.exp(-np.exp(cell.weight_hh[:100, 0]))
+    assert 0.9 <= modulus.min() < 0.91 < 0.98 < modulus.max() <= 0.99
+    drive = np.sum(cell.weight_ih**2, axis=1)
+    expected = (drive[:100] + drive[100:]) / (1 - modulus**2)
+    assert np.allclose(expected.mean(), 2.0, rtol=0.05)
+
+
+def test_the_disk_of_a_default_lru_is_that_of_a_gaussian_matrix():
+    """|λ|² uniform on (0, gain²), as the eigenvalues of N(0, gain²/n) are; an odd one out is real and positive."""
+    (cell,) = cells_of("lru:hidden=4001,gain=0.5")
+    squares = np.exp(-2 * np.exp(cell.weight_hh[:2001, 0])) / 0.25
+    assert squares.mean() == pytest.approx(0.5, abs=0.03)
+    assert squares.var() == pytest.approx(1 / 12, rel=0.08)
+    assert cell.weight_hh.shape == (4001, 1)
+
+
+def test_what_an_lru_refuses_and_says():
+    with pytest.raises(UsageError, match="gain·r_max ≤ 1"):
+        build_source(parse_source("lru:gain=1.5"), seed=0)
+    with pytest.raises(UsageError, match="is drawn with init=gaussian"):
+        build_source(parse_source("lru:init=orthogonal"), seed=0)
+    source = build_source(parse_source("lru:activation=relu"), seed=0)
+    assert source.warnings == ("lru is linear: activation has no effect",)

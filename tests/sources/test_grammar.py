@@ -64,3 +64,23 @@ def test_a_change_may_be_appended_to_a_key_that_is_there_and_the_last_counts():
     assert (
         source.record["sha256"] == build_source(parse_source("lstm:gain=0.5,init=orthogonal"), seed=0).record["sha256"]
     )
+
+
+@pytest.mark.parametrize("name", ["mamba", "Mamba2", "xlstm", "mlstm", "qrnn", "s4", "rwkv", "conv-lstm", "sru", "foo"])
+def test_a_recurrence_that_is_no_cell_here_is_answered_with_the_road_to_it(name):
+    with pytest.raises(UsageError) as error:
+        parse_source(name)
+    first, second = str(error.value).split("\n")
+    assert first == (
+        f"'{name}' is neither a cell nor a file here. Any other recurrence: "
+        "gradscope.torch.measure(step, inputs, state) with step(x, state) → state."
+    )
+    assert "Did you mean" not in second
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("gruu", "gru"), ("LSTM", "lstm"), ("indrn", "indrnn"), ("mingur", "mingru")]
+)
+def test_a_misspelt_cell_is_asked_about(name, meant):
+    with pytest.raises(UsageError, match=f"Did you mean '{meant}'"):
+        parse_source(name)
