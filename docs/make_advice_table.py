@@ -5,7 +5,11 @@ Every number is what ``gradscope advise`` gives for the command beside it.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
+import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +52,29 @@ def table(sources: tuple[str, ...]) -> str:
     return "\n".join([head, "|---|---|---:|---|---|", *map(line, report.results)])
 
 
+def trainings() -> str:
+    """What the record of trainings says, and the figure beside it."""
+    example = runpy.run_path(str(PAGE.parents[1] / "examples" / "horizon_and_training.py"))
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        example["summarise"](example["RECORD"])
+    example["draw"](example["RECORD"], PAGE.parent / "images" / "horizon_and_training.svg")
+    # A table follows its caption after an empty line.
+    return printed.getvalue().strip().replace(" trainings\n", " trainings.\n\n")
+
+
 def main() -> None:
-    """Replace what stands between the marks."""
+    """Replace what stands between the marks; ``--trainings`` only what the record says."""
     text = PAGE.read_text(encoding="utf-8")
+    text = re.sub(
+        "<!-- trainings -->.*?<!-- trainings -->",
+        lambda _: f"<!-- trainings -->\n{trainings()}\n<!-- trainings -->",
+        text,
+        flags=re.DOTALL,
+    )
+    PAGE.write_text(text, encoding="utf-8")
+    if "--trainings" in sys.argv:
+        return
     for name, sources in (("ladder", LADDER), ("fresh", FRESH)):
         mark = f"<!-- {name} -->"
         text = re.sub(f"{mark}.*?{mark}", lambda _, m=mark, s=sources: f"{m}\n{table(s)}\n{m}", text, flags=re.DOTALL)
