@@ -35,6 +35,7 @@ class Delivery:
     color: str
     baseline: str | None = None
     columns: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()
 
     @property
     def expressions(self) -> tuple[str, ...]:
@@ -50,13 +51,14 @@ class Delivery:
             expect=values["expect"],
             fail_on=values["fail_on"],
             warn_on=values["warn_on"],
-            plot=values["plot"],
+            plot=values["plot"] or bool(values["figures"] and not values["outputs"]),
             quiet=values["quiet"],
             verbose=values["verbose"],
             progress=values["progress"],
             color=values["color"],
             baseline=values.get("baseline"),
             columns=words_of(values.get("columns")),
+            figures=values["figures"],
         )
 
 
@@ -120,6 +122,7 @@ def deliver(verb: str, delivery: Delivery, make: Callable[[Progress], Report]) -
     if delivery.expressions:
         check_names(delivery.expressions, written, keys=_source_keys())
     delivery = replace(delivery, columns=_columns(delivery.columns, written))
+    _check_figures(delivery, written)
     with Outputs(delivery.outputs) as outputs:
         with Progress(delivery.progress, quiet=delivery.quiet) as progress:
             report = make(progress)
@@ -128,7 +131,7 @@ def deliver(verb: str, delivery: Delivery, make: Callable[[Progress], Report]) -
 
             report = diff(baseline, report, command=report.command)
         report = judged(report, delivery)
-        outputs.write(report)
+        outputs.write(report, figures=delivery.figures)
         write_to_stdout(report, delivery, describe_terminal(delivery.color))
     return judge(report, delivery)
 
@@ -151,6 +154,23 @@ def _columns(asked: tuple[str, ...], verb: str) -> tuple[str, ...]:
     return tuple(name if name in known else titles[name] for name in asked)
 
 
+def _check_figures(delivery: Delivery, verb: str) -> None:
+    """Refuse a figure that no report of this verb has, before anything is measured.
+
+    Raises
+    ------
+    UsageError
+        The message lists those there are.
+    """
+    from gradscope.reports.views import FIGURES
+
+    known = FIGURES.get(verb, ())
+    for name in delivery.figures:
+        if name not in known:
+            listed = f"known: {', '.join(known)}." if known else "it draws none."
+            raise UsageError(f"--figure {name}: {verb} has no such figure; {listed}{did_you_mean(name, known)}")
+
+
 def judged(report: Report, delivery: Delivery) -> Report:
     """The report with the outcome of the gates that were asked for; as it was without any."""
     from gradscope.reports.gates import evaluate
@@ -162,9 +182,10 @@ def judged(report: Report, delivery: Delivery) -> Report:
 
 def deliver_stored(report: Report, delivery: Delivery) -> int:
     """Judge and write a report that already exists; without new gates it keeps those it was stored with."""
+    _check_figures(delivery, report.verb)
     with _values_that_fit(), Outputs(delivery.outputs) as outputs:
         report = judged(report, delivery)
-        outputs.write(report)
+        outputs.write(report, figures=delivery.figures)
         write_to_stdout(report, delivery, describe_terminal(delivery.color))
     return judge(report, delivery) if delivery.expressions else 0
 
@@ -197,7 +218,7 @@ def write_to_stdout(report: Report, delivery: Delivery, terminal: Terminal) -> N
 
         # With a machine format on stdout the drawing would be part of the data.
         stream = sys.stdout if delivery.format_name in ("table", "md") else sys.stderr
-        drawn = render(report, **look)
+        drawn = render(report, figures=delivery.figures, **look)
         stream.write(f"{drawn}\n" if drawn else "")
     write(report, delivery.format_name, sys.stdout, verbose=delivery.verbose > 0, **look)
     if delivery.format_name == "github":

@@ -56,4 +56,6 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
 def wants_figures(values: dict[str, Any]) -> bool:
     """Whether a page or a picture will be written: then what only figures show is worth computing."""
     suffixes = (".html", ".svg", ".png", ".pdf")
+    if values["figures"]:
+        return True
     return values["format_name"] == "html" or any(name.lower().endswith(suffixes) for name in values["outputs"])

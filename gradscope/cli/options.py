@@ -146,6 +146,13 @@ def report_options(command: F) -> F:
             ),
             click.option("--warn-on", multiple=True, metavar="EXPR", help="Warn when true. Repeatable."),
             click.option("--plot", is_flag=True, help="Draw in the terminal as well."),
+            click.option(
+                "--figure",
+                "figures",
+                multiple=True,
+                metavar="NAME",
+                help="Draw this figure, in --plot, .svg, .png, .pdf (default: the main ones). Repeatable.",
+            ),
             click.option("--config", metavar="FILE", help="Read options from this file, not from pyproject.toml."),
             click.option("-q", "--quiet", is_flag=True, help="Only errors on stderr."),
             click.option("-v", "--verbose", count=True, help="More detail; -vv adds tracebacks."),

@@ -5,6 +5,7 @@ Everything here is plain text and plain numbers, already rounded with care (``nu
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
@@ -72,9 +73,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class LineFigure:
-    """Curves over a shared axis; y values are already logarithms where ``y_label`` says so.
+    """Curves over a shared axis.
 
-    A ``minor`` figure stands in the HTML report only; plots and figure files show the others.
+    A ``minor`` figure stands in the HTML report only; plots and figure files show the others, or those picked by
+    ``name``. With ``powers`` the y values are decimal logarithms and the axis says 10 to the power of them. ``spots``
+    are points of a curve that are marked and named.
     """
 
     title: str
@@ -84,6 +87,9 @@ class LineFigure:
     curves: tuple[Curve, ...]
     marks: tuple[tuple[str, float], ...] = ()  # horizontal lines: name and y
     minor: bool = False
+    name: str = ""
+    powers: bool = False
+    spots: tuple[tuple[str, float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,7 @@ class DiscFigure:
     points: tuple[tuple[float, float], ...]
     outline: tuple[tuple[float, float], ...] = ()
     minor: bool = False
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,8 @@ class HeatFigure:
     """A matrix of numbers over two named axes, ``values[row][column]``.
 
     ``line`` marks where theory expects a change: its name, the axis (``x`` or ``y``), and the place counted in cells.
+    With ``around_zero`` the sign decides the colour and a line runs where it changes. ``at_least[row][column]`` says
+    of which cells only a lower bound is known; they are hatched.
     """
 
     title: str
@@ -114,6 +123,13 @@ class HeatFigure:
     values: tuple[tuple[Number, ...], ...]
     minor: bool = False
     line: tuple[str, Literal["x", "y"], float] | None = None
+    name: str = ""
+    around_zero: bool = False
+    at_least: tuple[tuple[bool, ...], ...] = ()
+
+    def is_at_least(self, row: int, column: int) -> bool:
+        """Whether a cell holds a lower bound."""
+        return bool(self.at_least) and self.at_least[row][column]
 
 
 Figure = LineFigure | DiscFigure | HeatFigure
@@ -139,14 +155,21 @@ class Document:
     reproduce: str = ""
     origin: str = ""  # made_by in a few words
 
-    def figures(self) -> list[tuple[str, Figure]]:
-        """The figures that are not minor, each under its section's heading.
+    def figures(self, names: Collection[str] = ()) -> list[tuple[str, Figure]]:
+        """The figures that are not minor, or those of the names given, each under its section's heading.
 
         Where a section without a heading (the side by side) has figures, they stand for those of the single sources.
         """
+        if names:
+            every = [(section.heading, block) for section in self.sections for block in section.blocks]
+            return [(heading, block) for heading, block in every if _is_figure(block) and block.name in names]
         held = [(section.heading, block) for section in self.sections for block in section.blocks if _is_major(block)]
         return [pair for pair in held if not pair[0]] or held
 
 
+def _is_figure(block: Block) -> TypeGuard[Figure]:
+    return isinstance(block, LineFigure | DiscFigure | HeatFigure)
+
+
 def _is_major(block: Block) -> TypeGuard[Figure]:
-    return isinstance(block, LineFigure | DiscFigure | HeatFigure) and not block.minor
+    return _is_figure(block) and not block.minor

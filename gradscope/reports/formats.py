@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import PurePath
@@ -23,6 +23,7 @@ class Format:
     streams: bool = False
     binary: bool = False
     on_stdout: bool = True
+    picture: bool = False
 
 
 FORMATS = {
@@ -36,9 +37,9 @@ FORMATS = {
         Format("html", "html", "render"),
         Format("junit", "junit", "render"),
         Format("github", "github", "render"),
-        Format("svg", "svg", "render", on_stdout=False),
-        Format("png", "figure_files", "render_png", binary=True, on_stdout=False),
-        Format("pdf", "figure_files", "render_pdf", binary=True, on_stdout=False),
+        Format("svg", "svg", "render", on_stdout=False, picture=True),
+        Format("png", "figure_files", "render_png", binary=True, on_stdout=False, picture=True),
+        Format("pdf", "figure_files", "render_pdf", binary=True, on_stdout=False, picture=True),
     )
 }
 STDOUT_FORMATS = tuple(name for name, entry in FORMATS.items() if entry.on_stdout)
@@ -93,14 +94,16 @@ def render(
     color: bool = False,
     unicode: bool = True,
     verbose: bool = False,
+    figures: Sequence[str] = (),
 ) -> str | bytes:
-    """Render ``report`` in the format ``name``: text, or bytes for png and pdf."""
+    """Render ``report`` in the format ``name``: text, or bytes for png and pdf; a picture of the ``figures`` named."""
     entry, function = _entry(name), writer_of(name)
     if entry.streams:
         buffer = io.StringIO()
         function(report, buffer)
         return buffer.getvalue()
-    return cast("str | bytes", function(report, width=width, color=color, unicode=unicode, verbose=verbose))
+    picked = {"figures": figures} if entry.picture else {}
+    return cast("str | bytes", function(report, width=width, color=color, unicode=unicode, verbose=verbose, **picked))
 
 
 def write(
@@ -112,12 +115,13 @@ def write(
     color: bool = False,
     unicode: bool = True,
     verbose: bool = False,
+    figures: Sequence[str] = (),
 ) -> None:
     """Write ``report`` to an open stream: text, or binary for png and pdf; json, jsonl and csv go row by row."""
     if _entry(name).streams:
         writer_of(name)(report, stream)
         return
-    rendered = render(report, name, width=width, color=color, unicode=unicode, verbose=verbose)
+    rendered = render(report, name, width=width, color=color, unicode=unicode, verbose=verbose, figures=figures)
     if isinstance(rendered, bytes):
         cast("BinaryIO", stream).write(rendered)
     else:

@@ -27,7 +27,7 @@ from gradscope.reports.figure_scale import x_range
 from gradscope.reports.html_assets import SCRIPT, STYLE
 from gradscope.reports.junit import valid
 from gradscope.reports.numbers import NULL, fixed, significant
-from gradscope.reports.svg import WIDTH, figure_svg
+from gradscope.reports.svg import LEFT, PLOT_HEIGHT, PLOT_WIDTH, WIDTH, figure_svg, plot_top
 from gradscope.reports.views import view
 from gradscope.reports.views.thinning import thinned
 
@@ -162,19 +162,26 @@ def _figure(figure: Figure, prefix: str, points: int, section: Section) -> str:
     svg = f'<svg viewBox="0 0 {WIDTH} {height}" tabindex="0">{drawn}</svg>'
     alternative = html_table(_as_table(figure), 40, label=figure.title)
     caption = (
-        f"<figcaption>{text(figure.description)}"
+        f"<figcaption>{text(figure.description)}{_export(figure)}"
         f"<details><summary>The values as a table</summary>{alternative}</details></figcaption>"
     )
     if not isinstance(figure, LineFigure):
         return f"<figure>{svg}{caption}</figure>"
-    low, high = x_range(figure)
+    (low, high), top = x_range(figure), plot_top(figure)
     data = [{"name": c.name, "x": [_short(x) for x in c.x], "y": [_short(y) for y in c.y]} for c in figure.curves]
     held = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    power = ' data-power="10^"' if figure.powers else ""
     return (
-        f'<figure data-plot="64 632 {low:g} {high:g}" data-label="{text(figure.x_label)}">{svg}'
+        f'<figure data-plot="{LEFT} {PLOT_WIDTH} {low:g} {high:g} {top} {top + PLOT_HEIGHT}"'
+        f' data-label="{text(figure.x_label)}"{power}>{svg}'
         '<p class="readout" aria-live="polite">Point at the figure, or focus it and use the arrow keys, for values.</p>'
         f'{caption}<script type="application/json">{held}</script></figure>'
     )
+
+
+def _export(figure: Figure) -> str:
+    """How to get this figure as a file of its own."""
+    return f" <small>(alone: -o FILE.svg --figure {text(figure.name)})</small>" if figure.name else ""
 
 
 def _short(value: Number) -> Number:
@@ -200,7 +207,8 @@ def _lines_as_table(figure: LineFigure) -> Table:
     first = max(figure.curves, key=lambda curve: len(curve.x))
     step = max(1, len(first.x) // 20)
     xs = sorted({*first.x[::step], *first.x[-1:]})
-    columns = (Column(figure.x_label), *(Column(curve.name) for curve in figure.curves))
+    unit = "log10" if figure.powers else ""
+    columns = (Column(figure.x_label), *(Column(curve.name, unit=unit) for curve in figure.curves))
     rows = tuple((significant(x, 6), *(_at(curve, x) for curve in figure.curves)) for x in xs)
     return Table("", columns, rows)
 

@@ -41,16 +41,18 @@ SCRIPT = """
 "use strict";
 document.querySelectorAll("figure[data-plot]").forEach(figure => {
   const curves = JSON.parse(figure.querySelector("script").textContent), svg = figure.querySelector("svg");
-  const [left, width, low, high] = figure.dataset.plot.split(" ").map(Number), xs = curves[0].x;
+  const [left, width, low, high, top, bottom] = figure.dataset.plot.split(" ").map(Number), xs = curves[0].x;
   const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
   line.setAttribute("class", "axis"); svg.append(line);
+  const power = figure.dataset.power || "";
   let at = -1;
   const nearest = (list, x) => list.reduce((best, v, i) => Math.abs(v - x) < Math.abs(list[best] - x) ? i : best, 0);
   const show = index => {
     at = Math.max(0, Math.min(xs.length - 1, index));
     const x = xs[at], px = left + (x - low) / (high - low) * width;
-    line.setAttribute("d", `M${px} 34V334`);
-    const said = curves.map(c => { const v = c.y[nearest(c.x, x)]; return `${c.name} ${v === null ? "none" : v}`; });
+    line.setAttribute("d", `M${px} ${top}V${bottom}`);
+    const value = c => { const v = c.y[nearest(c.x, x)]; return v === null ? "none" : power + v; };
+    const said = curves.map(c => `${c.name} ${value(c)}`);
     figure.querySelector(".readout").textContent = `${figure.dataset.label} ${x}: ${said.join(", ")}`;
   };
   svg.addEventListener("pointermove", event => {

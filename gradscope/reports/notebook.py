@@ -155,8 +155,7 @@ def plot(report: Report, ax: Axes | None = None) -> Axes:
         from matplotlib import pyplot
 
         ax = pyplot.subplots(layout="constrained")[1]
-    draw(ax, drawing)
-    ax.set_title(f"{heading}: {drawing.title}" if heading else drawing.title, fontsize=10)
+    draw(ax, drawing, heading)
     return ax
 
 

@@ -50,10 +50,10 @@ class OutputFile:
             stream = os.fdopen(handle, "w", encoding="utf-8", newline="")
         return cls(path, format_name, stream, Path(temporary))
 
-    def finish(self, report: Report) -> None:
-        """Write the report and put it in place."""
+    def finish(self, report: Report, *, figures: Sequence[str] = ()) -> None:
+        """Write the report and put it in place; a picture shows the ``figures`` named, or the main ones."""
         try:
-            write(report, self.format_name, self.stream, verbose=True)
+            write(report, self.format_name, self.stream, verbose=True, figures=figures)
             self.stream.close()
             # mkstemp makes private files; a result gets what the umask allows, like any other.
             umask = os.umask(0)
@@ -90,7 +90,7 @@ class Outputs:
         for file in self.files:
             file.discard()
 
-    def write(self, report: Report) -> None:
+    def write(self, report: Report, *, figures: Sequence[str] = ()) -> None:
         """Write every file."""
         for file in self.files:
-            file.finish(report)
+            file.finish(report, figures=figures)

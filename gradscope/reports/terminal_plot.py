@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby, pairwise
 
 from gradscope.records import Report
 from gradscope.reports.canvas import Canvas
 from gradscope.reports.document import Curve, DiscFigure, Figure, HeatFigure, LineFigure
-from gradscope.reports.figure_scale import beyond, tick_text, ticks, x_range, y_range
+from gradscope.reports.figure_scale import tick_text, ticks, value_range, x_range, y_range, y_ticks
+from gradscope.reports.figure_style import ABOVE, BELOW, TERMINAL_STROKES, stroke_of
 from gradscope.reports.numbers import significant, to_ascii
 from gradscope.reports.views import view
 
@@ -21,30 +22,43 @@ _ROWS = 20
 _MARGIN = 9
 _LETTERS = {"theory": "t", "eigen": "e", "bound": "b", "path": "p", "corner": "h", "loss": "l"}
 _Placing = Callable[[float, float], tuple[float, float]]
-_SHADES = (" ░▒▓█", " .:-=+*#%@")
+_SHADES = (" ░▒▓█", " .:-=")
+#: Signs above 0 where a map lies around it, and of cells that are known from below only.
+_ABOVE, _AT_LEAST = "+xX#", ">"
 
 
 def render(
-    report: Report, *, width: int | None = 80, color: bool = False, unicode: bool = True, verbose: bool = False
+    report: Report,
+    *,
+    width: int | None = 80,
+    color: bool = False,
+    unicode: bool = True,
+    verbose: bool = False,
+    figures: Sequence[str] = (),
 ) -> str:
-    """Plot the main figures of a report, one under the other; an empty string where there is nothing to plot."""
+    """Plot the main figures of a report, or those named, one under the other; empty where there is nothing to plot."""
     columns = max(40, min(width or 80, 160))
     parts = []
-    for heading, figure in view(report, verbose=verbose).figures():
-        title = f"{heading}: {figure.title}" if heading else figure.title
-        lines = [*_folded(title, columns), *plot(figure, columns, unicode=unicode)]
+    for heading, figure in view(report, verbose=verbose).figures(figures):
+        title = [line for text in (heading, figure.title) if text for line in _folded(text, columns)]
+        bold = [f"\x1b[1m{line}\x1b[0m" for line in title] if color else title
+        lines = [*bold, *plot(figure, columns, unicode=unicode, color=color)]
         parts.append("\n".join(line.rstrip() for line in lines))
     text = "\n\n".join(parts) + "\n" if parts else ""
     return text if unicode else to_ascii(text)
 
 
-def plot(figure: Figure, columns: int = 80, *, unicode: bool = True) -> list[str]:
-    """Draw one figure as lines of text."""
+def plot(figure: Figure, columns: int = 80, *, unicode: bool = True, color: bool = False) -> list[str]:
+    """Draw one figure as lines of text; colour repeats what letters say."""
     if isinstance(figure, LineFigure):
-        return _line_plot(figure, columns, unicode)
+        return _line_plot(figure, columns, unicode, color)
     if isinstance(figure, DiscFigure):
         return _disc_plot(figure, columns, unicode)
-    return _heat_plot(figure, columns, unicode)
+    return _heat_plot(figure, columns, unicode, color)
+
+
+def _painted(text: str, stroke: int | None, *, color: bool) -> str:
+    return f"\x1b[{TERMINAL_STROKES[stroke]}m{text}\x1b[0m" if color and stroke is not None else text
 
 
 def _folded(text: str, columns: int) -> list[str]:
@@ -73,7 +87,7 @@ def letters_of(curves: Sequence[Curve]) -> list[str]:
     return out
 
 
-def _line_plot(figure: LineFigure, columns: int, unicode: bool) -> list[str]:
+def _line_plot(figure: LineFigure, columns: int, unicode: bool, color: bool) -> list[str]:
     canvas = Canvas(columns - _MARGIN, _ROWS, unicode=unicode)
     (x0, x1), (y0, y1) = x_range(figure), y_range(figure)
 
@@ -81,6 +95,7 @@ def _line_plot(figure: LineFigure, columns: int, unicode: bool) -> list[str]:
         return _inside((x - x0) / (x1 - x0)), _inside((y - y0) / (y1 - y0))
 
     signs = letters_of(figure.curves)
+    strokes = [stroke_of(curve, i) for i, curve in enumerate(figure.curves)]
     for curve, sign in zip(figure.curves, signs, strict=True):
         if not sign:
             _solid(canvas, curve, at)
@@ -90,14 +105,22 @@ def _line_plot(figure: LineFigure, columns: int, unicode: bool) -> list[str]:
     for _, y in figure.marks:
         for i in range(0, canvas.columns, 2):
             canvas.letter((i + 0.5) / canvas.columns, at(x0, y)[1], "-", over=False)
-    lines = _framed(canvas, ticks(y0, y1, 6), lambda y: at(x0, y)[1], unicode)
+    spot = "◆" if unicode else "@"
+    for _, x, y in figure.spots:
+        canvas.letter(*at(x, y), spot)
+    found = y_ticks(figure, y0, y1, 6, unicode=unicode)
+    paints = dict(zip(signs, strokes, strict=True)) if color else {}
+    lines = _framed(canvas, found, lambda y: at(x0, y)[1], unicode, paints)
     lines += [_x_axis(ticks(x0, x1, 6), lambda x: at(x, y0)[0], columns), figure.x_label.rjust(columns)]
     dots = "⣀⡠⠔⠊" if unicode else "****"
     legend = [f"{sign or dots} {curve.name}" for curve, sign in zip(figure.curves, signs, strict=True)]
     legend += [f"- - {name}" for name, y in figure.marks if y0 <= y <= y1]
-    out = [f"{figure.y_label}", *lines, *_listed(legend, columns)]
-    off = beyond(figure)
-    return [*out, *_folded(f"partly beyond the range shown: {', '.join(off)}", columns)] if off else out
+    legend += (
+        [f"{spot} {', '.join(name or 'horizon' for name in dict.fromkeys(name for name, *_ in figure.spots))}"]
+        if figure.spots
+        else []
+    )
+    return [f"{figure.y_label}", *lines, *_listed(legend, columns)]
 
 
 def _inside(fraction: float) -> float:
@@ -122,18 +145,33 @@ def _lettered(canvas: Canvas, curve: Curve, sign: str, at: _Placing) -> None:
             canvas.letter(xa + (xb - xa) * i / steps, ya + (yb - ya) * i / steps, sign, over=False)
 
 
-def _framed(canvas: Canvas, y_ticks: Sequence[float], at: Callable[[float], float], unicode: bool) -> list[str]:
+def _framed(
+    canvas: Canvas,
+    found: Sequence[tuple[float, str]],
+    at: Callable[[float], float],
+    unicode: bool,
+    paints: Mapping[str, int],
+) -> list[str]:
     labels: dict[int, str] = {}
-    for tick in y_ticks:
+    for tick, said in found:
         row = min(canvas.rows - 1, int((1 - at(tick)) * canvas.rows))
-        labels[row] = tick_text(tick)
+        labels[row] = said
     bar, tee = ("│", "┤") if unicode else ("|", "+")
     corner, rule = ("└", "─") if unicode else ("+", "-")
     out = [
-        f"{labels.get(row, '')[: _MARGIN - 2]:>{_MARGIN - 1}}{tee if row in labels else bar}{text}"
+        f"{labels.get(row, '')[: _MARGIN - 2]:>{_MARGIN - 1}}{tee if row in labels else bar}{_in_colour(text, paints)}"
         for row, text in enumerate(canvas.lines())
     ]
     return [*out, " " * (_MARGIN - 1) + corner + rule * canvas.columns]
+
+
+def _in_colour(text: str, paints: Mapping[str, int]) -> str:
+    """Each run of one curve's sign in that curve's colour; dots belong to the measurement."""
+    if not paints:
+        return text
+    dots = paints.get("")
+    runs = groupby(text, lambda char: dots if "\u2800" < char <= "\u28ff" or char == "*" else paints.get(char))
+    return "".join(_painted("".join(run), stroke, color=True) for stroke, run in runs)
 
 
 def _x_axis(x_ticks: Sequence[float], at: Callable[[float], float], columns: int) -> str:
@@ -172,11 +210,10 @@ def _disc_plot(figure: DiscFigure, columns: int, unicode: bool) -> list[str]:
     return [*canvas.lines(), *_folded(legend, columns), *_folded(figure.description, columns)]
 
 
-def _heat_plot(figure: HeatFigure, columns: int, unicode: bool) -> list[str]:
-    held = [v for row in figure.values for v in row if v is not None]
-    if not held:
+def _heat_plot(figure: HeatFigure, columns: int, unicode: bool, color: bool) -> list[str]:
+    span = value_range(figure)
+    if span is None:
         return ["nothing to show"]
-    low, high = min(held), max(held)
     shades = _SHADES[0] if unicode else _SHADES[1]
     margin = min(14, max(map(len, figure.y_ticks)))
     n = len(figure.x_ticks)
@@ -187,25 +224,48 @@ def _heat_plot(figure: HeatFigure, columns: int, unicode: bool) -> list[str]:
     picked = sorted({i * tall // min(tall, 40) for i in range(min(tall, 40))})
     lines = []
     for r in reversed(picked):
-        text = "".join(_shade(figure.values[r][c], low, high, shades) * cell for c in shown)
+        text = ""
+        for c in shown:
+            sign, stroke = _shade(figure, r, c, span, shades)
+            text += _painted(sign * cell, stroke, color=color)
         here = figure.line is not None and figure.line[1] == "y" and round(figure.line[2]) == r
-        lines.append(f"{figure.y_ticks[r][:margin]:>{margin}} {text}"[: columns - 2] + (" <" if here else ""))
+        lines.append(f"{figure.y_ticks[r][:margin]:>{margin}} {text}" + (" <" if here else ""))
     first, last = figure.x_ticks[0], figure.x_ticks[-1]
     gap = max(1, cell * len(shown) - len(first) - len(last))
     lines.append(" " * (margin + 1) + (first + " " * gap + last)[: columns - margin - 1])
     if figure.line is not None and figure.line[1] == "x":
         place = min(range(len(shown)), key=lambda i: abs(shown[i] - (figure.line[2] if figure.line else 0.0)))
         lines.append(" " * (margin + 1 + place * cell + cell // 2) + "^")
-    scale = f"{figure.y_label} up, {figure.x_label} across; {figure.value_label}: "
-    scale += f"'{shades[1]}' {significant(low)} to '{shades[-1]}' {significant(high)}, blank where there is none"
+    return [*lines, *_folded(_scale(figure, span, shades), columns)]
+
+
+def _scale(figure: HeatFigure, span: tuple[float, float], shades: str) -> str:
+    """What the signs of a map mean."""
+    low, high = span
+    said = f"{figure.y_label} up, {figure.x_label} across; {figure.value_label}: "
+    if figure.around_zero:
+        said += f"'{shades[-1]}' {significant(low)} to '{shades[1]}' below 0, '{_ABOVE[0]}' above 0 to '{_ABOVE[-1]}' "
+        said += significant(high)
+    else:
+        said += f"'{shades[1]}' {significant(low)} to '{shades[-1]}' {significant(high)}"
+    said += ", blank where there is none"
+    if figure.at_least:
+        said += f"; '{_AT_LEAST}' beyond the run"
     if figure.line is not None:
-        scale += f"; {'^' if figure.line[1] == 'x' else '<'} {figure.line[0]}"
-    return [*lines, *_folded(scale, columns)]
+        said += f"; {'^' if figure.line[1] == 'x' else '<'} {figure.line[0]}"
+    return said
 
 
-def _shade(value: float | int | None, low: float, high: float, shades: str) -> str:
+def _shade(figure: HeatFigure, row: int, column: int, span: tuple[float, float], shades: str) -> tuple[str, int | None]:
+    """The sign of a cell and the stroke whose colour it has."""
+    value, (low, high) = figure.values[row][column], span
     if value is None:
-        return " "
-    levels = len(shades) - 1
+        return " ", None
+    if figure.is_at_least(row, column):
+        return _AT_LEAST, ABOVE
+    if figure.around_zero:
+        signs, stroke = (shades[1:], BELOW) if value < 0 else (_ABOVE, ABOVE)
+        return signs[min(len(signs) - 1, int(abs(value) / high * len(signs)))], stroke
     place = 0.0 if high <= low else (value - low) / (high - low)
-    return shades[1 + min(levels - 1, int(place * levels))]
+    levels = len(shades) - 1
+    return shades[1 + min(levels - 1, int(place * levels))], BELOW

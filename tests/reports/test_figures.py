@@ -12,13 +12,15 @@ from dataclasses import replace
 import hand_made_reports as hand
 import pytest
 
+from gradscope.cli import run
 from gradscope.errors import MissingExtraError
 from gradscope.reports import figure_files, formats, svg, terminal_plot
 from gradscope.reports.canvas import Canvas
-from gradscope.reports.document import Curve, LineFigure
-from gradscope.reports.figure_scale import ticks, y_range
+from gradscope.reports.document import Curve, HeatFigure, LineFigure
+from gradscope.reports.figure_scale import power_text, power_ticks, sign_changes, ticks, within, y_range
+from gradscope.reports.figure_style import LIGHT_STROKES
 from gradscope.reports.seed_means import group_means, t_quantile
-from gradscope.reports.views import view
+from gradscope.reports.views import FIGURES, view
 from gradscope.reports.views.thinning import thinned
 
 DRAWN = [
@@ -178,3 +180,113 @@ def test_student_quantiles_and_means_over_seeds():
     half = stats.t.ppf(0.975, 2) / math.sqrt(3)
     assert mean["n"] == 3
     assert (mean["mean"], mean["low"], mean["high"]) == pytest.approx((2.0, 2 - half, 2 + half), abs=1e-6)
+
+
+def test_the_horizon_stands_on_the_curve_and_the_verdict_in_the_title():
+    drawn = svg.render(hand.vanishing())
+    # 101 lags over 632 units, T = 100: lag 9, where the norm is 10^-2.79
+    assert f'cx="{64 + 632 * 9 / 100:g}"' in drawn
+    assert ">horizon 9</text>" in drawn
+    assert ">vanishing: the gradient reaches 9 steps back; at 100 steps 10^-31.0 of it is left</text>" in drawn
+    assert ">10⁻²⁰</text>" in drawn
+    assert "◆ horizon 9" in terminal_plot.render(hand.vanishing())
+    assert "horizon" not in svg.render(hand.exploding()).replace("the points are the horizons", "")
+
+
+def test_powers_of_ten_on_the_axis():
+    assert power_ticks(-31.0, 1.0) == [-30.0, -25.0, -20.0, -15.0, -10.0, -5.0, 0.0]
+    assert power_ticks(-2.3, 0.2) == [-2.0, -1.0, 0.0]
+    assert [power_text(t) for t in (-31, -1, 0, 1, 2, -0.5)] == ["10⁻³¹", "10⁻¹", "1", "10", "10²", "0.32"]
+    assert "1e-30" in terminal_plot.render(hand.vanishing(), unicode=False)
+
+
+def test_a_bound_that_leaves_the_frame_is_not_drawn_and_said():
+    xs = (0.0, 1.0, 2.0)
+    measured = Curve("measured", "measured", xs, (0.0, -1.0, -2.0))
+    far, near = Curve("bound", "bound", xs, (0.0, 50.0, 100.0)), Curve("bound", "bound", xs, (0.0, -0.5, -1.0))
+    figure = LineFigure("t", "d.", "x", "y", (measured, far))
+    assert [curve.name for curve in within(figure).curves] == ["measured"]
+    assert within(figure).description == "d. Not drawn, since it leaves the frame: bound."
+    assert within(replace(figure, curves=(measured, near))).curves == (measured, near)
+    assert y_range(within(figure)) == (-2.0, 0.0)
+
+
+def signed_map(**more):
+    values = ((-0.4, -0.1), (-0.2, 0.3), (None, 0.4))
+    return HeatFigure("Map", "d", "x", "y", "rate", ("a", "b"), ("1", "2", "3"), values, around_zero=True, **more)
+
+
+def test_a_map_around_zero_has_a_bar_a_line_at_zero_and_two_colours():
+    drawn, _ = svg.figure_svg(signed_map(), prefix="p")
+    # -0.2 | 0.3 beside one another, -0.1 below 0.3; nothing borders on a cell without a value
+    assert sign_changes(signed_map()) == [(0.5, 1.5, 0.5, 2.5)] or len(sign_changes(signed_map())) == 2
+    assert 'class="contour"' in drawn
+    assert 'class="cell c0"' in drawn
+    assert 'class="cell c1"' in drawn
+    for said in ("-0.4", "0", "0.4", "rate"):
+        assert f">{said}</text>" in drawn
+    flat, _ = svg.figure_svg(replace(signed_map(), around_zero=False), prefix="p")
+    assert 'class="contour"' not in flat
+    assert 'class="cell c1"' not in flat
+
+
+def test_cells_known_from_below_only_are_hatched():
+    beyond = ((False, False), (False, True), (False, False))
+    drawn, _ = svg.figure_svg(signed_map(at_least=beyond), prefix="p")
+    assert 'class="hatch"' in drawn
+    assert "hatched: at least this" in drawn
+    lines = terminal_plot.plot(signed_map(at_least=beyond), 40)
+    assert ">" in lines[1]
+    assert ">" not in lines[0] + lines[2]
+    result = hand.sweep().results[0]
+    horizons = hand.report("sweep", replace(result, settings={**result.settings, "value": "horizon"}))
+    ((_, figure),) = view(horizons).figures()
+    # gain 1.0 and above: the horizon of every seed is beyond T
+    assert [all(row) for row in figure.at_least] == [False] * 5 + [True] * 6
+    assert not figure.around_zero
+    assert view(hand.sweep()).figures()[0][1].around_zero
+
+
+def test_colour_in_a_terminal_repeats_what_the_letters_say():
+    for make in DRAWN:
+        plain, coloured = terminal_plot.render(make()), terminal_plot.render(make(), color=True)
+        assert "\x1b[" in coloured
+        assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
+
+
+@pytest.mark.parametrize("make", DRAWN)
+def test_every_figure_has_a_name_that_the_option_knows(make):
+    report = make()
+    blocks = [block for section in view(report, verbose=True).sections for block in section.blocks]
+    figures = [block for block in blocks if hasattr(block, "minor")]
+    assert figures
+    assert {figure.name for figure in figures} <= set(FIGURES[report.verb])
+
+
+def test_one_figure_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["gradients", "rnn:hidden=4", "-T", "20"]
+    assert run([*words, "--figure", "rank", "-o", "rank.svg"]) == 0
+    drawn = (tmp_path / "rank.svg").read_text(encoding="utf-8")
+    assert drawn.count('role="img"') == 1
+    assert "How many directions survive" in drawn
+    assert "number of directions" not in capsys.readouterr().out
+    assert run([*words, "--figure", "heat"]) == 0
+    assert "to step t up, from step i across" in capsys.readouterr().out
+    assert run([*words, "--figure", "hea"]) == 2
+    assert "Did you mean 'heat'" in capsys.readouterr().err
+
+
+def test_pictures_of_both_kinds_share_their_strokes():
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    ((heading, figure),) = view(hand.vanishing()).figures()
+    ax = Figure().subplots()
+    figure_files.draw(ax, figure, heading)
+    drawn, _ = svg.figure_svg(figure, prefix="p", heading=heading)
+    strokes = re.findall(r'class="curve c(\d)" d="[^"]*"/><text[^>]*>([^<]*)</text>', drawn)
+    lines = {str(line.get_label()): str(line.get_color()) for line in ax.get_lines()}
+    assert [LIGHT_STROKES[int(i)] for i, _ in strokes] == [lines[name.replace("&apos;", "'")] for _, name in strokes]
+    assert ax.get_title(loc="left").startswith("rnn\nvanishing: ")
+    assert [label.get_text() for label in ax.get_yticklabels()][:1] == ["10⁻³⁰"]

@@ -10,6 +10,16 @@ from gradscope.reports.document import Document
 
 VIEWS = ("gradients", "spectrum", "lyapunov", "inspect", "claims", "sweep", "diff", "advise", "series")
 
+#: Names of the figures that each verb draws, the main one first.
+FIGURES = {
+    "gradients": ("gradient", "rank", "heat", "gates", "bottleneck"),
+    "spectrum": ("eigenvalues",),
+    "lyapunov": ("exponents", "convergence"),
+    "sweep": ("map", "curve"),
+    "advise": ("changes",),
+    "series": ("horizon", "map"),
+}
+
 
 def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Document:
     """Say what ``report`` has to say.

@@ -165,5 +165,7 @@ def _figure(result: Result) -> list[Block]:
     if not curves:
         return []
     said = "The norm that an output can see, with the network as it is and with each kind of change."
-    labels_of_axes = ("lag k (steps back)", "log10 of the norm of dh/dh")
-    return [LineFigure("What each change does", said, *labels_of_axes, tuple(curves), epsilon_mark(result))]
+    labels_of_axes = ("lag k (steps back)", "norm of dh/dh")
+    marks = epsilon_mark(result)
+    title = "What each change does"
+    return [LineFigure(title, said, *labels_of_axes, tuple(curves), marks, name="changes", powers=True)]

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 
 from gradscope.records import Result, plain
 from gradscope.reports.document import Block, Curve, HeatFigure, LineFigure, Number
+from gradscope.reports.figure_scale import within
 from gradscope.reports.numbers import count, significant
-from gradscope.reports.reading import column, has, number
-from gradscope.reports.views.gradient_words import verdict_sentence
+from gradscope.reports.reading import column, has, number, picked
+from gradscope.reports.views.gradient_bounds import held_bounds, tightest_bound, tightest_meaning
+from gradscope.reports.views.gradient_words import is_users_loss, verdict_sentence
 from gradscope.reports.views.thinning import thinned
 
+_LAG_AXIS = "lag k (steps back)"
 _CURVES = (
-    ("log10_theory", "theory", "theory"),
+    ("log10_theory", "theory (the article's estimate)", "theory"),
     ("log10_eigen", "eigenvalues", "eigen"),
-    ("log10_bound", "bound (any input)", "bound"),
-    ("log10_path_bound", "bound (this path)", "path"),
-    ("log10_norm_h", "dh/dh corner", "corner"),
-    ("log10_dloss_dstate", "loss at the state", "loss"),
+    ("log10_norm_h", "h alone", "corner"),
 )
 
 
@@ -56,8 +56,18 @@ def epsilon_mark(result: Result) -> tuple[tuple[str, float], ...]:
     return ((f"epsilon {significant(epsilon)}", math.log10(epsilon)),) if epsilon else ()
 
 
+def horizon_spot(result: Result) -> tuple[tuple[str, float, float], ...]:
+    """The last point of the curve that is at least epsilon; none where the curve does not come below it."""
+    horizon = number(result.summary.get("horizon"))
+    if horizon is None or horizon < 0 or result.summary.get("horizon_censored"):
+        return ()
+    rows = [row for row, lag in enumerate(result.columns.get("lag", ())) if lag == horizon]
+    norm = number(picked(result, "log10_norm", rows)[0]) if rows else None
+    return () if norm is None else ((f"horizon {int(horizon)}", horizon, norm),)
+
+
 def gradient_figure(result: Result) -> LineFigure | None:
-    """Log10 of the gradient's norm against the lag, theory and bounds beside it."""
+    """The gradient's norm against the lag, with its horizon, the estimates and the tightest bound beside it."""
     if not has(result, "log10_norm") or "lag" not in result.columns:
         return None
     lags = tuple(float(lag) for lag in column(result, "lag"))
@@ -67,24 +77,40 @@ def gradient_figure(result: Result) -> LineFigure | None:
         for name, title, role in _CURVES
         if has(result, name)
     ]
-    said = f"Measured gradient, {verdict_sentence(result)}."
-    marks = epsilon_mark(result)
-    return LineFigure("Gradient against lag", said, "lag k (steps back)", "log10 of the norm", tuple(curves), marks)
-
-
-def overlay(names: Sequence[str], results: Sequence[Result]) -> LineFigure | None:
-    """The measured gradient of every source in one figure."""
-    curves = tuple(
-        measured_curve(result, name, f"source{i}")
-        for i, (name, result) in enumerate(zip(names, results, strict=True))
-        if has(result, "log10_norm")
+    if held_bounds(result):
+        curves.append(thinned(Curve("bound", "bound", lags, tuple(tightest_bound(result, range(result.n_rows))))))
+    if is_users_loss(result) and has(result, "log10_dloss_dstate"):
+        curves.append(thinned(Curve("loss", "loss", lags, tuple(column(result, "log10_dloss_dstate")))))
+    said = "Norm of the gradient against the lag."
+    if held_bounds(result):
+        said += f" The bound is {tightest_meaning(result)}."
+    return within(
+        LineFigure(
+            verdict_sentence(result).rstrip("."),
+            said,
+            _LAG_AXIS,
+            "norm of the gradient",
+            tuple(curves),
+            epsilon_mark(result),
+            name="gradient",
+            powers=True,
+            spots=horizon_spot(result),
+        )
     )
-    if not curves:
+
+
+def overlay(names: Sequence[str], results: Sequence[Result], title: str) -> LineFigure | None:
+    """The measured gradient of every source in one figure, each with its horizon."""
+    held = [(name, result) for name, result in zip(names, results, strict=True) if has(result, "log10_norm")]
+    if not held:
         return None
-    said = "; ".join(f"{name}: {result.summary.get('verdict')}" for name, result in zip(names, results, strict=True))
+    curves = tuple(measured_curve(result, name, f"source{i}") for i, (name, result) in enumerate(held))
+    # Horizons lie close to one another: the points stand without names, the title gives the numbers.
+    spots = tuple(("", *spot[1:]) for _, result in held for spot in horizon_spot(result))
+    said = "Measured gradient of every source against the lag; the points are the horizons."
     marks = epsilon_mark(results[0])
     return LineFigure(
-        "Measured gradient of every source", said, "lag k (steps back)", "log10 of the norm", curves, marks
+        title, said, _LAG_AXIS, "norm of the gradient", curves, marks, name="gradient", powers=True, spots=spots
     )
 
 
@@ -105,7 +131,7 @@ def rank_figure(result: Result) -> LineFigure | None:
         left = count(int(last[-1]), "singular value")
         said = f"At the last lag, {left} above rounding; the stable rank is a soft count of the same."
     return LineFigure(
-        "How many directions survive", said, "lag k (steps back)", "number of directions", tuple(curves), minor=True
+        "How many directions survive", said, _LAG_AXIS, "number of directions", tuple(curves), minor=True, name="rank"
     )
 
 
@@ -125,6 +151,7 @@ def heat_figure(result: Result) -> HeatFigure | None:
         _ticks(heat["t"]),
         values,
         minor=True,
+        name="heat",
     )
 
 
@@ -147,6 +174,7 @@ def reach_figure(result: Result) -> HeatFigure | None:
         _ticks(held["decoder_step"]),
         tuple(tuple(number(v) for v in row) for row in held["log10_norm"]),
         minor=True,
+        name="bottleneck",
     )
 
 
@@ -161,4 +189,5 @@ def gate_figure(result: Result) -> LineFigure | None:
         values = tuple(number(v) for v in series)
         curves.append(thinned(Curve(f"gate {name}", role, tuple(float(t) for t in range(1, len(values) + 1)), values)))
     said = "Mean over units: 1 is open, 0 is closed."
-    return LineFigure("Gates over time", said, "step t", "mean opening", tuple(curves), (("0", 0.0), ("1", 1.0)), True)
+    edges = (("0", 0.0), ("1", 1.0))
+    return LineFigure("Gates over time", said, "step t", "mean opening", tuple(curves), edges, True, name="gates")

@@ -46,7 +46,7 @@ def side_by_side(report: Report, names: Sequence[str], *, figures: bool, verbose
     blocks: list[Block] = [*_answer(report, names), _summary(report, names), *lag_tables, note]
     if not verbose:  # else they stand under each source
         blocks += _warnings(report, names)
-    together = overlay(names, report.results) if figures else None
+    together = overlay(names, report.results, _verdicts(report, names)) if figures else None
     return Section("", (*blocks, *([together] if together else [])), shared_settings(report))
 
 
@@ -61,14 +61,19 @@ def _epsilons(report: Report) -> list[str]:
 
 def _answer(report: Report, names: Sequence[str]) -> list[Block]:
     """Who vanishes and who explodes, with how far each reaches; whether that is enough; what to look into."""
+    found = {str(result.summary.get("verdict")) for result in report.results}
+    tone = verdict_tone(next(iter(found))) if len(found) == 1 else "mixed"
+    blocks: list[Block] = [Sentence(f"{_verdicts(report, names)}.", "verdict", tone), *_need(report, names)]
+    step = next_of_several(report)
+    return [*blocks, *([Sentence(step, "next")] if step else [])]
+
+
+def _verdicts(report: Report, names: Sequence[str]) -> str:
+    """Who has which verdict, with how far each reaches."""
     groups: dict[str, list[int]] = {}
     for i, result in enumerate(report.results):
         groups.setdefault(str(result.summary.get("verdict") or "no verdict"), []).append(i)
-    said = "; ".join(f"{verdict}: {_members(report, names, group)}" for verdict, group in groups.items())
-    tone = verdict_tone(next(iter(groups))) if len(groups) == 1 else "mixed"
-    blocks: list[Block] = [Sentence(f"{said}.", "verdict", tone), *_need(report, names)]
-    step = next_of_several(report)
-    return [*blocks, *([Sentence(step, "next")] if step else [])]
+    return "; ".join(f"{verdict}: {_members(report, names, group)}" for verdict, group in groups.items())
 
 
 def _members(report: Report, names: Sequence[str], group: Sequence[int]) -> str:

@@ -165,6 +165,11 @@ def epsilon_text(result: Result) -> str:
     return "the threshold" if epsilon is None else significant(epsilon, 17)
 
 
+def is_users_loss(result: Result) -> bool:
+    """Whether the loss columns speak of a readout that somebody chose, and not of a seeded one."""
+    return result.settings.get("readout") not in (None, "seeded")
+
+
 def theory_horizon(result: Result) -> str:
     """The horizon that the article's closed form would give, as ``horizon_text``; ``-`` where nobody can tell."""
     epsilon, lags = _epsilon(result), column(result, "lag")

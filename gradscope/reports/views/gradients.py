@@ -12,6 +12,7 @@ from gradscope.reports.numbers import NULL, count, fixed, is_null, log_value, si
 from gradscope.reports.reading import has, labels, number, picked, shown_rows
 from gradscope.reports.views.article_factors import FACTOR_COLUMNS, factor_blocks
 from gradscope.reports.views.common import about_source, document, warnings_of
+from gradscope.reports.views.gradient_bounds import held_bounds, tightest_bound, tightest_meaning
 from gradscope.reports.views.gradient_details import further
 from gradscope.reports.views.gradient_figures import figures_of
 from gradscope.reports.views.gradient_ladder import side_by_side
@@ -21,14 +22,13 @@ from gradscope.reports.views.gradient_words import (
     certified_blocks,
     detail_blocks,
     horizon_text,
+    is_users_loss,
     peak_sentence,
     theory_horizon,
 )
 
 #: Rows of the table that fits on a screen of 24 lines.
 _ROWS = 12
-#: Proved bounds, of which the table holds the least at each lag.
-_BOUNDS = ("log10_bound", "log10_path_bound", "log10_block_bound")
 #: Decades by which an estimate may be off without a mark, as long as it gives the same horizon.
 _TRIFLE = 0.1
 #: What has a place of its own in the table.
@@ -81,11 +81,6 @@ def _table_and_notes(result: Result, *, verbose: bool, key: bool) -> list[Block]
     elif peak_sentence(result):
         blocks.append(Sentence(peak_sentence(result)))
     return [*blocks, *_truncation(result), *certified_blocks(result), *broken_bounds(result)]
-
-
-def is_users_loss(result: Result) -> bool:
-    """Whether the loss columns speak of the user's own readout, and not of a seeded one."""
-    return result.settings.get("readout") not in (None, "seeded")
 
 
 def _truncation(result: Result) -> list[Block]:
@@ -178,9 +173,10 @@ def _lag_table(result: Result, rows: Sequence[int], over: int | None, *, verbose
     if has(result, "log10_theory"):
         meaning = "" if verbose else "the article's estimate"
         add(_column("log10_theory", title="theory ", meaning=meaning), [b[1] for b in base])
-    held = [name for name in _BOUNDS if has(result, name)]
+    held = held_bounds(result)
     if held and not verbose:
-        add(_tightest(held), [log_value(_least(values)) for values in _beside(result, held, rows)])
+        bound = Column("bound", priority=2, meaning=tightest_meaning(result), unit="log10")
+        add(bound, [log_value(value) for value in tightest_bound(result, rows)])
     if has(result, "share"):
         add(_column("share", priority=1), [fixed(v, 4) for v in picked(result, "share", rows)])
     if has(result, "phase"):
@@ -211,17 +207,3 @@ def _cell_text(column: Column, value: float | None) -> str:
     if column.unit == "log10":
         return log_value(value)
     return fixed(value, 2) if isinstance(value, float) else significant(value)
-
-
-def _beside(result: Result, names: Sequence[str], rows: Sequence[int]) -> list[tuple[float | None, ...]]:
-    return list(zip(*(picked(result, name, rows) for name in names), strict=True))
-
-
-def _least(values: Sequence[float | None]) -> float | None:
-    return min((value for value in values if value is not None and not is_null(value)), default=None)
-
-
-def _tightest(held: Sequence[str]) -> Column:
-    """The least of the bounds at each lag, each of them proved."""
-    of = "for every input" if list(held) == ["log10_bound"] else "along this trajectory"
-    return Column("bound", priority=2, meaning=f"the tightest proved {of}", unit="log10")

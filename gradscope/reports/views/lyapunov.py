@@ -151,7 +151,9 @@ def figures_of(result: Result) -> list[Block]:
     positive = sum(y > 0 for y in ys if y is not None)
     said = f"{positive} of {len(ys)} exponents are positive; the line at 0 separates growth from decay."
     out: list[Block] = [
-        LineFigure("Lyapunov spectrum", said, "index", "exponent (nats per step)", (spectrum,), (("0", 0.0),))
+        LineFigure(
+            "Lyapunov spectrum", said, "index", "exponent (nats per step)", (spectrum,), (("0", 0.0),), name="exponents"
+        )
     ]
     running = result.details.get("convergence")
     if running:
@@ -161,5 +163,7 @@ def figures_of(result: Result) -> list[Block]:
             for i, series in enumerate(running["exponents"][:4], start=1)
         )
         said = "Running time averages of the leading exponents; flat ends mean that they have settled."
-        out.append(LineFigure("Convergence", said, "step", "exponent (nats per step)", curves, minor=True))
+        out.append(
+            LineFigure("Convergence", said, "step", "exponent (nats per step)", curves, minor=True, name="convergence")
+        )
     return out

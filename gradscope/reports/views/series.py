@@ -125,7 +125,11 @@ def figures_of(rows: Sequence[Mapping[str, Any]], result: Result) -> list[Block]
         marks = (("T: the reach is at least this", T),) if T else ()
         said = "Horizon at every checkpoint, at T where it lies beyond."
         curve = Curve("horizon", "measured", steps, reach)
-        blocks.append(LineFigure("Horizon over training", said, "training step", "horizon [steps]", (curve,), marks))
+        blocks.append(
+            LineFigure(
+                "Horizon over training", said, "training step", "horizon [steps]", (curve,), marks, name="horizon"
+            )
+        )
     return blocks
 
 
@@ -137,7 +141,8 @@ def _map(
     values = tuple(tuple(number(one[j]) if j < len(one) else None for one in lists) for j in down)
     said = f"{value_label} for every training step (across) and {y_label} (down)."
     steps = tuple(_step(good[i]) for i in across)
-    return HeatFigure(title, said, "training step", y_label, value_label, steps, tuple(ticks[j] for j in down), values)
+    picked = tuple(ticks[j] for j in down)
+    return HeatFigure(title, said, "training step", y_label, value_label, steps, picked, values, name="map")
 
 
 def _places(n: int) -> list[int]:

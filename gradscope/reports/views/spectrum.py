@@ -170,6 +170,7 @@ def figures_of(result: Result, rows: list[dict[str, Any]]) -> list[Block]:
                 f"the largest modulus is {fixed(number(row.get('spectral_radius')), 4, against=[1.0])}.",
                 points,
                 tuple((float(re), float(im)) for re, im in outline),
+                name="eigenvalues",
             )
         )
     return out

@@ -17,6 +17,8 @@ from gradscope.reports.views.common import about_source, document, generic_table
 
 _MEASURED = {*names_of("sweep", "rows"), *names_of("claims", "rows"), "key"}
 _VALUES = ("max", "log10_rate", "horizon", "spectral_radius")
+#: Values whose sign is what matters.
+_SIGNED = ("max", "log10_rate")
 _ROWS_SHOWN = 48
 _MOST_COLUMNS = 8
 #: What a person asks first of a point.
@@ -163,24 +165,43 @@ def figures_of(result: Result, means: list[dict[str, Any]], keys: list[str], val
         has_interval = any(end is not None for end in low)
         ys = tuple(m["mean"] for m in means)
         curve = Curve(value, "measured", xs, ys, low if has_interval else (), high if has_interval else ())
-        marks = (("0", 0.0),) if value in ("max", "log10_rate") else ()
+        marks = (("0", 0.0),) if value in _SIGNED else ()
         said = f"Mean {value} against {keys[0]}" + (", 95 % interval over seeds." if has_interval else ".")
-        return [LineFigure(f"{value} against {keys[0]}", said, keys[0], value, (curve,), marks)]
+        return [LineFigure(f"{value} against {keys[0]}", said, keys[0], value, (curve,), marks, name="curve")]
     if len(keys) != 2:
         return []
     down, across = keys
     ys_, xs_ = (sorted({m[key] for m in means}, key=lambda v: (isinstance(v, str), v)) for key in (down, across))
     cells: dict[tuple[Any, Any], list[float]] = {}
+    bounded = {(m[down], m[across]) for m in means if m["at_least"]}
     for m in means:
         if m["mean"] is not None:
             cells.setdefault((m[down], m[across]), []).append(m["mean"])
     values = tuple(
         tuple(sum(c) / len(c) if (c := cells.get((y, x))) else None for x in xs_) for y in ys_
     )  # fmt: skip
+    at_least = tuple(tuple((y, x) in bounded for x in xs_) for y in ys_) if bounded else ()
     said = f"{value} for every {down} (down) and {across} (across)."
+    said += " Hatched: at least this, it lies beyond the steps that were run." if bounded else ""
+    around_zero = value in _SIGNED
+    said += " The line runs where it changes its sign." if around_zero else ""
     ticks = (tuple(short_cell(x) for x in xs_), tuple(short_cell(y) for y in ys_))
     line = threshold(result, across, down, xs_, ys_)
-    return [HeatFigure(f"Map of {value}", said, across, down, value, *ticks, values, line=line)]
+    return [
+        HeatFigure(
+            f"Map of {value}",
+            said,
+            across,
+            down,
+            value,
+            *ticks,
+            values,
+            line=line,
+            name="map",
+            around_zero=around_zero,
+            at_least=at_least,
+        )
+    ]
 
 
 def threshold(
