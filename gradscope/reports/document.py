@@ -155,6 +155,10 @@ class Document:
     reproduce: str = ""
     origin: str = ""  # made_by in a few words
 
+    def sentences(self) -> list[Sentence]:
+        """Every sentence of every section."""
+        return [block for section in self.sections for block in section.blocks if isinstance(block, Sentence)]
+
     def figures(self, names: Collection[str] = ()) -> list[tuple[str, Figure]]:
         """The figures that are not minor, or those of the names given, each under its section's heading.
 

@@ -39,8 +39,12 @@ def render(
     """Plot the main figures of a report, or those named, one under the other; empty where there is nothing to plot."""
     columns = max(40, min(width or 80, 160))
     parts = []
-    for heading, figure in view(report, verbose=verbose).figures(figures):
-        title = [line for text in (heading, figure.title) if text for line in _folded(text, columns)]
+    document = view(report, verbose=verbose)
+    # The verdict stands under the plots, in the answer: there is no need to read it twice on one screen.
+    told = {block.text.rstrip(".") for block in document.sentences() if block.role == "verdict"}
+    for heading, figure in document.figures(figures):
+        titles = [text for text in (heading, figure.title) if text and text not in told]
+        title = [line for text in titles for line in _folded(text, columns)]
         bold = [f"\x1b[1m{line}\x1b[0m" for line in title] if color else title
         lines = [*bold, *plot(figure, columns, unicode=unicode, color=color)]
         parts.append("\n".join(line.rstrip() for line in lines))

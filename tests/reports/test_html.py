@@ -131,7 +131,7 @@ def test_a_browser_opens_the_page_without_a_word_on_the_console_and_shows_values
     dom = opened(page.replace("</body>", act + "</body>"), tmp_path, "--dump-dom", "--window-size=1000,800")
     seen = re.search(r'<p id="seen">(.*?)</p>', dom)[1]
     # End is lag 100, one to the left 99, ten back 89; 10^(-0.31 k) there is -27.59
-    assert seen.startswith("lag k (steps back) 89: measured -27.59, theory -28.142")
+    assert seen.startswith("lag k (steps back) 89: measured 10^-27.59, theory (the article's estimate) 10^-28.142")
     assert '<p id="wide">true</p>' in dom
 
 
