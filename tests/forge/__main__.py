@@ -19,11 +19,13 @@ from tests.forge.doors import MEGABYTES, SECONDS, WARM_UP, Failed, arguments, me
 from tests.forge.lies import Liar
 
 CHUNK = 100
+#: Seconds by the clock that a chunk may wait; processor time is what a loop without end is known by.
+PATIENCE = 600
 
 
 def work(kind, seed, n_files, folder):
     """One chunk: a line per case, so that what was going on is known when the process dies."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a hang ends the process with this signal
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # a loop without end ends the process with this signal
     forge, doors = KINDS[kind]
     opened(WARM_UP)
     for index in range(n_files):
@@ -31,14 +33,14 @@ def work(kind, seed, n_files, folder):
         path = forge(rng, folder)
         words = arguments(rng.choice(doors), path, rng)
         print(json.dumps({"case": index, "words": words}), flush=True)
-        signal.alarm(int(4 * SECONDS))
+        signal.setitimer(signal.ITIMER_PROF, 4 * SECONDS)
         try:
             outcome, seconds, megabytes = measured(words)
         except Failed as failure:
             print(json.dumps({"failed": str(failure)}), flush=True)
             _keep(folder, kind, seed, index)
             continue
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         print(json.dumps({"outcome": outcome, "seconds": seconds, "megabytes": megabytes}), flush=True)
         if seconds > SECONDS or megabytes > MEGABYTES:
             _keep(folder, kind, seed, index)
@@ -46,6 +48,16 @@ def work(kind, seed, n_files, folder):
 
 def _keep(folder, kind, seed, index):
     shutil.copytree(folder, f"forged-{kind.replace(' ', '-')}-{seed}-{index}", dirs_exist_ok=True)
+
+
+def _run(command):
+    """The chunk's process; one that waits for something that never comes is ended, its lines are kept."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    except subprocess.TimeoutExpired as end:
+        said, complained = ((part or b"").decode("utf-8", "replace") for part in (end.stdout, end.stderr))
+        whole = said[: said.rfind("\n") + 1]
+        return subprocess.CompletedProcess(command, -1, whole, f"{complained}\nwaited {PATIENCE} s")
 
 
 def run_kind(kind, seed, n_files):
@@ -57,7 +69,7 @@ def run_kind(kind, seed, n_files):
             size = min(CHUNK, n_files - chunk * CHUNK)
             command = [sys.executable, "-m", "tests.forge", "--worker", folder, "--kind", kind]
             command += ["--seed", str(begin), "--files", str(size)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = _run(command)
             case = None
             for line in map(json.loads, done.stdout.splitlines()):
                 if "case" in line:
