@@ -13,7 +13,6 @@ from tests.forge import lies
 from tests.forge.arrays import NUMBERS, zip_bytes
 from tests.forge.stored import changed
 
-
 #: Bytes after which nothing is put into a file: a large file is allowed much, and takes long to forge.
 LARGE = 8_000_000
 
