@@ -12,7 +12,7 @@ from gradscope.cells.base import Cell
 from gradscope.errors import UntrustedNumbersError
 from gradscope.jacobians.base import Array, StepJacobian
 from gradscope.networks.base import Linearised, Network
-from gradscope.numerics.tape import chunks
+from gradscope.numerics.tape import Tape, chunks
 
 Anchor = Literal["end", "start"]
 
@@ -67,8 +67,8 @@ class Segment:
 
 
 @dataclass
-class Trajectory:
-    """A network's run over inputs; a :class:`~gradscope.numerics.tape.Tape`, with the traces that theory reads.
+class Trajectory(Tape):
+    """A network's run over inputs; a tape, with the traces that theory reads.
 
     States are kept at checkpoints ``spacing`` steps apart; the stretch between two is advanced and linearised
     again when asked for, and the last one is kept. One spacing over the whole run is the stored tape.
@@ -83,8 +83,12 @@ class Trajectory:
     inputs: Inputs
     checkpoints: Array
     spacing: int
-    n_steps: int
     _held: Segment | None = field(default=None, repr=False)
+
+    @property
+    def n_steps(self) -> int:
+        """T."""
+        return self.inputs.n_steps
 
     @property
     def state_size(self) -> int:
@@ -136,11 +140,6 @@ class Trajectory:
         segment = self._segment_at(t)
         return np.asarray(segment.states[t - segment.first + 1])
 
-    def jacobian(self, t: int) -> StepJacobian:
-        """J_t."""
-        segment = self._segment_at(t)
-        return segment.linearised.jacobian[t - segment.first]
-
     def jacobians(self, first: int, last: int) -> StepJacobian:
         """J_first … J_last; a stretch across checkpoints is advanced on its own."""
         segment = self._segment_at(first)
@@ -149,18 +148,6 @@ class Trajectory:
         x = self.inputs.read(first, last)
         states = self.network.advance(self.state(first - 1), x, first=first)
         return self.network.linearise(states, x, first=first).jacobian
-
-    def pull(self, t: int, R: Array) -> Array:
-        """R·J_t."""
-        return self.jacobian(t).pull(R)
-
-    def push(self, t: int, Q: Array) -> Array:
-        """J_t·Q."""
-        return self.jacobian(t).push(Q)
-
-    def dense(self, t: int) -> Array:
-        """J_t in full."""
-        return self.jacobian(t).dense()
 
 
 def step_bytes(network: Network, batch: int) -> int:
@@ -218,4 +205,4 @@ def run_network(
             held = Segment(first, last, states, network.linearise(states, x, first=first))
         if progress is not None:
             progress(last, n_steps)
-    return Trajectory(network, inputs, checkpoints, spacing, n_steps, held)
+    return Trajectory(network, inputs, checkpoints, spacing, held)

@@ -13,12 +13,13 @@ from gradscope.jacobians.base import Array, StepJacobian
 from gradscope.jacobians.spans import SpanJacobian
 from gradscope.networks.readout import SoftmaxCrossEntropy
 from gradscope.networks.run import Anchor, Segment, Trajectory
+from gradscope.numerics.tape import Tape
 
 Phase = Literal["encoder", "decoder"]
 
 
 @dataclass
-class Seq2SeqTape:
+class Seq2SeqTape(Tape):
     """Steps 1 … T are the encoder's, T+1 … T+S the decoder's; s_T belongs to both.
 
     Attributes
@@ -90,11 +91,6 @@ class Seq2SeqTape:
         trajectory, step = self._at(t)
         return trajectory.state(step)
 
-    def jacobian(self, t: int) -> StepJacobian:
-        """J_t."""
-        trajectory, step = self._at(t)
-        return trajectory.jacobian(step)
-
     def jacobians(self, first: int, last: int) -> StepJacobian:
         """J_first … J_last, across the hand-over too."""
         T = self.encoder_steps
@@ -103,18 +99,6 @@ class Seq2SeqTape:
         if first > T:
             return self.decoder.jacobians(first - T, last - T)
         return SpanJacobian((self.encoder.jacobians(first, T), self.decoder.jacobians(1, last - T)))
-
-    def pull(self, t: int, R: Array) -> Array:
-        """R·J_t."""
-        return self.jacobian(t).pull(R)
-
-    def push(self, t: int, Q: Array) -> Array:
-        """J_t·Q."""
-        return self.jacobian(t).push(Q)
-
-    def dense(self, t: int) -> Array:
-        """J_t in full."""
-        return self.jacobian(t).dense()
 
     def segments(self, anchor: Anchor) -> Iterator[Segment]:
         """Every stretch once, numbered over both."""

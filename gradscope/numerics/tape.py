@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,50 +16,60 @@ from gradscope.jacobians.base import Array, StepJacobian
 from gradscope.jacobians.ready import ReadyJacobian
 
 
-@runtime_checkable
-class Tape(Protocol):
+class Tape:
     """States and step Jacobians of one run (or many runs side by side, in the batch axes).
 
     Steps are counted from 1: J_t = ∂s_t/∂s_{t−1}, t = 1 … n_steps. Index 0 of the states is the initial state.
+    A kind of tape says its sizes and gives :meth:`state` and :meth:`jacobians`; the rest follows.
     """
 
     @property
     def n_steps(self) -> int:
         """T."""
+        raise NotImplementedError
 
     @property
     def state_size(self) -> int:
         """N."""
+        raise NotImplementedError
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
-        """Leading axes shared by states and Jacobians, e.g. ``(batch,)`` or ``(networks, batch)``."""
+        """Leading axes of states and Jacobians, e.g. ``(batch,)`` or ``(networks, batch)``."""
+        raise NotImplementedError
 
     @property
     def h_components(self) -> Array | None:
         """Indices of the h components within the state (lstm: the first half); None if the state is h alone."""
+        return None
 
     def state(self, t: int) -> Array:
         """s_t, shape (*batch_shape, n), t = 0 … T."""
-
-    def jacobian(self, t: int) -> StepJacobian:
-        """J_t as an operator with leading axes ``batch_shape``."""
+        raise NotImplementedError
 
     def jacobians(self, first: int, last: int) -> StepJacobian:
         """J_first … J_last (inclusive) as one operator whose first leading axis is time."""
+        raise NotImplementedError
+
+    def jacobian(self, t: int) -> StepJacobian:
+        """J_t as an operator with leading axes ``batch_shape``."""
+        return self.jacobians(t, t)[0]
 
     def pull(self, t: int, R: Array) -> Array:
         """R·J_t: rows carried backward, R of shape (*batch_shape, r, n) or broadcastable to it."""
+        return self.jacobian(t).pull(R)
 
     def push(self, t: int, Q: Array) -> Array:
         """J_t·Q: columns carried forward, Q of shape (*batch_shape, n, r) or broadcastable to it."""
+        return self.jacobian(t).push(Q)
 
     def dense(self, t: int) -> Array:
         """J_t in full, shape (*batch_shape, n, n): the slow reference."""
+        return self.jacobian(t).dense()
 
 
 @dataclass(frozen=True)
-class StoredTape:
+class StoredTape(Tape):
     """A tape that holds every step in memory.
 
     Attributes
@@ -68,12 +77,13 @@ class StoredTape:
     states : ndarray, shape (T + 1, *batch_shape, n)
     steps : StepJacobian
         Leading axes (T, *batch_shape); entry t − 1 is J_t.
-    h_components : ndarray of int or None
+    corner : ndarray of int or None
+        ``h_components``.
     """
 
     states: Array
     steps: StepJacobian
-    h_components: Array | None = field(default=None)
+    corner: Array | None = field(default=None)
 
     @property
     def n_steps(self) -> int:
@@ -90,76 +100,54 @@ class StoredTape:
         """Leading axes after time."""
         return tuple(self.states.shape[1:-1])
 
+    @property
+    def h_components(self) -> Array | None:
+        """As given."""
+        return self.corner
+
     def state(self, t: int) -> Array:
         """s_t."""
         return np.asarray(self.states[t])
-
-    def jacobian(self, t: int) -> StepJacobian:
-        """J_t."""
-        return self.steps[t - 1]
 
     def jacobians(self, first: int, last: int) -> StepJacobian:
         """J_first … J_last."""
         return self.steps[first - 1 : last]
 
-    def pull(self, t: int, R: Array) -> Array:
-        """R·J_t."""
-        return self.steps[t - 1].pull(R)
-
-    def push(self, t: int, Q: Array) -> Array:
-        """J_t·Q."""
-        return self.steps[t - 1].push(Q)
-
-    def dense(self, t: int) -> Array:
-        """J_t in full."""
-        return self.steps[t - 1].dense()
-
 
 @dataclass(frozen=True)
-class Prefix:
-    """The first ``n_steps`` steps of a tape, as a tape."""
+class Prefix(Tape):
+    """The first ``length`` steps of a tape, as a tape."""
 
-    tape: Tape
-    n_steps: int
+    whole: Tape
+    length: int
+
+    @property
+    def n_steps(self) -> int:
+        """T of the prefix."""
+        return self.length
 
     @property
     def state_size(self) -> int:
-        """n."""
-        return self.tape.state_size
+        """N."""
+        return self.whole.state_size
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """Leading axes after time."""
-        return self.tape.batch_shape
+        return self.whole.batch_shape
 
     @property
     def h_components(self) -> Array | None:
-        """The tape's."""
-        return self.tape.h_components
+        """The whole tape's."""
+        return self.whole.h_components
 
     def state(self, t: int) -> Array:
         """s_t."""
-        return self.tape.state(t)
-
-    def jacobian(self, t: int) -> StepJacobian:
-        """J_t."""
-        return self.tape.jacobian(t)
+        return self.whole.state(t)
 
     def jacobians(self, first: int, last: int) -> StepJacobian:
         """J_first … J_last."""
-        return self.tape.jacobians(first, last)
-
-    def pull(self, t: int, R: Array) -> Array:
-        """R·J_t."""
-        return self.tape.pull(t, R)
-
-    def push(self, t: int, Q: Array) -> Array:
-        """J_t·Q."""
-        return self.tape.push(t, Q)
-
-    def dense(self, t: int) -> Array:
-        """J_t in full."""
-        return self.tape.dense(t)
+        return self.whole.jacobians(first, last)
 
 
 def tape_of_matrices(matrices: Array) -> StoredTape:

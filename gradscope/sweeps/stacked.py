@@ -149,7 +149,7 @@ def stack_of_trajectories(tapes: Sequence[Trajectory]) -> Trajectory:
     network = Layer(stack_of_cells([tape.network.layers[0] for tape in tapes]))
     held = Segment(1, T, states, network.linearise(states, x))
     checkpoints = np.stack([tape.checkpoints for tape in tapes], axis=1)
-    return Trajectory(network, ArrayInputs(x), checkpoints, max(T, 1), T, held)
+    return Trajectory(network, ArrayInputs(x), checkpoints, max(T, 1), held)
 
 
 def stack_of_cells(cells: Sequence[Cell]) -> Cell:

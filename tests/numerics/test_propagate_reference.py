@@ -34,7 +34,7 @@ def exact_log10_norms(matrices, anchor, corner=None):
 @ANCHORS
 def test_every_lag_agrees_with_fifty_digits(measure, anchor):
     matrices = np.random.default_rng(1).normal(size=(25, 4, 4))
-    tape = StoredTape(np.zeros((26, 1, 4)), tape_of_matrices(matrices).steps, h_components=np.array([0, 1]))
+    tape = StoredTape(np.zeros((26, 1, 4)), tape_of_matrices(matrices).steps, corner=np.array([0, 1]))
     measured = measure(tape, anchor=anchor)
     # 1e-12: 25 products of 4x4 factors lose at most ~25·4·eps·(growth of the condition, < 20 here).
     assert np.abs(measured.log10_norm[:, 0] - exact_log10_norms(matrices, anchor)).max() < 1e-12
@@ -110,7 +110,7 @@ def test_nonfinite_factors_are_said_and_contained(measure, anchor):
 def test_a_corner_that_vanishes_alone(measure, anchor):
     """h does not reach h in one step, but does in two (through c): zero_h at lag 1 only."""
     J = np.array([[0.0, 0.5], [0.5, 0.0]])
-    tape = StoredTape(np.zeros((3, 1, 2)), tape_of_matrices(np.stack([J, J])).steps, h_components=np.array([0]))
+    tape = StoredTape(np.zeros((3, 1, 2)), tape_of_matrices(np.stack([J, J])).steps, corner=np.array([0]))
     measured = measure(tape, anchor=anchor)
     np.testing.assert_array_equal(measured.zero_h[:, 0], [False, True, False])
     np.testing.assert_allclose(measured.log10_norm_h[[0, 2], 0], [0.0, np.log10(0.25)], atol=1e-15)
