@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from gradscope.analysis.cases import Case
+from gradscope.analysis.direct_paths import direct_path_details
 from gradscope.analysis.living import flat, mean_of_nonzero
 from gradscope.analysis.losses import LossSide
 from gradscope.analysis.request import GradientsRequest
-from gradscope.analysis.worked_row import worked_row
+from gradscope.analysis.worked_row import worked_rows
 from gradscope.jacobians.base import Array
 from gradscope.networks.run import Trajectory
 from gradscope.networks.stack import Stack
@@ -35,7 +36,7 @@ COLUMNS = (*FACTORS, "log10_article", "log10_article_corrected")
 
 @dataclass(frozen=True)
 class ArticleFactors:
-    """The columns of :data:`COLUMNS`, one entry per lag, NaN for null; and one row worked out, for small networks."""
+    """The columns of :data:`COLUMNS`, one entry per lag, NaN for null; and rows worked out, for small networks."""
 
     columns: Mapping[str, Array]
     warnings: tuple[str, ...] = ()
@@ -70,7 +71,10 @@ def article_factors(
     reason = why_no_formula(case, request)
     if reason is not None or log10_slopes is None:
         nothing = np.broadcast_to(np.nan, (T + 1,))
-        return ArticleFactors(dict.fromkeys(COLUMNS, nothing), (f"--factors: {reason}; its columns are null",))
+        paths = direct_path_details(case, request)
+        instead = ", and the path around W stands in their place" if paths else ""
+        warning = f"--factors: {reason}; its columns are null{instead}"
+        return ArticleFactors(dict.fromkeys(COLUMNS, nothing), (warning,), paths)
     trajectory = case.tape
     assert isinstance(trajectory, Trajectory)
     W = np.asarray(trajectory.network.layers[0].weight_hh, dtype=np.float64)
@@ -86,7 +90,7 @@ def article_factors(
     dropped = np.full(shape, np.nan)
     dropped[:T] = log10_slopes[::-1]
     columns = _reduced(log10, dropped)
-    details = {} if side is None else worked_row(trajectory, side, request, columns)
+    details = {} if side is None else worked_rows(trajectory, side, request)
     return ArticleFactors(columns, (), details)
 
 
@@ -101,7 +105,8 @@ def why_no_formula(case: Case, request: GradientsRequest) -> str | None:
         return "the article's formula is about one rnn with one W"
     (cell,) = network.layers
     if cell.name != "rnn":
-        return f"the article has no formula for the gradient of a {cell.name}"
+        article = "an" if cell.name[0] in "aeiol" else "a"  # an lstm, as it is read
+        return f"the article has no formula for the gradient of {article} {cell.name}"
     return None if cell.norm == "none" else "the article has no formula for an rnn with layer normalisation"
 
 

@@ -10,6 +10,7 @@ from gradscope.records import Result, plain
 from gradscope.reports.document import Block, Column, Sentence, Table
 from gradscope.reports.numbers import fixed, is_null, log_value, significant
 from gradscope.reports.reading import has, picked, shown_rows
+from gradscope.reports.views.direct_paths import direct_blocks
 
 # The factors in the article's order: the field, its head in the table, and its name in a sentence (with its verb).
 _FACTORS = (
@@ -28,17 +29,19 @@ _A_LINE = 5
 
 
 def factor_blocks(result: Result, *, verbose: bool = False) -> list[Block]:
-    """The table, what decides in words, the exact zero of the last copy; with ``verbose`` one row worked out."""
+    """The table, what decides in words, the exact zero of the last copy; with ``verbose`` rows worked out."""
     if not any(has(result, name) for name, *_ in _FACTORS):
-        return []
+        return direct_blocks(result, verbose=verbose)
     rows = [row for row in shown_rows(result) if int(plain(result.columns["lag"][row])) < _steps(result)]
     if not rows:
         return []
     blocks: list[Block] = [_table(result, rows, verbose), *_deepest(result), *_last_copy(result)]
-    worked = plain(result.details.get("worked_row"))
-    if worked:
-        hint = "" if verbose else "-v writes one row out with its matrices, to be redone with a pocket calculator."
-        blocks += [Sentence(hint)] if hint else _worked(result, worked)
+    worked = plain(result.details.get("worked_rows")) or []
+    if worked and not verbose:
+        hint = "-v writes one row out with its matrices, to be redone with a pocket calculator"
+        blocks.append(Sentence(f"{hint}; --lags 0,1,3 chooses which."))
+    elif worked:
+        blocks += [Sentence("\n".join(_worked(result, held, again=held is not worked[0])), "code") for held in worked]
     return blocks
 
 
@@ -141,19 +144,20 @@ def _last_copy(result: Result) -> list[Block]:
     return [Sentence(f"{said} --state normal starts elsewhere.")]
 
 
-def _worked(result: Result, held: Mapping[str, Any]) -> list[Block]:
-    """Every number that one row needs, six digits each."""
+def _worked(result: Result, held: Mapping[str, Any], *, again: bool) -> list[str]:
+    """Every number that one row needs, six digits each; ``again`` leaves out what stands in the first one."""
     k, i = int(held["lag"]), int(held["step"])
     row = [[int(lag) for lag in picked(result, "lag", range(result.n_rows))].index(k)]
     at = {name: picked(result, name, row)[0] for name in result.columns if name.startswith("log10_")}
     lines = [f"Lag {k}, the copy of W_hh used at step i = {i}, by hand:"]
-    lines += _vector("dL/dy", held["dloss_dy"], f"length {_size(at['log10_dloss_dy'])}")
-    lines += _matrix("W_hy", held["W_hy"], f"spectral norm {_size(at['log10_dy_dh'])}")
+    if not again:
+        lines += _vector("dL/dy", held["dloss_dy"], f"length {_size(at['log10_dloss_dy'])}")
+        lines += _matrix("W_hy", held["W_hy"], f"spectral norm {_size(at['log10_dy_dh'])}")
     slopes = {int(step): values for step, values in held["slopes"].items()}
     for step in sorted(slopes, reverse=True):
         remark = f"mean {_six(math.fsum(slopes[step]) / len(slopes[step]))}"
         lines += _vector(f"phi'_{step}", slopes[step], remark + (" (the one that the article drops)" * (step == i)))
-    lines += _matrix("W", held["W"], "")
+    lines += [] if again else _matrix("W", held["W"], "")
     lines += _matrix(f"W^{k}", held["W_power"], f"spectral norm {_size(at['log10_power'])}")
     lines += _vector(f"h_{i - 1}", held["h_prev"], f"length {_size(at['log10_h_prev'])}")
     means = [math.fsum(slopes[step]) / len(slopes[step]) for step in sorted(slopes, reverse=True)]
@@ -172,7 +176,7 @@ def _worked(result: Result, held: Mapping[str, Any]) -> list[Block]:
     if k:
         lines += [f"            d_(j-1) = phi'_(j-1) * (W^T d_j), down to j - 1 = {i}; * is unit by unit"]
     lines += _matrix("dL/dW", held["dloss_dweight"], f"= d_{i} h_{i - 1}^T, log10 {_log(at['log10_dloss_dweight'])}")
-    return [Sentence("\n".join(lines), "code")]
+    return lines
 
 
 def _six(value: float) -> str:
