@@ -16,9 +16,13 @@ from gradscope.cells.mingru import MinGru
 from gradscope.cells.minlstm import MinLstm
 from gradscope.cells.rnn import Rnn
 from gradscope.cells.skip import Skip
+from gradscope.cells.slstm import Slstm
 
 #: The article's ladder first.
-_BUILT: tuple[type[Cell], ...] = (Rnn, Skip, ForgetGate, InputGate, Lstm, Gru, Leaky, IndRnn, MinGru, MinLstm, Lru)
+_BUILT: tuple[type[Cell], ...] = (
+    *(Rnn, Skip, ForgetGate, InputGate, Lstm, Gru),
+    *(Leaky, IndRnn, MinGru, MinLstm, Lru, Slstm),
+)
 CELLS: dict[str, type[Cell]] = {cell.name: cell for cell in _BUILT}
 #: Those that only files bring: no weights are drawn for them.
 FILE_CELLS: dict[str, type[Cell]] = {cell.name: cell for cell in (LstmProjected,)}

@@ -55,6 +55,13 @@ def sigmoid(a: Array) -> Array:
     return np.where(positive, 1.0, decay) / (1.0 + decay)
 
 
+def analytic_log_sigmoid(a: Array) -> Array:
+    """ln σ(a) = −ln(1 + e^{−a}) in a's own dtype, analytic (complex a allowed)."""
+    a = np.asarray(a)
+    positive = a.real >= 0
+    return np.asarray(np.where(positive, 0.0, a).astype(a.dtype) - np.log1p(np.exp(np.where(positive, -a, a))))
+
+
 def _relu(a: Array) -> Array:
     return np.maximum(a, 0.0)
 

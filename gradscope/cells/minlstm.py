@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradscope.cells.activations import sigmoid
+from gradscope.cells.activations import analytic_log_sigmoid, sigmoid
 from gradscope.cells.base import Linearisation, Traces
 from gradscope.cells.input_gated import InputGated
 from gradscope.errors import UsageError
@@ -39,7 +39,7 @@ class MinLstm(InputGated):
         """h_t."""
         a_f, a_i, a_u = self.split(self.normalised(drive))
         # Two gates that are both shut still have shares.
-        lead = _log_sigmoid(a_f) - _log_sigmoid(a_i)
+        lead = analytic_log_sigmoid(a_f) - analytic_log_sigmoid(a_i)
         return np.asarray(sigmoid(lead) * s_prev + sigmoid(-lead) * self.activation.value(a_u))
 
     def linearise(self, s_prev: Array, drive: Array) -> Linearisation:
@@ -64,9 +64,3 @@ class MinLstm(InputGated):
         """‖[D/4, D/4, γ]‖ with D = sup|h| + sup|φ|, since f′ i′ ≤ ¼ and (ln σ)′ ≤ 1; over √ε under a layer norm."""
         through_gate = 0.25 * (state_bound + self.activation.max_value)
         return float(np.linalg.norm([through_gate, through_gate, self.activation.max_slope])) * self.norm_gain
-
-
-def _log_sigmoid(a: Array) -> Array:
-    """ln σ(a), analytic (complex a allowed)."""
-    positive = a.real >= 0
-    return np.asarray(np.where(positive, 0.0, a).astype(a.dtype) - np.log1p(np.exp(np.where(positive, -a, a))))

@@ -12,6 +12,7 @@ VARIANTS = [
     ("gru", {"reset": "before"}),
     ("leaky", {"leak": 0.2}),
     ("leaky", {"leak": 1.0}),
+    ("slstm", {"forget": "exp"}),
     *((name, {"norm": "layer"}) for name in CELLS),
     ("gru", {"reset": "before", "norm": "layer"}),
     ("lstm-projected", {}),

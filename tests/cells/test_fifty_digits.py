@@ -82,6 +82,17 @@ def step(cell, s, x):
         a_i, a_f, a_g, a_o = gates(cell, h, x)
         c = [sigma(f) * v + sigma(i) * mp.tanh(g) for v, i, f, g in zip(s[H:], a_i, a_f, a_g, strict=True)]
         return [sigma(o) * mp.tanh(v) for o, v in zip(a_o, c, strict=True)] + c
+    if cell.name == "slstm":
+        # As the paper writes it, on c and n; the state here is [h; ln n; c/n].
+        n = [mp.exp(v) for v in s[H : 2 * H]]
+        c = [v * w for v, w in zip(n, s[2 * H :], strict=True)]
+        a_i, a_f, a_g, a_o = gates(cell, h, x)
+        i, f = [mp.exp(a) for a in a_i], [mp.exp(a) if cell.forget == "exp" else sigma(a) for a in a_f]
+        c = [f[j] * c[j] + i[j] * mp.tanh(a_g[j]) for j in range(H)]
+        n = [f[j] * n[j] + i[j] for j in range(H)]
+        return (
+            [sigma(a_o[j]) * c[j] / n[j] for j in range(H)] + [mp.log(v) for v in n] + [c[j] / n[j] for j in range(H)]
+        )
     if cell.name == "lstm-projected":
         a_i, a_f, a_g, a_o = gates(cell, h, x)
         c = [sigma(f) * v + sigma(i) * mp.tanh(g) for v, i, f, g in zip(s[H:], a_i, a_f, a_g, strict=True)]
