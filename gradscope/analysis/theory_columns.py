@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import singledispatch
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from gradscope.analysis.cases import Case
 from gradscope.analysis.request import GradientsRequest
-from gradscope.analysis.slopes import Anchor, LayerSlopes
+from gradscope.analysis.slopes import LayerSlopes
 from gradscope.cells.base import Cell
 from gradscope.jacobians.base import Array
-from gradscope.networks.dropout import SeededDropout
 from gradscope.networks.independent import Independent
-from gradscope.networks.seq2seq import Seq2Seq
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
-from gradscope.networks.stack import Stack
 from gradscope.numerics.tape import chunks
-from gradscope.sources.kinds import EncoderDecoderSource
+from gradscope.sources.kinds import (
+    BidirectionalSource,
+    EncoderDecoderSource,
+    IndependentSource,
+    JacobianSource,
+    NetworkSource,
+)
+from gradscope.sources.source import Source
 from gradscope.theory.bounds import Bound, block_norms, product_bounds, step_norm_bounds, stepwise_bound, tightest
 from gradscope.theory.certificate import certify
 from gradscope.theory.closed_forms import article_estimate, eigen_estimate, sums_by_lag
@@ -58,27 +63,57 @@ def theory_columns(
     ``mean`` reduces (T + 1, *batch_shape) to the column of the samples that were measured; ``powers`` are the norms
     ‖W^k‖₂ of a single layer, where they are known already.
     """
-    T = case.tape.n_steps
-    nothing = np.full(T + 1, np.nan)
-    if isinstance(case.source, EncoderDecoderSource):
-        return _seq2seq_columns(case, case.source.seq2seq, gathered[0], request.anchor, mean)  # type: ignore[arg-type]
-    if case.network is None:
-        return TheoryColumns("none: only Jacobians are known", nothing, nothing, nothing, None)
-    if isinstance(case.network, Independent):
-        return _independent_columns(case.network, gathered[0], request, T, mean)
+    return _theory_of(case.source, case, request, gathered, mean, powers)
+
+
+@singledispatch
+def _theory_of(
+    source: Source,
+    case: Case,
+    request: GradientsRequest,
+    gathered: list[LayerSlopes],
+    mean: Mean,
+    powers: PowerNorms | None,
+) -> TheoryColumns:
+    raise TypeError(f"no theory of a {type(source).__name__}")
+
+
+@_theory_of.register
+def _of_jacobians(
+    source: JacobianSource,
+    case: Case,
+    request: GradientsRequest,
+    gathered: list[LayerSlopes],
+    mean: Mean,
+    powers: PowerNorms | None,
+) -> TheoryColumns:
+    nothing = np.full(case.tape.n_steps + 1, np.nan)
+    return TheoryColumns("none: only Jacobians are known", nothing, nothing, nothing, None)
+
+
+@_theory_of.register(NetworkSource)
+@_theory_of.register(BidirectionalSource)
+def _of_layers(
+    source: Source,
+    case: Case,
+    request: GradientsRequest,
+    gathered: list[LayerSlopes],
+    mean: Mean,
+    powers: PowerNorms | None,
+) -> TheoryColumns:
+    T, network = case.tape.n_steps, case.network
+    assert network is not None  # only ready Jacobians and encoder–decoders have none
     layers = [
         _layer_columns(cell, slopes, request, T, case.initial_bound, mean, powers)
-        for cell, slopes in zip(case.network.layers, gathered, strict=True)
+        for cell, slopes in zip(network.layers, gathered, strict=True)
     ]
     if len(layers) == 1:
         return layers[0]
     # A stack is block triangular: the estimate is that of its diagonal blocks; the bound composes block norms.
     estimate = np.max([layer.estimate for layer in layers], axis=0)
     eigen = np.max([layer.eigen for layer in layers], axis=0)
-    dropout = case.network.dropout if isinstance(case.network, Stack) else None
-    gain = 1.0 / (1.0 - dropout.rate) if isinstance(dropout, SeededDropout) else 1.0
     anchor: Any = request.anchor
-    bound = stack_bound(case.network.layers, T, case.initial_bound, anchor, mask_gain=gain)
+    bound = stack_bound(network.layers, T, case.initial_bound, anchor, mask_gain=network.mask_gain)
     name = "norms of the stack's block norms" if np.isfinite(bound).all() else None
     # What couples layers is bounded, so a stack whose layers all contract (in a norm each) vanishes as well.
     certificates = [layer.certificate for layer in layers]
@@ -87,10 +122,19 @@ def theory_columns(
     return TheoryColumns(estimate_name, estimate, eigen, bound, name, certificate)
 
 
-def _seq2seq_columns(case: Case, model: Seq2Seq, slopes: LayerSlopes, anchor: Anchor, mean: Mean) -> TheoryColumns:
+@_theory_of.register
+def _of_encoder_decoder(
+    source: EncoderDecoderSource,
+    case: Case,
+    request: GradientsRequest,
+    gathered: list[LayerSlopes],
+    mean: Mean,
+    powers: PowerNorms | None,
+) -> TheoryColumns:
     """The direct path runs through decoder and encoder alike; other closed forms have no single W."""
-    tape = case.tape
+    model, slopes, tape = source.seq2seq, gathered[0], case.tape
     assert isinstance(tape, Seq2SeqTape)
+    anchor: Any = request.anchor
     nothing = np.full(tape.n_steps + 1, np.nan)
     encoder, decoder, T = model.encoder, model.decoder, tape.encoder_steps
     handed_over = case.initial_bound
@@ -110,10 +154,18 @@ def _seq2seq_columns(case: Case, model: Seq2Seq, slopes: LayerSlopes, anchor: An
     return TheoryColumns(name, mean(slopes.direct), nothing, bound, bound_name)
 
 
-def _independent_columns(
-    network: Independent, slopes: LayerSlopes, request: GradientsRequest, T: int, mean: Mean
+@_theory_of.register
+def _of_separate_weights(
+    source: IndependentSource,
+    case: Case,
+    request: GradientsRequest,
+    gathered: list[LayerSlopes],
+    mean: Mean,
+    powers: PowerNorms | None,
 ) -> TheoryColumns:
     """Π φ′ ‖W_t‖: with a W of its own at every step there is no power, only the product of norms, and it is a bound."""
+    T, network, slopes = case.tape.n_steps, case.network, gathered[0]
+    assert isinstance(network, Independent)
     anchor: Any = request.anchor
     with np.errstate(divide="ignore"):
         norms = np.concatenate(

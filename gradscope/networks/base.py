@@ -64,6 +64,10 @@ class Network(Protocol):
     def step_weight_bytes(self) -> int:
         """Bytes of weights that each linearised step holds for itself; 0 when all steps share theirs."""
 
+    @property
+    def mask_gain(self) -> float:
+        """The largest factor on what one layer passes up to the next: 1 without dropout."""
+
     def input_matrix(self, first: int, last: int) -> Array:
         """∂drive_t/∂x_t (U), shape (..., drive_size, I), for :meth:`StepJacobian.pull_drive`."""
 

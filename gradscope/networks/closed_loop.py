@@ -84,6 +84,11 @@ class ClosedLoop:
         return self.network.weight_axes
 
     @property
+    def mask_gain(self) -> float:
+        """The network's."""
+        return self.network.mask_gain
+
+    @property
     def step_weight_bytes(self) -> int:
         """The network's."""
         return self.network.step_weight_bytes

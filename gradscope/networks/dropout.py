@@ -17,6 +17,10 @@ STREAM = 0x6D61736B
 class Dropout(Protocol):
     """What multiplies the h that layer ``layer`` passes up."""
 
+    @property
+    def largest(self) -> float:
+        """The largest factor that a mask can hold; bounds reckon with it."""
+
     def mask(self, layer: int, first: int, last: int, batch: tuple[int, ...], width: int) -> Array:
         """Masks of steps first … last: shape (steps, *batch, width), or anything that broadcasts to it."""
 
@@ -41,6 +45,11 @@ class SeededDropout:
         if not 0.0 <= self.rate < 1.0:
             raise UsageError(f"dropout is a probability below 1, not {self.rate:g}: at 1 no layer would hear another")
 
+    @property
+    def largest(self) -> float:
+        """1/(1−p)."""
+        return 1.0 / (1.0 - self.rate)
+
     def mask(self, layer: int, first: int, last: int, batch: tuple[int, ...], width: int) -> Array:
         """Drawn step by step from (seed, layer, step), so that a recomputed stretch sees the same mask."""
         seeds = np.broadcast_to(np.asarray(self.seed), batch[:-1])
@@ -63,6 +72,11 @@ class FixedDropout:
     """
 
     masks: tuple[Array, ...]
+
+    @property
+    def largest(self) -> float:
+        """The largest entry."""
+        return max((float(np.max(np.abs(mask))) for mask in self.masks), default=1.0)
 
     def mask(self, layer: int, first: int, last: int, batch: tuple[int, ...], width: int) -> Array:
         """The layer's mask, with a time axis."""

@@ -62,6 +62,11 @@ class OneCell:
         return tuple(self.cell.weight_hh.shape[:-2])
 
     @property
+    def mask_gain(self) -> float:
+        """1: there is no layer above."""
+        return 1.0
+
+    @property
     def step_weight_bytes(self) -> int:
         """0: every step has the same weights."""
         return 0

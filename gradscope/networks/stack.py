@@ -41,6 +41,11 @@ class Stack:
                 )
 
     @property
+    def mask_gain(self) -> float:
+        """The largest factor on what one layer passes up to the next."""
+        return 1.0 if self.dropout is None else self.dropout.largest
+
+    @property
     def name(self) -> str:
         """The bottom cell's name."""
         return self.cells[0].name
