@@ -1,4 +1,4 @@
-"""Slopes in the log domain, from pre-activations: what 1 − h² has lost when |h| rounds to 1 (theory N10).
+"""Slopes in the log domain, from pre-activations: what 1 − h² has lost when |h| rounds to 1 (theory.md N10).
 
 All logarithms here are natural; arrays are float64 whatever the trajectory's dtype was.
 """

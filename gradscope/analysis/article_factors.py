@@ -6,7 +6,7 @@ For the copy of W_hh used at step i = T − k the article writes
 
 Each factor counts by its size: matrices by the spectral norm, vectors by their length, tanh′ by its mean over units.
 The chain from h_T to W_i crosses k + 1 slopes, not k: the one at step i, between h_i and its pre-activation, is the
-factor that the article drops (theory C03).
+factor that the article drops (theory.md C03).
 """
 
 from __future__ import annotations

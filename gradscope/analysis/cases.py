@@ -315,7 +315,7 @@ def _beside(case: Case, other: Case, *, own_first: bool) -> Case:
 
 
 def _last_output_trap(source: BidirectionalSource, inputs: ArrayInputs | GeneratedInputs) -> tuple[str, ...]:
-    """What the last output's backward half has seen, measured on the first few steps (theory C16)."""
+    """What the last output's backward half has seen, measured on the first few steps (theory.md C16)."""
     steps = min(inputs.n_steps, TRAP_STEPS)
     if steps < 2:
         return ()

@@ -1,7 +1,7 @@
 """What ``gradients --factors`` shows of a cell with a path around the recurrence: that path, unit by unit.
 
 A gated cell passes each unit's own gate from step to step, Π f over the lag; a skip passes 1 and telescopes,
-h_T = h_{T−k} + Σ u (theory C09, C12).
+h_T = h_{T−k} + Σ u (theory.md C09, C12).
 """
 
 from __future__ import annotations

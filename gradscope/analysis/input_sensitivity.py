@@ -1,4 +1,4 @@
-"""``gradients --wrt inputs``: how far h_T still hears each x_j, its share of the total, and a control (theory C08)."""
+"""``gradients --wrt inputs``: how far h_T still hears each x_j, its share of all, and a control (theory.md C08)."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _reach(columns: Mapping[str, Array], survivors: Array | None, request: Gradi
 
 
 def _control(trajectory: Trajectory, request: GradientsRequest) -> dict[str, Any]:
-    """∂h_t/∂x_1 with what lies between permuted, and made five times larger (theory C08)."""
+    """∂h_t/∂x_1 with what lies between permuted, and made five times larger (theory.md C08)."""
     step = min(CONTROL_STEP, trajectory.n_steps)
     if step < 3:
         return {}

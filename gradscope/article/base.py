@@ -10,7 +10,7 @@ import numpy as np
 
 Verdict = Literal["true", "conditional", "false"]
 
-#: Standard errors that a random mean may be off: one in 150 000 honest checks would fail (theory N12).
+#: Standard errors that a random mean may be off: one in 150 000 honest checks would fail (theory.md N12).
 STANDARD_ERRORS = 4.5
 
 

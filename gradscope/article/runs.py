@@ -91,7 +91,7 @@ def jordan(eigenvalue: float, n: int) -> Array:
 
 
 def jordan_power(eigenvalue: float, n: int, k: int) -> Array:
-    """Its k-th power from the binomial formula, [J^k]_ij = C(k, j−i) λ^(k−j+i): a road without products."""
+    """Its k-th power from the binomial formula, [J^k]_ij = C(k, j−i) λ^(k−j+i): without a product."""
     from math import comb
 
     entries = [comb(k, d) * eigenvalue ** (k - d) if d <= k else 0.0 for d in range(n)]

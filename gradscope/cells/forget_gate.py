@@ -16,7 +16,7 @@ from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled
 class ForgetGate(Cell):
     """h_t = f⊙h_{t−1} + (1−f)⊙u with f = σ(a_f), u = φ(a_u), both pre-activations from x_t and h_{t−1}.
 
-    J_t = diag(f) + diag((h_{t−1}−u) σ′(a_f)) W_f + diag((1−f) φ′(a_u)) W_u (theory C13).
+    J_t = diag(f) + diag((h_{t−1}−u) σ′(a_f)) W_f + diag((1−f) φ′(a_u)) W_u (theory.md C13).
     """
 
     name: ClassVar[str] = "forget-gate"

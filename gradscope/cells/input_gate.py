@@ -56,7 +56,7 @@ class InputGate(Cell):
         return Linearisation(jacobian, Traces(log_slope, log_f, {"i": i, "f": f}, underflow))
 
     def step_norm_bound(self, block_norms: dict[str, float], state_bound: float) -> float:
-        """1 + sup σ′ (sup|φ| σ₁(W_i) + sup|h| σ₁(W_f)) + γ σ₁(W_u); sup|h| grows with t (theory C13).
+        """1 + sup σ′ (sup|φ| σ₁(W_i) + sup|h| σ₁(W_f)) + γ σ₁(W_u); sup|h| grows with t (theory.md C13).
 
         A layer norm divides each W by √ε at most.
         """

@@ -104,7 +104,7 @@ class Lstm(Cell):
         return gamma * into_c, s * M * self.norm_gain, into_c, 0.0
 
     def next_state_bound(self, state_bound: float) -> float:
-        """|c_t| ≤ |c_{t−1}| + sup|φ| (reached without forgetting, theory C11)."""
+        """|c_t| ≤ |c_{t−1}| + sup|φ| (reached without forgetting, theory.md C11)."""
         return state_bound + self.activation.max_value
 
 

@@ -46,5 +46,5 @@ class Skip(Cell):
         return self.activation.max_slope * self.norm_gain
 
     def next_state_bound(self, state_bound: float) -> float:
-        """|h_t| ≤ |h_{t−1}| + sup |φ|: nothing keeps h bounded as t grows (theory C09)."""
+        """|h_t| ≤ |h_{t−1}| + sup |φ|: nothing keeps h bounded as t grows (theory.md C09)."""
         return state_bound + self.activation.max_value

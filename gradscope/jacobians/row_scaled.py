@@ -235,7 +235,7 @@ class DiagonalPlusRowScaled(StepJacobian):
         return self._drive.push_products(Q)
 
     def weight_cotangents(self, g: Array) -> tuple[tuple[WeightCotangent, ...], ...]:
-        """∂L/∂W_g = (c_g ⊙ g) h_{t−1}ᵀ: the copy's own factor φ′ is in c_g (theory C03)."""
+        """∂L/∂W_g = (c_g ⊙ g) h_{t−1}ᵀ: the copy's own factor φ′ is in c_g (theory.md C03)."""
         if self.h_prev is None:
             return ()
         rows = self.recurrent.pull_coefficients(g[..., None, :])[..., 0, :]

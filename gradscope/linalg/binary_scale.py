@@ -1,4 +1,4 @@
-"""Exact scaling by powers of two: P = 2^e · P~ with max|P~| in [1/2, 1), no rounding added (theory N01)."""
+"""Exact scaling by powers of two: P = 2^e · P~ with max|P~| in [1/2, 1), no rounding added (theory.md N01)."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def output_input_jacobians(
 ) -> Array:
     """∂out_t/∂x_j of the top layer for every t and j; of one layer, forward blocks with j > t are exactly zero.
 
-    Likewise backward blocks with j < t (theory C16). On top of another bidirectional layer nothing is zero: the
+    Likewise backward blocks with j < t (theory.md C16). On top of another bidirectional layer nothing is zero: the
     layer below has already read both ways.
 
     Returns
@@ -148,7 +148,7 @@ def _push_up(
 
 @dataclass(frozen=True)
 class LastOutput:
-    """What the two halves of out_T have seen of every input step (theory C16).
+    """What the two halves of out_T have seen of every input step (theory.md C16).
 
     Attributes
     ----------

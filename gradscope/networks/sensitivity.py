@@ -1,4 +1,4 @@
-"""How far h_t still hears each input: ∂h_t/∂x_j for every j, its share of the total, and the control of theory C08."""
+"""How far h_t still hears each input: ∂h_t/∂x_j for every j, its share of all, and the control of theory.md C08."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class InputSensitivity:
     log10_total : ndarray, shape (*batch_shape,)
         log10 ‖∂h_t/∂(x_1, …, x_t)‖_F.
     rank : ndarray of int, shape (*batch_shape,)
-        Singular values of ∂h_t/∂(x_1, …, x_t) above rounding: at most H (theory C21).
+        Singular values of ∂h_t/∂(x_1, …, x_t) above rounding: at most H (theory.md C21).
     effective_rank : ndarray, shape (*batch_shape,)
         exp of the entropy of the singular values' shares (Roy and Vetterli 2007, eq. 3); 0 where all are zero.
     """
@@ -163,7 +163,7 @@ def sensitivity_of(
 class Influence:
     """log10 ‖∂h_t/∂x_j‖₂ and the same after only the steps between were changed; arrays of shape (*batch_shape,).
 
-    In a linear network all three are equal, exactly: what comes between acts through the slopes alone (theory C08).
+    In a linear network all three are equal, exactly: what comes between acts through the slopes alone (theory.md C08).
     """
 
     original: Array

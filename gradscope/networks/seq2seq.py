@@ -21,7 +21,7 @@ Feedback = Literal["teacher", "soft", "greedy"]
 
 @dataclass(frozen=True)
 class Seq2Seq:
-    """An encoder–decoder with a softmax head (theory C17).
+    """An encoder–decoder with a softmax head (theory.md C17).
 
     Attributes
     ----------

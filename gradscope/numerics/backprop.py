@@ -84,7 +84,7 @@ def add_direct(vector: Array, exponent: Array, direct: Array) -> tuple[Array, Ar
 
 
 def backpropagate(tape: Tape, direct_term: DirectTerm) -> Iterator[ScaledGradient]:
-    """Yield ∂L/∂s_t for t = T, T − 1, …, 0 (theory C03): g_{t−1} = J_tᵀ g_t + ∂L_{t−1}/∂s_{t−1}.
+    """Yield ∂L/∂s_t for t = T, T − 1, …, 0 (theory.md C03): g_{t−1} = J_tᵀ g_t + ∂L_{t−1}/∂s_{t−1}.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ SPREAD_TARGET = 13.0
 SPREAD_LIMIT = 16.5
 LONGEST_INTERVAL = 32
 # A block whose largest gain per step is below e^−25 may be rounding noise of an exact zero: looked at closely.
-FAINT = -25.0
+NOISE_LEVEL = -25.0
 # Numbers in the products of the steps of one block that are made in one call.
 TOGETHER = 2**20
 # Blocks outside are scaled between steps; within, products of steps and squares stay far from over- and underflow.
@@ -63,12 +63,12 @@ class _Factored(NamedTuple):
         return cls(A, exponents, Q, R, np.where(alive, logs + LN2 * exponents, -np.inf), float(spread.max()))
 
     def is_weak(self, m: int) -> bool:
-        """Whether m steps are too ill-conditioned for their smallest gain, or so faint that they may be noise."""
+        """Whether m steps are too ill-conditioned for their smallest gain, or so small that they may be noise."""
         if self.spread >= SPREAD_LIMIT:
             return True
         strongest = self.gains.max(axis=-1)
         # Entries with no column left are past doubt.
-        return bool((strongest < m * FAINT).any(where=~np.isneginf(strongest)))
+        return bool((strongest < m * NOISE_LEVEL).any(where=~np.isneginf(strongest)))
 
 
 # Steps multiplied up → block and exponents of its columns.

@@ -124,7 +124,7 @@ def measure_lyapunov(
 
     The frame is orthonormalised every m steps, m·(λ_1 − λ_k) ≈ 13 and never beyond 16.5 within a block, so that a
     block's condition number stays near 1e6 and the smallest exponent, an average over blocks, is right to 1e-10
-    (theory N02). Pairs of exponents whose difference only oscillates (complex eigenvalues) share their mean: the QR
+    (theory.md N02). Pairs of exponents whose difference only oscillates (complex eigenvalues) share their mean: the QR
     gains of a rotating pair are right only together.
 
     Parameters
@@ -277,7 +277,7 @@ def _tied_pairs_averaged(gains: LocalGains) -> LocalGains:
     """Give neighbours whose cumulated difference is bounded and goes nowhere (a rotating pair) their common mean.
 
     The QR gains of a complex pair oscillate with the pair's rotation while their sum is exact at every step
-    (theory N11), so the shared mean is right to rounding where each alone is off by O(1/T). A random
+    (theory.md N11), so the shared mean is right to rounding where each alone is off by O(1/T). A random
     difference is a random walk, not bounded, and left alone.
     """
     rates, steps = gains.rates, gains.steps

@@ -51,7 +51,7 @@ class StepNorms:
 
 
 def seconds_to_decompose(n: int) -> float:
-    """Rough time of all singular values of one n × n matrix on one core; only decides which road to take."""
+    """Rough time of all singular values of one n × n matrix on one core; only decides which method runs."""
     return 3e-6 + 45e-9 * n**2
 
 
@@ -79,7 +79,7 @@ def measure_norms(
         ``thin`` is the algorithm on one page (:mod:`gradscope.numerics.thin_product`), ``dense`` the slow reference
         with a full decomposition at every lag; ``auto`` is ``thin``, and ``dense`` where that is cheap.
     doubted : ndarray of bool, shape batch_shape, optional
-        Products that cannot be measured in company are marked here, their norms void, instead of all being multiplied
+        Products that cannot be measured side by side are marked here, their norms void, instead of all being multiplied
         again for their sake.
     progress : callable, optional
         Called as ``progress(lag, T)`` after each lag.

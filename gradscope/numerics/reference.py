@@ -1,7 +1,7 @@
 """The slow, obvious reference for `propagate`: dense products and a full SVD at every lag.
 
 Each row of J_T ⋯ J_{T−k+1} (end anchor), each column of J_k ⋯ J_1 (start anchor) evolves by itself and has a power of
-two of its own: a direction 10^-400 below the largest is kept, and may be the largest later (theory N13).
+two of its own: a direction 10^-400 below the largest is kept, and may be the largest later (theory.md N13).
 
 Rounding is followed beside the product: E_k = E_{k−1} J + (eps·|P_{k−1}||J|, times Gaussian numbers), in the same
 scales. Where ‖E_k‖ passes `DOUBTFUL`·‖P_k‖ the norm is doubtful: most of its digits have cancelled.

@@ -28,7 +28,7 @@ KEY_DIGITS = 32
 FILE_OPTIONS = ("inputs", "state", "readout", "target", "tokens")
 #: Keys that change numbers and no shapes, so that points that differ in them can be measured in one stack.
 STACKABLE = {"gain", "input_gain", "bias", "forget_bias", "init", "chrono_max", "seed", "epsilon", "classes"}
-#: Points of a group, at most, the largest state for which company pays (measured), and the numbers their tapes hold.
+#: Points of a group, at most, the largest state for which a stack pays (measured), and the numbers their tapes hold.
 MAX_GROUP, STACKED_UP_TO, GROUP_TAPE = 32, 40, 2**22
 
 
@@ -120,7 +120,7 @@ class Plan:
     def groups(self) -> Iterator[tuple[Point, ...]]:
         """Every point, in groups that are measured together; the plan alone decides who is with whom.
 
-        Points are together that differ in numbers only (gain, seed, …) and are small enough for the company to pay.
+        Points are together that differ in numbers only (gain, seed, …) and are small enough for a stack to pay.
         """
         waiting: dict[tuple[Any, ...], list[Point]] = {}
         for point in self.points():

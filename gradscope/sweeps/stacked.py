@@ -2,8 +2,8 @@
 
 Each network is run alone, so that its trajectory is bit for bit the one that ``gradients`` measures (a chaotic one
 would not forgive a different rounding). What is stacked are the norms of Jacobian products, of steps and of powers,
-exact to 1e-10 either way, and the loss gradients. Their last digits depend on the company, so a group is always
-measured whole.
+exact to 1e-10 either way, and the loss gradients. Their last digits depend on what is measured beside
+them, so a group is always measured whole.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _measure_together(cases: Sequence[Case], requests: Sequence[GradientsRequest
 
 
 def norms_of_each(tape: Trajectory, cases: Sequence[Case], anchor: Literal["end", "start"]) -> list[LagNorms]:
-    """Norms of the stacked networks; one whose doubt speaks up on the way is measured by itself, not all anew."""
+    """Norms of the stacked networks; one whose error grows too large on the way is measured by itself, not all anew."""
     doubted = np.zeros(tape.batch_shape, dtype=bool)
     norms = measure_norms(tape, anchor=anchor, doubted=doubted)
     return [

@@ -111,7 +111,7 @@ def run_missing(
         for group in plan.groups():
             known = sum(point.key in done for point in group)
             finished += known
-            # A group is measured whole or not at all: its last digits depend on the company.
+            # A group is measured whole or not at all: its last digits depend on what it is stacked with.
             if known < len(group):
                 yield group
 

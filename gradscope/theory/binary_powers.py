@@ -6,7 +6,7 @@ as many Gram matrices: for early powers, whose rank has not fallen yet, several 
 
 Repeated squaring loses digits where ‖W^(2^b)‖² is far above ‖W^(2^{b+1})‖ (non-normal W in a transient). How many is
 not bounded but measured: a few Gaussian rows are multiplied by W one power at a time, and where they disagree with the
-same rows taken through the squares by more than the norms may, the caller must take the long road.
+same rows taken through the squares by more than the norms may, the caller must form the powers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gradscope.theory.lanczos import largest_singular_values
 from gradscope.theory.schur import power_of_two_scale
 
 LOG10_2 = float(np.log10(2.0))
-#: Gaussian rows by which two roads to the same power are compared, and how far they may be apart, relative to ‖Wᵏ‖.
+#: Gaussian rows by which two ways to the same power are compared, and how far they may be apart, relative to ‖Wᵏ‖.
 GAUSSIAN_ROWS, MOST_APART = 4, 3e-12
 
 
@@ -58,7 +58,7 @@ class BinaryPowers:
 
 
 def first_power_norms(powers: BinaryPowers, n_powers: int, rng: np.random.Generator) -> Array | None:
-    """log10 ‖W^k‖₂, k = 1 … n_powers, or None where this road cannot be trusted to 1e-10 (or some power is zero)."""
+    """log10 ‖W^k‖₂, k = 1 … n_powers, or None where this cannot be trusted to 1e-10 (or some power is zero)."""
     k = np.arange(1, n_powers + 1)
     n = powers.squares[0].shape[-1]
     sigma = largest_singular_values(lambda rows: powers.choose(k[rows]), rng.standard_normal((n_powers, n)))

@@ -41,7 +41,7 @@ def mean_slopes(log_slope: Array) -> Array:
 
 
 def article_estimate(log10_slopes: Array, log10_powers: Array, anchor: Anchor) -> Array:
-    """(tanh′)^k W^k as the article reads it: Σ log10 mean φ′ over the k steps + log10 ‖W^k‖₂ (theory C03).
+    """(tanh′)^k W^k as the article reads it: Σ log10 mean φ′ over the k steps + log10 ‖W^k‖₂ (theory.md C03).
 
     An *estimate*: the slopes do not commute with W, so it bounds nothing.
 
@@ -55,14 +55,14 @@ def article_estimate(log10_slopes: Array, log10_powers: Array, anchor: Anchor) -
 
 
 def eigen_estimate(log10_slopes: Array, log10_radius: float, anchor: Anchor) -> Array:
-    """The same slopes with ρ(W)^k in place of ‖W^k‖: what the article's eigenvalue argument promises (theory C01)."""
+    """The same slopes with ρ(W)^k in place of ‖W^k‖: what the eigenvalue argument promises (theory.md C01)."""
     sums = sums_by_lag(log10_slopes, anchor)
     lags = np.arange(sums.shape[0], dtype=np.float64)
     return sums + (lags * log10_radius).reshape(-1, *(1,) * (sums.ndim - 1))
 
 
 def direct_path(log_direct: Array, anchor: Anchor) -> Array:
-    """log10 ‖Π_t diag(f_t)‖₂ over the k steps: the gated identity path alone, its largest unit (theory C12).
+    """log10 ‖Π_t diag(f_t)‖₂ over the k steps: the gated identity path alone, its largest unit (theory.md C12).
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ def what_to_conclude(
     """Say what may be concluded from ρ, σ₁, the transient and the certificate about ∏ D_k W with 0 ≤ D_k ≤ slope.
 
     "Vanishes for every input" is said only where slope·σ₁ < 1, where the certificate proves it, or where W is nilpotent
-    by its pattern; eigenvalues alone prove nothing once slopes stand between the factors (theory C01, C05).
+    by its pattern; eigenvalues alone prove nothing once slopes stand between the factors (theory.md C01, C05).
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """W = P Λ P⁻¹ written out, and the article's step from it: W^k = P Λ^k P⁻¹, power by power.
 
 The article has W = P⁻¹ΣP and then W^T = Σ^T, as if P were not there. Beside ‖W^k‖ stand |λ_m|^k, which is what would
-be left, and ‖P Λ^k P⁻¹‖, which is right where W is diagonalisable (theory C02).
+be left, and ‖P Λ^k P⁻¹‖, which is right where W is diagonalisable (theory.md C02).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""‖W^k‖₂ for every k, at any magnitude, of one matrix or of a stack: theory's own road to the powers.
+"""‖W^k‖₂ for every k, at any magnitude, of one matrix or of a stack: computed apart from the measured products.
 
 Nothing here is shared with the measured product above numpy and scipy, so that an error in one of them stands between
 two columns and is not in both (`tests/architecture`).

@@ -145,7 +145,7 @@ def _by_vmap(step: StepOfVectors) -> Callable[[Any, Any], tuple[Any, Any]]:
 
 
 def _by_rows(step: StepOfVectors) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """The slow, plain road: one backward pass per component of the state and sample."""
+    """The slow, plain way: one backward pass per component of the state and sample."""
     torch = import_torch()
 
     def differentiate(x: Any, s: Any) -> tuple[Any, Any]:

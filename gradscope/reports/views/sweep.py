@@ -207,7 +207,7 @@ def figures_of(result: Result, means: list[dict[str, Any]], keys: list[str], val
 def threshold(
     result: Result, across: str, down: str, xs: list[Any], ys: list[Any]
 ) -> tuple[str, Literal["x", "y"], float] | None:
-    """Where mean field expects order to turn into chaos without input: gain 1 for tanh, √2 for relu (theory C07)."""
+    """Where mean field expects order to turn into chaos without input: gain 1 for tanh, √2 for relu (theory.md C07)."""
     words = str(result.source.get("name"))
     activation = words.partition("activation=")[2].partition(",")[0] or "tanh"
     critical = {"tanh": 1.0, "relu": math.sqrt(2.0)}.get(activation)
