@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 
 Verdict = Literal["true", "conditional", "false"]
 
@@ -16,13 +17,24 @@ STANDARD_ERRORS = 4.5
 
 @dataclass(frozen=True)
 class Check:
-    """One number beside its prediction: |measured − expected| ≤ allowance, or measured on the right side of it."""
+    """One number beside its prediction: |measured − expected| ≤ allowance, or measured on the right side of it.
+
+    Attributes
+    ----------
+    identity : bool
+        True whatever the network does, as a rank of eight rows is at most eight: it shows the experiment sane, and
+        is no evidence for the claim.
+    half_width : float or None
+        Of the 95 % interval of ``measured`` where that is a mean over draws; None where nothing was drawn.
+    """
 
     quantity: str
     measured: float
     relation: Literal["=", "≤", "≥"]
     expected: float
     allowance: float
+    identity: bool = False
+    half_width: float | None = None
 
     @property
     def holds(self) -> bool:
@@ -41,7 +53,30 @@ class Check:
             "expected": self.expected,
             "allowance": self.allowance,
             "holds": self.holds,
+            "identity": self.identity,
+            "half_width": self.half_width,
         }
+
+
+class Estimate(NamedTuple):
+    """A mean over independent draws and the half width of its 95 % interval; as text ``mean±half``."""
+
+    mean: float
+    half: float
+
+    def __format__(self, spec: str) -> str:
+        return f"{self.mean:{spec}}±{self.half:{spec.removeprefix('+')}}"
+
+
+def estimate(samples: Any) -> Estimate:
+    """Mean of independent samples, with Student's t.
+
+    >>> f"{estimate([1.0, 2.0, 3.0]):.2f}"
+    '2.00±2.48'
+    """
+    values = np.ravel(np.asarray(samples, dtype=np.float64))
+    error = float(values.std(ddof=1) / np.sqrt(values.size))
+    return Estimate(float(values.mean()), float(stdtrit(values.size - 1, 0.975)) * error)
 
 
 @dataclass
@@ -50,39 +85,69 @@ class Experiment:
 
     checks: list[Check] = field(default_factory=list)
 
-    def equal(self, quantity: str, measured: float, expected: float, *, allowance: float = 0.0) -> float:
+    def equal(
+        self,
+        quantity: str,
+        measured: float | Estimate,
+        expected: float,
+        *,
+        allowance: float = 0.0,
+        identity: bool = False,
+    ) -> float:
         """Predict ``expected`` ± ``allowance``; returns what was measured."""
-        return self._add(quantity, measured, "=", expected, allowance)
+        return self._add(quantity, measured, "=", expected, allowance, identity)
 
-    def at_most(self, quantity: str, measured: float, limit: float, *, allowance: float = 0.0) -> float:
+    def at_most(
+        self,
+        quantity: str,
+        measured: float | Estimate,
+        limit: float,
+        *,
+        allowance: float = 0.0,
+        identity: bool = False,
+    ) -> float:
         """Predict no more than ``limit`` (and a rounding allowance)."""
-        return self._add(quantity, measured, "≤", limit, allowance)
+        return self._add(quantity, measured, "≤", limit, allowance, identity)
 
-    def at_least(self, quantity: str, measured: float, limit: float, *, allowance: float = 0.0) -> float:
+    def at_least(
+        self,
+        quantity: str,
+        measured: float | Estimate,
+        limit: float,
+        *,
+        allowance: float = 0.0,
+        identity: bool = False,
+    ) -> float:
         """Predict no less than ``limit``."""
-        return self._add(quantity, measured, "≥", limit, allowance)
+        return self._add(quantity, measured, "≥", limit, allowance, identity)
 
-    def mean(
-        self, quantity: str, samples: Any, expected: float, *, variance: float | None = None
-    ) -> tuple[float, float]:
+    def mean(self, quantity: str, samples: Any, expected: float, *, variance: float | None = None) -> Estimate:
         """Predict the mean of independent samples, to 4.5 standard errors (of the exact variance, where it is known).
 
         Returns
         -------
-        mean, half
+        Estimate
             The mean and the half width of its 95 % interval.
         """
         values = np.asarray(samples, dtype=np.float64)
         spread = float(values.var(ddof=1)) if variance is None else variance
         error = float(np.sqrt(spread / values.size))
-        mean = self._add(quantity, float(values.mean()), "=", expected, STANDARD_ERRORS * error)
-        return mean, 1.96 * error
+        found = Estimate(float(values.mean()), 1.96 * error)
+        self._add(quantity, found, "=", expected, STANDARD_ERRORS * error, False)
+        return found
 
     def _add(
-        self, quantity: str, measured: float, relation: Literal["=", "≤", "≥"], expected: float, allowance: float
+        self,
+        quantity: str,
+        measured: float | Estimate,
+        relation: Literal["=", "≤", "≥"],
+        expected: float,
+        allowance: float,
+        identity: bool,
     ) -> float:
-        self.checks.append(Check(quantity, float(measured), relation, float(expected), float(allowance)))
-        return float(measured)
+        value, half = measured if isinstance(measured, Estimate) else (float(measured), None)
+        self.checks.append(Check(quantity, value, relation, float(expected), float(allowance), identity, half))
+        return value
 
     def finding(self, measured: str, expected: str) -> Finding:
         """Sum up: two short texts; it agrees if every check holds."""
@@ -107,8 +172,8 @@ class Finding:
 
     @property
     def agrees(self) -> bool:
-        """Whether every prediction came true (an experiment without any has shown nothing)."""
-        return bool(self.checks) and all(check.holds for check in self.checks)
+        """Whether every prediction came true; one that can only hold (or none at all) has shown nothing."""
+        return all(check.holds for check in self.checks) and not all(check.identity for check in self.checks)
 
     @property
     def failed(self) -> tuple[str, ...]:

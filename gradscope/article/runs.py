@@ -80,6 +80,18 @@ def leading_exponent(tape: Tape, rng: np.random.Generator) -> Array:
     return measure_lyapunov(tape, k=1, log_det=False, rng=rng).max
 
 
+def leading_exponents(
+    network: Network, x: Array, rng: np.random.Generator, *, transient: int = 0, state: Any = None
+) -> Array:
+    """λ₁ of one network under several inputs side by side, x (T, draws, I), after ``transient`` steps of each."""
+    start = np.zeros((x.shape[1], network.state_size))
+    if state is not None:
+        start[...] = state
+    if transient:
+        start = network.advance(start, x[:transient])[-1]
+    return leading_exponent(run(network, x[transient:], state=start), rng)
+
+
 def gaussian(rng: np.random.Generator, *shape: int, gain: float = 1.0) -> Array:
     """W_ij ~ N(0, g²/N), the last axis N; leading axes are independent draws."""
     return np.asarray(rng.standard_normal(shape) * (gain / np.sqrt(shape[-1])))

@@ -95,6 +95,39 @@ def test_the_page_has_every_claim_with_its_sentence_and_verdict(rows: dict[str, 
         assert f"| {row['verdict']} |" in line, name
 
 
+#: Identities of algebra: shown, and no evidence. Everything else can fail, as the planted errors do.
+IDENTITIES = {
+    "C09": "max|h_t| over |h_0| + t",
+    "C11": "|c_t| over |c_0| + t",
+    "C13": "coupled, |h_0| = 3: max|h_t|",
+    "C15": "layer norm: relative change of J_t when W → 10W",
+    "C17": "rank of the 20 gradients ∂L_s/∂h_T handed to the encoder",
+    "C20": "parameters after 5 and after 30 steps: difference",
+    "C21": "rank of ∂h_30/∂(x_1…x_30), 120 numbers",
+}
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_identities_are_named_as_such(name: str, report: gradscope.Report) -> None:
+    checks = report.results[0].details["experiments"][name]
+    assert IDENTITIES[name] in {check["quantity"] for check in checks if check["identity"]}
+    assert any(not check["identity"] for check in checks)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["C02", "C03", "C06", "C07", "C08", "C09", "C10", "C11", "C12", "C13", "C14", "C15", "C17", "C18", "C19", "C21"],
+)
+def test_what_was_drawn_has_an_interval(name: str, report: gradscope.Report, rows: dict[str, dict]) -> None:
+    assert re.search(r"\d±\d", rows[name]["measured"])
+    halves = [check["half_width"] for check in report.results[0].details["experiments"][name]]
+    assert name in ("C03", "C10", "C17", "C18", "C19") or any(half is not None and half > 0 for half in halves)
+
+
+def test_exponents_of_whole_lstms_have_intervals(rows: dict[str, dict]) -> None:
+    assert len(re.findall(r"[+-]\d\.\d{3}±\d\.\d{3}", rows["C12"]["measured"])) == 4
+
+
 def without_seconds(result: gradscope.Result) -> tuple:
     rows = [{key: value for key, value in row.items() if key != "seconds"} for row in result.rows()]
     return rows, result.details, result.summary
@@ -194,6 +227,15 @@ class TestChecks:
 
     def test_an_experiment_without_checks_has_shown_nothing(self) -> None:
         assert not Experiment().finding("nothing", "nothing").agrees
+
+    def test_what_can_only_hold_is_no_evidence(self) -> None:
+        found = Experiment()
+        found.at_most("rank of 8 rows", 8, 8, identity=True)
+        assert not found.finding("8", "8").agrees
+        found.equal("something measured", 1.0, 1.0)
+        assert found.finding("8", "8").agrees
+        found.at_most("rank of 9 rows", 9, 8, identity=True)
+        assert not found.finding("8", "8").agrees
 
     def test_a_mean_is_held_to_its_standard_error(self) -> None:
         found = Experiment()

@@ -24,12 +24,42 @@ def wrapped(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def with_diagonal_loss(original: Any) -> Any:
     """A scan that forgets the last element of every run."""
 
-    def scan(A: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, int]:
-        y, rounds = original(A, b)
+    def scan(A: np.ndarray, b: np.ndarray, rounds: int) -> np.ndarray:
+        y = original(A, b, rounds)
         y[-1] = y[-2]
-        return y, rounds
+        return y
 
     return scan
+
+
+def with_one_gate(original: Any) -> Any:
+    """Input and forget gate are one and the same."""
+
+    def gates(*args: Any) -> tuple[np.ndarray, np.ndarray]:
+        i, _ = original(*args)
+        return i, i
+
+    return gates
+
+
+def with_own_weights(original: Any) -> Any:
+    """An LSTM whose first step had a W of its own: the one W serves the other steps alone."""
+
+    def output(lstm: Any, W: np.ndarray, x: np.ndarray, v: np.ndarray) -> complex:
+        h, c = np.zeros((2, lstm.hidden_size), dtype=complex)
+        for t, inputs in enumerate(x[:, 0]):
+            used = lstm.weight_hh if t == 5 else W
+            i, f, g, o = (used @ h + lstm.weight_ih @ inputs + lstm.bias).reshape(4, lstm.hidden_size)
+            c = c / (1 + np.exp(-f)) + np.tanh(g) / (1 + np.exp(-i))
+            h = np.tanh(c) / (1 + np.exp(-o))
+        return complex(v @ h)
+
+    return output
+
+
+def with_first_statistics(original: Any) -> Any:
+    """Statistics of the first step, kept for every other."""
+    return lambda *args: [original(*args)[0]] * 12
 
 
 #: Claim, name within its module, what becomes of it.
@@ -56,6 +86,13 @@ PLANTED = [
     ("C16", "output_input_jacobians", wrapped(lambda J: np.swapaxes(J, 0, 1))),
     ("C18", "scan", with_diagonal_loss),
     ("C19", "step_norms", lambda original: lambda tape: _Constant(tape.n_steps)),
+    ("C13", "gates", with_one_gate),
+    ("C15", "stored_statistics", with_first_statistics),
+    ("C18", "newton_iterations", wrapped(lambda count: min(count, 20))),
+    ("C20", "_output", with_own_weights),
+    ("C21", "memory_capacity", wrapped(lambda recovered: np.maximum(recovered, 0.1))),
+    ("C12", "leading_exponents", wrapped(lambda values: values - 0.05)),
+    ("C14", "leading_exponents", wrapped(lambda values: values * 0.1)),
     ("C20", "parameters", lambda original: lambda cell: original(cell) + 1),
     ("C21", "fisher_memory", wrapped(lambda memory: memory * 1.001)),
     ("C22", "log10_tails", wrapped(lambda tails: np.append(tails[1:], tails[-1]))),  # one copy too few
@@ -121,6 +158,24 @@ def test_a_planted_error_is_found(
     finding = module.CLAIM.experiment(0)
     assert not finding.agrees
     assert finding.failed
+
+
+def test_every_claim_has_a_planted_error() -> None:
+    assert {name for name, _, _ in PLANTED} | {"C17"} == set(MODULES)
+
+
+def test_an_encoder_that_hands_over_more_than_its_last_state_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C17: a decoder that still hears the first input."""
+    module = module_of("C17")
+    honest = module.run_seq2seq
+
+    def leaking(model: Any, steps: Any, *args: Any) -> Any:
+        bias = model.decoder.bias + 1e-3 * steps.x[0, 0, 0]
+        return honest(module.replace(model, decoder=module.replace(model.decoder, bias=bias)), steps, *args)
+
+    monkeypatch.setattr(module, "run_seq2seq", leaking)
+    failed = module.CLAIM.experiment(0).failed
+    assert any("same h_T" in line for line in failed)
 
 
 def test_a_softened_argmax_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
