@@ -24,6 +24,7 @@ $(VENV)/.dev-ready: $(VENV)/.run-ready pyproject.toml tests/model-requirements.t
 
 $(VENV)/.torch-ready: $(VENV)/.dev-ready
 	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --no-deps torchrecurrent==0.2.5
 	@touch $@
 
 run: $(VENV)/.run-ready  ## set up and print the article's ladder

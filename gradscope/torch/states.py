@@ -105,10 +105,7 @@ class StateLayout:
         torch = import_torch()
         wanted, came = nesting_of(self.template), nesting_of(state)
         if wanted != came:
-            hint = ""
-            if isinstance(state, tuple) and len(state) == 2 and nesting_of(state[1]) == wanted:
-                hint = "; if it returns (output, state), pass lambda x, s: step(x, s)[1]"
-            raise ShapeError(f"step should return a state nested as {wanted}, but it returned {came}{hint}")
+            raise ShapeError(f"step should return a state nested as {wanted}, but it returned {came}")
         parts = []
         for leaf, shape, is_complex in zip(leaves_of(state), self.shapes, self.is_complex, strict=True):
             if tuple(leaf.shape) != (*lead, *shape):

@@ -17,7 +17,7 @@ from gradscope.measuring import assemble
 from gradscope.records import Report
 from gradscope.torch.from_jacobians import measure_jacobians
 from gradscope.torch.requirement import import_torch
-from gradscope.torch.states import StateLayout, leaves_of, rebuilt
+from gradscope.torch.states import StateLayout, leaves_of, nesting_of, rebuilt
 from gradscope.torch.step_jacobians import Linearised, StepOfVectors, linearise
 
 
@@ -46,8 +46,9 @@ def measure(
     Parameters
     ----------
     step : callable or nn.Module
-        ``step(x, state) -> state``, as torch's cells have it. A module is run in float64 (its own weights are left as
-        they are); a function in the dtype of what it closes over.
+        ``step(x, state) -> state``, as torch's cells have it; of ``(output, state)`` the state is taken, and a warning
+        says so. A module is run in float64 (its own weights are left as they are); a function in the dtype of what it
+        closes over.
     inputs : Tensor or array, shape (T, I) or (batch, T, I)
         With a batch, ``step`` is called with x of shape (batch, I) and states that begin with a batch axis; without,
         with (I,) and states of one sample.
@@ -143,17 +144,15 @@ def _linearise(
     warnings: list[str] = []
     try:
         call, dtype = wide, torch.float64
-        given = _start(call, state, first, dtype, batched)
+        call, given = _of_states(call, state, first.to(dtype), batched, warnings)
         layout = StateLayout.of(given, batched=batched)
         _weigh(layout.size, x, request)
-        with torch.no_grad():
-            call(first.to(dtype), given)
     except RuntimeError as problem:
         if isinstance(step, torch.nn.Module) or not any(word in str(problem) for word in ("dtype", "Float")):
             raise
         # A function over float32 weights that this side cannot see.
         call, dtype = step, torch.float32
-        given = _start(call, state, first, dtype, batched)
+        call, given = _of_states(call, state, first.to(dtype), batched, warnings)
         layout = StateLayout.of(given, batched=batched)
         warnings.append(
             "step computes in float32, so its Jacobians have seven digits; pass the nn.Module itself, or make what it "
@@ -202,21 +201,50 @@ class _Evaluated:
             module.training = mode
 
 
-def _start(call: Callable[[Any, Any], Any], state: Any, x: Any, dtype: Any, batched: bool) -> Any:
-    """s_0 in the dtype of the run."""
+def _of_states(
+    call: Callable[[Any, Any], Any], state: Any, x: Any, batched: bool, warnings: list[str]
+) -> tuple[Callable[[Any, Any], Any], Any]:
+    """The step as ``(x, state) -> state``, and s_0 in the dtype of x; what also returns an output is taken apart."""
     torch = import_torch()
-    if state is None:
-        with torch.no_grad():
-            try:
-                state = call(x.to(dtype), None)
-            except (TypeError, AttributeError) as problem:
-                raise UsageError(f"step(x, None) fails ({problem}): give measure a state, s_0") from None
-        leaves = [torch.zeros_like(leaf) for leaf in leaves_of(state)]
-        return rebuilt(state, iter(leaves))
-    StateLayout.of(state, batched=batched)  # what is no tensor is said before it is converted
-    wide = torch.complex128 if dtype == torch.float64 else torch.complex64
-    converted = [leaf.detach().cpu().to(wide if leaf.is_complex() else dtype) for leaf in leaves_of(state)]
-    return rebuilt(state, iter(converted))
+    with torch.no_grad():
+        if state is None:
+            s0, second = _zeros(call, x)
+        else:
+            StateLayout.of(state, batched=batched)  # what is no tensor is said before it is converted
+            wide = torch.complex128 if x.dtype == torch.float64 else torch.complex64
+            converted = [leaf.detach().cpu().to(wide if leaf.is_complex() else x.dtype) for leaf in leaves_of(state)]
+            s0 = rebuilt(state, iter(converted))
+            came = call(x, s0)
+            pair = isinstance(came, tuple) and len(came) == 2
+            second = pair and nesting_of(came) != nesting_of(s0) == nesting_of(came[1])
+    if second:
+        warnings.append("step returns a pair, read as (output, state): the state is its second part")
+        return (lambda x, s: call(x, s)[1]), s0
+    return call, s0
+
+
+def _zeros(call: Callable[[Any, Any], Any], x: Any) -> tuple[Any, bool]:
+    """Zeros like the state that ``step(x, None)`` leaves, and whether that is the second of a pair it returns."""
+    torch = import_torch()
+    try:
+        came = call(x, None)
+    except (TypeError, AttributeError) as problem:
+        raise UsageError(f"step(x, None) fails ({problem}): give measure a state, s_0") from None
+    zeros = rebuilt(came, iter([torch.zeros_like(leaf) for leaf in leaves_of(came)]))
+    try:
+        call(x, zeros)
+    except Exception as problem:  # it is the step's own, whatever it is: what it left cannot be handed in again
+        if not (isinstance(came, tuple) and len(came) == 2):
+            raise UsageError(f"step(x, None) leaves a state that step cannot go on from ({problem})") from problem
+        try:
+            call(x, zeros[1])
+        except Exception:
+            said = " ".join(str(problem).split())[:200]
+            raise UsageError(
+                f"step cannot go on from what step(x, None) returned ({said}): give measure a state, s_0"
+            ) from problem
+        return zeros[1], True
+    return zeros, False
 
 
 def _weigh(n: int, x: Any, request: GradientsRequest) -> None:

@@ -120,6 +120,90 @@ def test_a_selective_scan_step():
     np.testing.assert_allclose(columns(report, "log10_norm"), wanted, rtol=0, atol=1e-10)
 
 
+class MinLSTM(torch.nn.Module):
+    """c = f′⊙c₋₁ + i′⊙c̃ with f′ = f/(f+i), i′ = i/(f+i) of the input alone (Feng et al. 2024): J_t = diag(f′_t)."""
+
+    def __init__(self, inputs, hidden):
+        super().__init__()
+        self.to_gates, self.to_c = torch.nn.Linear(inputs, 2 * hidden), torch.nn.Linear(inputs, hidden)
+
+    def keeps(self, x):
+        f, i = torch.sigmoid(self.to_gates(x)).chunk(2, dim=-1)
+        return f / (f + i)
+
+    def forward(self, x, c):
+        return self.keeps(x) * c + (1 - self.keeps(x)) * self.to_c(x)
+
+
+def test_min_lstm_is_a_product_of_gates():
+    step, x = MinLSTM(3, 5), torch.randn(2, 30, 3)
+    found = columns(gradscope.torch.measure(step, x, torch.zeros(2, 5)), "log10_norm")
+    keeps = step.double().keeps(x.double()).detach().numpy()
+    wanted = [np.log10(keeps[:, 30 - lag :]).sum(axis=1).max(axis=1).mean() for lag in range(31)]
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-10)
+
+
+class OutputAndState(torch.nn.Module):
+    """A cell that returns (output, state), as libraries and JAX have it."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell, self.head = cell, torch.nn.Linear(cell.hidden_size, 2)
+
+    def forward(self, x, state=None):
+        state = self.cell(x, state)
+        return self.head(state[0] if isinstance(state, tuple) else state), state
+
+
+@pytest.mark.parametrize("kind", ["GRUCell", "LSTMCell"])
+@pytest.mark.parametrize("given", [False, True])
+def test_of_output_and_state_the_state_is_taken(kind, given):
+    cell, x = getattr(torch.nn, kind)(3, 4), torch.randn(2, 12, 3)
+    zeros = torch.zeros(2, 4)
+    state = ((zeros, zeros) if kind == "LSTMCell" else zeros) if given else None
+    report = gradscope.torch.measure(OutputAndState(cell), x, state)
+    wanted = gradscope.torch.measure(cell, x)
+    np.testing.assert_array_equal(columns(report, "log10_norm"), columns(wanted, "log10_norm"))
+    assert report.results[0].settings["dtype"] == "float64"
+    assert any("(output, state)" in warning for warning in report.results[0].warnings)
+    with pytest.raises(UsageError, match="cannot go on from"):
+        gradscope.torch.measure(lambda x, s: (x, x) if s is None else s.no_such_thing, x)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_cell_of_torchrecurrent():
+    """Against ‖∂s_T/∂s_0‖ by torch alone, in one Jacobian through all steps."""
+    library = pytest.importorskip("torchrecurrent")
+    names = [name for name in dir(library) if name.endswith("Cell")]
+    assert len(names) == 41
+    for name in names:
+        inputs = 6 if name == "IntersectionRNNCell" else 4
+        cell, x = getattr(library, name)(inputs, 6), torch.randn(8, inputs)
+        report = gradscope.torch.measure(cell, x)
+        (result,) = report.results
+        assert result.summary["bound_violations"] == 0, name
+        assert not any("hand-written" in warning for warning in result.warnings), name
+        twin = cell.double().eval()
+        decoupled = any("(output, state)" in warning for warning in result.warnings)
+        start = twin(x[0].double(), None)
+        leaves = [torch.zeros_like(part) for part in _flat(start[1] if decoupled else start)]
+
+        def run(*parts, twin=twin, decoupled=decoupled, x=x):
+            state = parts if len(parts) > 1 else parts[0]
+            for x_t in x.double():
+                state = twin(x_t, state)
+                state = state[1] if decoupled else state
+            return torch.cat(_flat(state))
+
+        J = torch.cat(torch.autograd.functional.jacobian(run, tuple(leaves)), dim=1)
+        wanted = torch.linalg.matrix_norm(J, 2).log10().item()
+        assert columns(report, "log10_norm")[-1] == pytest.approx(wanted, abs=1e-9), name
+
+
+def _flat(state):
+    return list(state) if isinstance(state, tuple) else [state]
+
+
 class WrongBackward(torch.autograd.Function):
     """tanh whose hand-written backward forgot the square: what torch.func cannot batch, and what is wrong."""
 
@@ -189,8 +273,8 @@ def test_dropout_is_off_and_the_module_stays_as_it_is():
 def test_questions_that_are_wrong():
     x = torch.randn(5, 2)
     cell = torch.nn.LSTMCell(2, 3)
-    with pytest.raises(ShapeError, match=r"lambda x, s: step\(x, s\)\[1\]"):
-        gradscope.torch.measure(lambda x, h: (h, torch.tanh(h)), x, torch.zeros(3))
+    with pytest.raises(ShapeError, match="nested as"):
+        gradscope.torch.measure(lambda x, h: [h, torch.tanh(h)], x, torch.zeros(3))
     with pytest.raises(ShapeError, match="inputs should be"):
         gradscope.torch.measure(cell, torch.randn(5))
     with pytest.raises(ShapeError, match="int64"):
