@@ -13,7 +13,7 @@ from gradscope.advice.words import holding_back, honesty, network_why
 from gradscope.analysis.cases import Case, cases_of
 from gradscope.analysis.clipping import ClipNorms, measure_clip_norms
 from gradscope.analysis.gradients import measure_gradients
-from gradscope.analysis.memory_units import measure_memory_units, time_constant_quantiles
+from gradscope.analysis.memory_units import measure_memory_units, time_constant_summary
 from gradscope.errors import UsageError
 from gradscope.networks.run import Trajectory
 from gradscope.records import Result
@@ -87,7 +87,6 @@ def _advice(
     rows += [_row(source, result, question, after) for after in changes]
     run = case.trajectory if case else None
     memory = measure_memory_units(run) if isinstance(run, Trajectory) else []
-    low, median, high = time_constant_quantiles(memory) or (None, None, None)
     summary = {
         "reach": reach,
         "reach_now": before.horizon_h,
@@ -100,9 +99,7 @@ def _advice(
         "clip_share": clip.share if clip else None,
         "gradient_norm_median": clip.median if clip else None,
         "clip_parameters": list(clip.parameters) if clip else None,
-        "time_constant_median": median,
-        "time_constant_q10": low,
-        "time_constant_q90": high,
+        **time_constant_summary([layer.time_constants for layer in memory]),
     }
     settings = {**result.settings, "clip_percentile": request.clip_percentile, "clip_batch": request.clip_batch}
     columns = {name: [row.get(name) for row in rows] for name in COLUMNS}

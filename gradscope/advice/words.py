@@ -72,9 +72,9 @@ def holding_back(layers: list[LayerMemory]) -> list[str]:
     said = []
     for index, layer in enumerate(layers):
         of = f"layer {index}: " if len(layers) > 1 else ""
-        quantiles = time_constant_quantiles([layer])
+        quantiles = time_constant_quantiles([layer.time_constants])
         if quantiles is not None:
-            low, median, high = (f"{value:.3g}" for value in quantiles)
+            low, median, high = (f"{value:.3g}" if math.isfinite(value) else "all" for value in quantiles)
             said.append(f"{of}a unit by itself remembers {median} steps (a tenth below {low}, a tenth above {high})")
         for gate, (mean, ends) in layer.gates.items():
             said.append(f"{of}gate {gate} is {mean:.2f} open on average, {100 * ends:.2g} % of it saturated")

@@ -12,8 +12,9 @@ from gradscope.analysis.cases import Case, cases_of, layer_cases
 from gradscope.analysis.figure_details import figure_details
 from gradscope.analysis.living import UNDERFLOW, ZERO, Living, by_layer, flat, mean_of_nonzero
 from gradscope.analysis.losses import LossSide, loss_side
+from gradscope.analysis.memory_units import time_constant_summary, time_constants_of
 from gradscope.analysis.request import GradientsRequest
-from gradscope.analysis.slopes import gather_slopes
+from gradscope.analysis.slopes import LayerSlopes, gather_slopes
 from gradscope.analysis.theory_columns import theory_columns
 from gradscope.analysis.verdict import describe_course, underflowed_lags
 from gradscope.analysis.weight_gradients import measure_weight_gradients
@@ -90,6 +91,7 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     powers = None if beforehand is None else beforehand.powers
     theory = theory_columns(case, request, gathered, powers=powers, mean=living.mean)
     log10_slopes = gathered[0].log10_mean if request.factors and gathered else None
+    times = _time_constants(case, gathered)
     del gathered
     path = living.mean(sums_by_lag(log10_steps, anchor))
     gated = theory.certificate is None and not isinstance(case.tape, Seq2SeqTape)
@@ -133,13 +135,15 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     )
     for name in ("log10_theory", "log10_eigen", "log10_bound", "log10_path_bound", "log10_block_bound"):
         columns[name] = _finite(columns[name])
-    summary |= {**weights.summary} | reach_wanted(columns, request, case.tape.n_steps)
+    summary |= {**weights.summary} | time_constant_summary(times) | reach_wanted(columns, request, case.tape.n_steps)
     keep = _kept_lags(request, case.tape.n_steps)
     if keep is not None:
         columns = {name: values[keep] for name, values in columns.items()}
     settings = {**case.settings, "loss": loss.description if loss else "none"}
     settings["readout"] = loss.readout if loss else None
     details = {**theory.details, **figure_details(case, request), **(factors.details if factors else {})}
+    if any(layer is not None for layer in times):
+        details["time_constants"] = [_with_nulls(layer) for layer in times]
     return Result(case.record, settings, columns, summary, tuple(warnings + more), details)
 
 
@@ -161,6 +165,20 @@ def reach_wanted(columns: dict[str, Array], request: GradientsRequest, n_steps: 
     known = bool(np.isfinite(found)) or status == "zero"
     enough = bool(np.isfinite(found) and found >= np.log10(request.epsilon)) if known else None
     return {"need": request.need, "enough": enough}
+
+
+def _time_constants(case: Case, gathered: list[LayerSlopes]) -> list[Array | None]:
+    """−1/⟨ln f⟩ of every unit, layer by layer; None for a layer without a direct path, nothing for an encoder–decoder.
+
+    An encoder's units are not the decoder's: a mean over both would be nobody's.
+    """
+    if isinstance(case.tape, Seq2SeqTape) or not case.tape.n_steps:
+        return []
+    return [None if one.mean_log_direct is None else time_constants_of(one.mean_log_direct) for one in gathered]
+
+
+def _with_nulls(values: Array | None) -> list[float | None] | None:
+    return None if values is None else [float(value) if np.isfinite(value) else None for value in values]
 
 
 def _anchor(request: GradientsRequest) -> Any:

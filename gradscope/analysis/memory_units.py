@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,23 +61,33 @@ def measure_memory_units(trajectory: Trajectory) -> list[LayerMemory]:
     return [_layer(layer, count) for layer in sums]
 
 
-def _layer(sums: Mapping[str, Array], count: int) -> LayerMemory:
+def time_constants_of(mean_log_direct: Array) -> Array:
+    """−1/⟨ln f⟩ in steps, f's geometric mean being what a product of them decays with; inf where it does not decay."""
     with np.errstate(divide="ignore"):
-        times = -1.0 / (sums["direct"] / count) if "direct" in sums else None
+        return np.asarray(np.where(mean_log_direct < 0, -1.0 / mean_log_direct, np.inf))
+
+
+def _layer(sums: Mapping[str, Array], count: int) -> LayerMemory:
+    times = time_constants_of(sums["direct"] / count) if "direct" in sums else None
     names = [name.removeprefix("mean ") for name in sums if name.startswith("mean ")]
     gates = {
         name: (float(sums[f"mean {name}"].mean() / count), float(sums[f"ends {name}"].mean() / count)) for name in names
     }
     slope = float(sums["slope"].mean() / count)
-    return LayerMemory(
-        None if times is None else np.abs(times), gates, slope, float((sums["flat"] > 0.9 * count).mean())
-    )
+    return LayerMemory(times, gates, slope, float((sums["flat"] > 0.9 * count).mean()))
 
 
-def time_constant_quantiles(layers: list[LayerMemory]) -> tuple[float, float, float] | None:
+def time_constant_quantiles(layers: Sequence[Array | None]) -> tuple[float, float, float] | None:
     """A tenth, the median and nine tenths of all units' time constants, in steps; None without a direct path."""
-    times = [layer.time_constants for layer in layers if layer.time_constants is not None]
+    times = [layer for layer in layers if layer is not None]
     if not times:
         return None
     low, median, high = np.quantile(np.concatenate(times), [0.1, 0.5, 0.9], method="nearest")
     return float(low), float(median), float(high)
+
+
+def time_constant_summary(layers: Sequence[Array | None]) -> dict[str, float | None]:
+    """The quantiles as summary fields; null without a direct path, or where it does not decay."""
+    quantiles = time_constant_quantiles(layers) or (None, None, None)
+    low, median, high = (value if value is None or np.isfinite(value) else None for value in quantiles)
+    return {"time_constant_median": median, "time_constant_q10": low, "time_constant_q90": high}

@@ -28,11 +28,14 @@ class LayerSlopes:
         log10 ‖Π diag(f)‖₂ over the k steps of each lag; None where the cell has no direct path.
     underflow : ndarray of bool, shape (T, *batch)
         Steps at which a factor fell below float64.
+    mean_log_direct : ndarray, shape (H,), or None
+        Mean over steps and batch of ln of each unit's direct factor; None without a direct path, or without steps.
     """
 
     log10_mean: Array
     direct: Array | None
     underflow: Array
+    mean_log_direct: Array | None = None
 
 
 def gather_slopes(trajectory: Trajectory | Seq2SeqTape, anchor: Anchor) -> list[LayerSlopes]:
@@ -52,6 +55,10 @@ def gather_slopes(trajectory: Trajectory | Seq2SeqTape, anchor: Anchor) -> list[
             layer.underflow[span] = traces.underflow
             if layer.direct is None or traces.log_direct is None:
                 continue
+            share = traces.log_direct.reshape(-1, traces.log_direct.shape[-1]).sum(axis=0) / max(
+                layer.underflow.size, 1
+            )
+            layer.mean_log_direct = share if layer.mean_log_direct is None else layer.mean_log_direct + share
             # The sum over units' logs goes on where the neighbouring stretch left off.
             sums = sums_by_lag(traces.log_direct, anchor) + carried[index]
             carried[index] = sums[-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gradscope.fields import gradients
-from gradscope.fields.field import NO_MEANING, NOT_COMPUTED, TOO_SHORT, Field
+from gradscope.fields.field import NOT_COMPUTED, TOO_SHORT, Field
 
 _ALONE = "the change leaves the network alone"
 _BEYOND = "beyond the last lag (censored), or the change leaves the network alone"
@@ -67,10 +67,7 @@ ADVISE_SUMMARY = (
     Field("clip_parameters", "texts", "of", "parameters the norm is taken over", null=_NO_LOSS),
     Field("gradient_norm_median", "number", "median norm", "median norm of the mean gradient of a batch",
           null=_NO_LOSS),
-    Field("time_constant_median", "number", "time constant", "median over units of −1/ln of the forget gate",
-          unit="steps", null=NO_MEANING),
-    Field("time_constant_q10", "number", "10 %", "a tenth of the units lies below", unit="steps", null=NO_MEANING),
-    Field("time_constant_q90", "number", "90 %", "a tenth of the units lies above", unit="steps", null=NO_MEANING),
+    *gradients.TIME_CONSTANTS,
 )  # fmt: skip
 
 SERIES_ROWS = (

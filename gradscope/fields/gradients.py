@@ -77,6 +77,18 @@ ALWAYS_BUT_FOR_INPUTS = (
 )  # fmt: skip
 
 _NO_LOSS_HERE = "there is no loss"
+_KEEPS = "no direct path, or it does not decay"
+
+#: Of every cell with a direct path; ``advise`` says the same.
+TIME_CONSTANTS = (
+    Field("time_constant_median", "number", "time constant",
+          "median over units of −1/⟨ln f⟩, f the factor of a unit's direct path (geometric mean over steps)",
+          unit="steps", null=_KEEPS),
+    Field("time_constant_q10", "number", "time constant, 10 %", "a tenth of the units lies below", unit="steps",
+          null=_KEEPS),
+    Field("time_constant_q90", "number", "time constant, 90 %", "a tenth of the units lies above", unit="steps",
+          null=_KEEPS),
+)  # fmt: skip
 
 SUMMARY = (
     Field("verdict", "text", "verdict", "whether the gradient vanishes or explodes over the lags measured",
@@ -136,6 +148,7 @@ SUMMARY = (
           null="there is no loss, or it stands at every step"),
     Field("tbptt_kind", "text", "TBPTT kind", "how truncation was counted", null=_NO_LOSS_HERE,
           words=("last", "chunks")),
+    *TIME_CONSTANTS,
     Field("need", "count", "need", "lag the task asks for", unit="steps", null="--need was not given"),
     Field("enough", "boolean", "enough", "whether the h corner's norm at that lag is at least epsilon",
           null="--need was not given, or nobody can tell", better="true"),

@@ -29,6 +29,7 @@ def figures_of(result: Result) -> list[Block]:
         rank_figure(result),
         heat_figure(result),
         gate_figure(result),
+        time_constant_figure(result),
         reach_figure(result),
     )
     return [figure for figure in made if figure is not None]
@@ -191,3 +192,41 @@ def gate_figure(result: Result) -> LineFigure | None:
     said = "Mean over units: 1 is open, 0 is closed."
     edges = (("0", 0.0), ("1", 1.0))
     return LineFigure("Gates over time", said, "step t", "mean opening", tuple(curves), edges, True, name="gates")
+
+
+#: Bars of the histogram of time constants, per decade, and at most.
+_BARS_PER_DECADE, _MOST_BARS = 8, 40
+
+
+def time_constant_figure(result: Result) -> LineFigure | None:
+    """How many units remember how long, layer by layer, where ``details["time_constants"]`` holds them."""
+    layers = plain(result.details.get("time_constants"))
+    finite = [[math.log10(v) for v in layer or () if v is not None] for layer in layers or ()]
+    every = [value for layer in finite for value in layer]
+    if not every:
+        return None
+    low, high = min(every), max(every)
+    bars = min(_MOST_BARS, max(1, round((high - low) * _BARS_PER_DECADE)))
+    width = (high - low) / bars or 1.0 / _BARS_PER_DECADE
+    roles = ("measured", "theory", "eigen", "bound", "path", "loss")
+    curves = []
+    for index, values in enumerate(finite):
+        if not values:
+            continue
+        heights = [0] * bars
+        for value in values:
+            heights[min(bars - 1, int((value - low) / width))] += 1
+        edges = [low + width * i for i in range(bars + 1)]
+        x = [edge for edge in edges for _ in range(2)]
+        y = [0, *(height for height in heights for _ in range(2)), 0]
+        name = "units" if len(finite) == 1 else f"layer {index}"
+        curves.append(Curve(name, roles[index % len(roles)], tuple(x), tuple(float(height) for height in y)))
+    quantiles = [number(result.summary.get(f"time_constant_{name}")) for name in ("median", "q10", "q90")]
+    said = "How long units remember by themselves: −1/⟨ln f⟩ of the direct path."
+    if None not in quantiles:
+        median, tenth, ninth = (significant(value) for value in quantiles)
+        said += f" Half the units below {median} steps, a tenth below {tenth}, a tenth above {ninth}."
+    return LineFigure(
+        "Time constants of the units", said, "log10 of the time constant in steps", "units", tuple(curves),
+        minor=True, name="time_constants",
+    )  # fmt: skip
