@@ -95,6 +95,7 @@ def gradients(
     target: int | float | TextOrNumbers | None = None,
     truncation_bias: float | str = 0.05,
     need: int | str | None = None,
+    lengths: TextOrNumbers | None = None,
     factors: bool = False,
     method: str = "auto",
     threads: int | str | None = None,
@@ -154,6 +155,8 @@ def gradients(
         Relative bias of ∂L/∂W_hh that truncated backpropagation may have (``tbptt_length``).
     need : int, optional
         How far back the task needs gradients (``enough``).
+    lengths : str, path or array of int, optional
+        Steps of each sequence of a batch that is padded at its end, (batch,): lags count back from each one's own end.
     factors : bool
         Also the article's product for ∂L/∂W_hh, factor by factor, beside the truth.
     method : {"auto", "thin", "dense"}
@@ -329,6 +332,7 @@ def advise(
     target: int | float | TextOrNumbers | None = None,
     truncation_bias: float | str = 0.05,
     need: int | str | None = None,
+    lengths: TextOrNumbers | None = None,
     factors: bool = False,
     method: str = "auto",
     threads: int | str | None = None,
@@ -352,7 +356,8 @@ def advise(
     jobs : int
         Processes; the numbers do not depend on it. More than one needs the usual ``__main__`` guard in scripts.
     steps, inputs, tokens, batch, seed, dtype, state, transient, time_major, memory, anchor, lags, epsilon, wrt, \
-    per_layer, loss, loss_at, readout, target, truncation_bias, need, factors, method, threads, progress, command
+    per_layer, loss, loss_at, readout, target, truncation_bias, need, lengths, factors, method, threads, progress, \
+    command
         As for :func:`gradients`.
 
     Returns

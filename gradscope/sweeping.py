@@ -66,6 +66,7 @@ def sweep(
     target: int | float | TextOrNumbers | None = None,
     truncation_bias: float | str | None = None,
     need: int | str | None = None,
+    lengths: TextOrNumbers | None = None,
     method: str | None = None,
     k: int | str | None = None,
     closed_loop: bool | None = None,
@@ -96,7 +97,7 @@ def sweep(
     value : str, optional
         The field that a heat map shows.
     steps, inputs, tokens, batch, seed, dtype, state, transient, time_major, memory, anchor, epsilon, wrt, loss, \
-    loss_at, readout, target, truncation_bias, need, method, k, closed_loop, covariant, singular_values
+    loss_at, readout, target, truncation_bias, need, lengths, method, k, closed_loop, covariant, singular_values
         As for the verb that is measured; by default its own (and ``loss="none"``, which no summary field needs).
     progress, command
         As for :func:`gradients`.

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gradscope.analysis.lengths import refuse_lengths, with_lengths
 from gradscope.analysis.request import RunRequest
 from gradscope.analysis.tokens import embedded_tokens
 from gradscope.cells.base import Cell
@@ -19,6 +20,7 @@ from gradscope.jacobians.base import Array
 from gradscope.networks.base import Network
 from gradscope.networks.bidirectional import probe_last_output, split_bidirectional
 from gradscope.networks.layer import Layer
+from gradscope.networks.padded import Padded, turned
 from gradscope.networks.run import Inputs, Trajectory, run_network
 from gradscope.networks.seq2seq import Seq2Seq, run_seq2seq
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
@@ -87,6 +89,8 @@ class Case:
         None for ready Jacobians: then nothing is known but the tape.
     initial_bound : float
         max |s_0|, from which state-dependent bounds start.
+    starts : ndarray of int, shape (batch,), or None
+        Steps before each sequence's first where they have different lengths.
     """
 
     source: Source
@@ -98,6 +102,13 @@ class Case:
     warnings: tuple[str, ...]
     beside: Beside | None = None
     above: tuple[Case, ...] = ()
+    starts: Array | None = None
+
+    def ended(self, n_rows: int) -> Array | None:
+        """Which samples are too short for a lag, shape (n_rows, batch); None where all have one length."""
+        if self.starts is None:
+            return None
+        return np.arange(n_rows)[:, None] > self.tape.n_steps - self.starts
 
     def other_direction(self) -> Case | None:
         """The other direction of the same bidirectional layer, or None."""
@@ -126,6 +137,10 @@ class Case:
 
 def open_inputs(request: RunRequest, source: Source, width: int) -> ArrayInputs | GeneratedInputs:
     """x_1 … x_T (transient included): generated, read from a file and checked against the width, or embedded tokens."""
+    return with_lengths(request, _opened(request, source, width))
+
+
+def _opened(request: RunRequest, source: Source, width: int) -> ArrayInputs | GeneratedInputs:
     tokens = embedded_tokens(request, source.file_head, source=source.spec.text)
     if tokens is not None:
         if tokens.n_steps < request.transient:
@@ -200,7 +215,11 @@ def run_case(
             last = min(first + 4095, request.transient)
             state = network.advance(state, warmup.read(first, last), first=first)[-1]
         measured = InputsAfter(inputs, request.transient)
-    trajectory = run_network(network, measured, state, memory=request.memory, progress=request.track(f"{name}: run"))
+    starts = inputs.starts if isinstance(inputs, ArrayInputs) else None
+    if starts is not None and network.step_weight_bytes:
+        refuse_lengths(request, f"{network.name}, whose every step has weights of its own")
+    running = network if starts is None else Padded(network, starts, state)
+    trajectory = run_network(running, measured, state, memory=request.memory, progress=request.track(f"{name}: run"))
     settings = {
         **request.settings(),
         **source.settings,
@@ -212,7 +231,7 @@ def run_case(
         settings["inputs"] = "none"
     bound = float(np.max(np.abs(state))) if state.size else 0.0
     warnings = (*source.warnings, *_noise_warning(source, request, network.input_size))
-    return Case(source, record, settings, trajectory, network, bound, warnings)
+    return Case(source, record, settings, trajectory, network, bound, warnings, starts=starts)
 
 
 def _noise_warning(source: Source, request: RunRequest, width: int) -> tuple[str, ...]:
@@ -256,8 +275,8 @@ def layer_cases(case: Case, request: RunRequest) -> list[Case]:
 
 def reversed_inputs(inputs: ArrayInputs | GeneratedInputs) -> ArrayInputs:
     """The same inputs read from their end."""
-    x = inputs.read(1, inputs.n_steps)
-    return ArrayInputs(x[::-1], inputs.description)
+    x, starts = inputs.read(1, inputs.n_steps), inputs.starts if isinstance(inputs, ArrayInputs) else None
+    return ArrayInputs(turned(x, starts), inputs.description, starts)
 
 
 @cases_of.register
@@ -265,6 +284,7 @@ def _ready_case(source: JacobianSource, request: RunRequest) -> list[Case]:
     for name, given in (("--state", request.state is not None), ("--transient", request.transient != 0)):
         if given:
             raise UsageError(f"{name} has no meaning for ready Jacobians: '{source.spec.text}' is already linearised.")
+    refuse_lengths(request, "ready Jacobians, which are one sequence")
     tape: StoredTape = tape_of_matrices(source.jacobians)
     settings = {**request.settings(), **source.settings, "steps": tape.n_steps, "batch": 1, "inputs": "none"}
     return [Case(source, source.record, settings, tape, None, 0.0, source.warnings)]
@@ -279,7 +299,9 @@ def _bidirectional_cases(source: BidirectionalSource, request: RunRequest) -> li
     starts = None
     if source.starts:
         starts = [np.broadcast_to(start, (x.shape[1], len(start))).astype(x.dtype) for start in source.starts]
-    for index, part in enumerate(split_bidirectional(source.directions, x, starts, dropout=source.dropout)):
+    begin = inputs.starts if isinstance(inputs, ArrayInputs) else None
+    parts = split_bidirectional(source.directions, x, starts, dropout=source.dropout, begin=begin)
+    for index, part in enumerate(parts):
         if source.spec.given.get("direction") not in (None, part.direction):
             continue
         record = {**source.record, "direction": part.direction, "layers": 1, "state_size": part.network.state_size}
@@ -287,7 +309,7 @@ def _bidirectional_cases(source: BidirectionalSource, request: RunRequest) -> li
         record |= {"cell": cell.name, "hidden": cell.gate_size}  # of a mixed stack, each layer's own
         record.setdefault("layer", part.layer)  # layer=N of a file runs alone and stays layer N
         name = f"{source.spec.text} layer {record['layer']} {part.direction}"
-        layer_inputs = ArrayInputs(part.inputs, inputs.description)
+        layer_inputs = ArrayInputs(part.inputs, inputs.description, begin)
         start = source.start(index, index + 1)
         case = run_case(source, request, part.network, layer_inputs, record, name=name, start=start)
         if part.direction == "backward" and part.layer == len(source.directions) - 1:
@@ -331,6 +353,7 @@ def _seq2seq_case(source: EncoderDecoderSource, request: RunRequest) -> list[Cas
     model = source.seq2seq
     if request.transient:
         raise UsageError("--transient has no meaning for seq2seq: the encoder starts where its input starts.")
+    refuse_lengths(request, "seq2seq")
     inputs = open_inputs(request, source, model.encoder.input_size)
     if inputs.n_steps == 0:
         raise UsageError("seq2seq needs at least one encoder step: raise -T.")

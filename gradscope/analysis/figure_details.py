@@ -28,6 +28,8 @@ TABLE_LAGS = 8
 def figure_details(case: Case, request: GradientsRequest) -> dict[str, Any]:
     """What the figures of a gradients result show beyond its rows."""
     details: dict[str, Any] = {}
+    if case.starts is not None:  # step t is another step of each sequence: pictures over time would mix them
+        return details
     if isinstance(case.tape, Trajectory):
         gates = _gates(case.tape)
         if gates:

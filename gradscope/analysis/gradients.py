@@ -10,7 +10,7 @@ import numpy as np
 from gradscope.analysis.article_factors import article_factors
 from gradscope.analysis.cases import Case, cases_of, layer_cases
 from gradscope.analysis.figure_details import figure_details
-from gradscope.analysis.living import UNDERFLOW, ZERO, Living, by_layer, flat, mean_of_nonzero
+from gradscope.analysis.living import ENDED, UNDERFLOW, ZERO, Living, by_layer, flat, mean_of_nonzero
 from gradscope.analysis.losses import LossSide, loss_side
 from gradscope.analysis.memory_units import time_constant_summary, time_constants_of
 from gradscope.analysis.request import GradientsRequest
@@ -83,7 +83,7 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
         steps = step_norms(case.tape)
     log10_steps = np.where(steps.zero, -np.inf, steps.log10_norm)
     underflow = underflowed_lags(case, anchor, norms, log10_steps, gathered)
-    living = Living(norms.zero, underflow, norms.nonfinite)
+    living = Living(norms.zero, underflow, norms.nonfinite, case.ended(case.tape.n_steps + 1))
     columns = norm_columns(case, norms, living)
     # Where every sample lives the mean over the batch is that over the survivors.
     survivors = None if living.all_alive else living.to_the_end(norms.log10_norm)
@@ -125,6 +125,8 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
         phases = case.tape.phases()
         columns["phase"] = np.array(phases[::-1] if anchor == "start" else phases, dtype=object)
     columns["zero_samples"], columns["underflow_samples"] = living.count(ZERO), living.count(UNDERFLOW)
+    if case.starts is not None:
+        columns["samples"] = living.n_samples - living.count(ENDED)
     columns["status"] = columns.pop("status")  # the last column, as in the contract
     warnings = [*case.warnings, *theory.warnings, *(factors.warnings if factors else ())]
     if isinstance(found, str):

@@ -9,7 +9,7 @@ import numpy as np
 
 from gradscope.analysis.cases import Case
 from gradscope.analysis.input_gradients import input_columns
-from gradscope.analysis.living import ZERO, Living, flat
+from gradscope.analysis.living import ENDED, ZERO, Living
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.verdict import describe_end, horizon_of, peak_of, summary_of_course, undetermined_warning
 from gradscope.errors import UsageError
@@ -47,12 +47,16 @@ def measure_input_sensitivity(case: Case, request: GradientsRequest) -> Result:
     T = trajectory.n_steps
     found = sensitivity_of(trajectory, progress=request.track(f"{case.record['name']}: inputs"))
     deaf = np.isnan(found.log10_norm[::-1])
-    living = Living(deaf, np.zeros_like(deaf), np.zeros_like(deaf))
+    # x_j at lag k is the input of step T − k: a sequence of L steps has lags 0 … L − 1.
+    ended = case.ended(T + 1)
+    living = Living(deaf, np.zeros_like(deaf), np.zeros_like(deaf), None if ended is None else ended[1:])
     columns = _columns(found, living, T)
     survivors = None if living.all_alive else living.to_the_end(found.log10_norm[::-1])
     reach, more = _reach(columns, survivors, request)
     heard, said = input_columns(case, trajectory, request)
     status = columns.pop("status")
+    if case.starts is not None:
+        columns["samples"] = living.n_samples - living.count(ENDED)
     columns |= {**heard, "status": status}
     summary = {
         **reach,
@@ -62,7 +66,7 @@ def measure_input_sensitivity(case: Case, request: GradientsRequest) -> Result:
         "effective_rank": _mean(found.effective_rank),
         "epsilon": request.epsilon,
         "theory": "∂h_T/∂x_j = J_T ⋯ J_{j+1} ∂s_j/∂x_j",
-        **_control(trajectory, request),
+        **(_control(trajectory, request) if case.starts is None else {}),
     }
     if request.lags is not None:
         keep = np.isin(columns["lag"], request.lags)
@@ -88,7 +92,7 @@ def _columns(found: InputSensitivity, living: Living, T: int) -> dict[str, Array
         "log10_norm": mean(found.log10_norm),
         "log10_norm_std": living.std(found.log10_norm[::-1]),
         "log10_norm_frobenius": mean(found.log10_norm_frobenius),
-        "share": flat(np.nan_to_num(found.share, nan=0.0))[::-1].mean(axis=1),
+        "share": living.mean_of_running(np.nan_to_num(found.share, nan=0.0)[::-1]),
         "zero_samples": living.count(ZERO),
         "status": status,
     }

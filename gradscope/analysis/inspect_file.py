@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from gradscope.analysis.inspect_inputs import inputs_sentence
 from gradscope.errors import InputError, UsageError
 from gradscope.records import Result
 from gradscope.sources.build import build_source
 from gradscope.sources.edits import Edits
-from gradscope.sources.inputs import npy_header
 from gradscope.sources.layer_weights import LayerWeights, WeightFile, module_title
 from gradscope.sources.module_selection import select_layers
-from gradscope.sources.npy_header import NpyHeader
 from gradscope.sources.source import Source, source_name
 from gradscope.sources.spec import SourceSpec
 
@@ -45,9 +44,9 @@ def inspect_source(spec: SourceSpec, *, seed: int = 0) -> Result:
     if spec.kind == "cell":
         return _of_source(build_source(spec, seed=seed))
     if spec.is_one_array:
-        header = npy_header(spec.path) if spec.held is None else None
-        if header is not None and _are_inputs(header.shape):
-            return _of_inputs(spec, header)
+        sentence = inputs_sentence(spec.path) if spec.held is None else None
+        if sentence is not None:
+            return _of_inputs(spec, sentence)
         return _of_source(build_source(spec, seed=seed))
     from gradscope.sources.file_network import weights_of
 
@@ -58,6 +57,9 @@ def inspect_source(spec: SourceSpec, *, seed: int = 0) -> Result:
     try:
         weights = weights_of(spec, cell=cell, **given)
     except InputError:
+        sentence = inputs_sentence(spec.path) if spec.held is None and not spec.given else None
+        if sentence is not None:
+            return _of_inputs(spec, sentence)
         if spec.held is not None or spec.path.suffix.lower() != ".npz" or spec.given:
             raise
         # No layers: step Jacobians perhaps, which gradients and lyapunov read from a .npz too.
@@ -65,24 +67,13 @@ def inspect_source(spec: SourceSpec, *, seed: int = 0) -> Result:
     return _of_file(spec, weights)
 
 
-def _are_inputs(shape: tuple[int, ...]) -> bool:
-    """Two or three axes that are no square matrices, ready Jacobians neither: what ``--inputs`` takes."""
-    return len(shape) in (2, 3) and 0 not in shape and shape[-1] != shape[-2]
-
-
-def _of_inputs(spec: SourceSpec, header: NpyHeader) -> Result:
-    """An array that is no network: no rows, and a sentence that says what it is for."""
-    steps, width = header.shape[-2:]
-    many = f"{header.shape[0]} sequences of " if len(header.shape) == 3 else ""
+def _of_inputs(spec: SourceSpec, sentence: str) -> Result:
+    """What is no network: no rows, and a sentence that says what it is for."""
     record = {
         "name": source_name(spec), "cell": None, "hidden": None, "layers": 0, "state_size": None, "sha256": None,
-        "format": "npy",
+        "format": "inputs",
     }  # fmt: skip
     summary = {"modules": [], "chains": [], "skipped": [], "recurrent_layers": 0}
-    sentence = (
-        f"an inputs file: {many}{steps} steps of {width} inputs ({header.dtype}), no network; "
-        f"use it with gradscope gradients SOURCE --inputs {spec.path.name}"
-    )
     return Result(record, {}, {name: [] for name in COLUMNS}, summary, (sentence,))
 
 

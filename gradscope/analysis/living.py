@@ -15,6 +15,8 @@ from gradscope.jacobians.base import Array
 
 #: What a sample's product can be, as it stands in the ``status`` column, from the least to the most doubtful.
 OK, ZERO, UNDERFLOW, NONFINITE = range(4)
+#: A sequence that is too short for the lag says nothing there, and is no dead one.
+ENDED = 4
 STATUS = ("ok", "zero", "underflow", "nonfinite")
 
 
@@ -29,12 +31,16 @@ class Living:
     Parameters
     ----------
     zero, underflow, nonfinite : ndarray of bool, shape (T + 1, *batch_shape)
+    ended : ndarray of bool, same shape, optional
+        Samples whose sequence is too short for the lag.
     """
 
-    def __init__(self, zero: Array, underflow: Array, nonfinite: Array) -> None:
+    def __init__(self, zero: Array, underflow: Array, nonfinite: Array, ended: Array | None = None) -> None:
         self.kinds: Array = np.zeros(flat(zero).shape, dtype=np.uint8)
         for flags, kind in ((zero, ZERO), (underflow, UNDERFLOW), (nonfinite, NONFINITE)):
             self.kinds[flat(flags)] = kind
+        if ended is not None:
+            self.kinds[ended] = ENDED
         self._alive = None if not self.kinds.any() else self.kinds == OK
 
     @property
@@ -59,7 +65,7 @@ class Living:
         words[:] = STATUS[OK]
         if self._alive is not None:
             gone = ~self._alive.any(axis=1)
-            worst = self.kinds.max(axis=1)
+            worst = np.where(self.kinds == ENDED, OK, self.kinds).max(axis=1)
             for kind in (ZERO, UNDERFLOW, NONFINITE):
                 words[gone & (worst == kind)] = STATUS[kind]
         return words
@@ -87,6 +93,11 @@ class Living:
         with np.errstate(invalid="ignore"):
             return np.asarray(np.where(alive, values, 0.0).sum(axis=1) / alive.sum(axis=1))
 
+    def mean_of_running(self, values: Array) -> Array:
+        """Mean over the samples whose sequence reaches the lag, dead ones included."""
+        running = self.kinds != ENDED
+        return np.asarray(np.where(running, flat(values), 0.0).sum(axis=1) / running.sum(axis=1))
+
     def std(self, values: Array) -> Array:
         """Standard deviation over the living samples (ddof 1), per lag; NaN with fewer than two."""
         values = flat(values)
@@ -110,7 +121,7 @@ class Living:
         """What a person is told where samples of a batch disagree in kind."""
         if self._alive is None or self.n_samples < 2:
             return []
-        out = []
+        out = self._of_lengths()
         ever = self._alive.any(axis=1)
         for kind, words in (
             (ZERO, "dead (the product is exactly zero)"),
@@ -128,6 +139,19 @@ class Living:
                 "norms, spreads, rate and verdict are those of the samples that live"
             )
         return out
+
+    def _of_lengths(self) -> list[str]:
+        """How many sequences the end of the run speaks of."""
+        ended = self.kinds == ENDED
+        longest = int((~ended[-1]).sum())
+        if longest == self.n_samples:
+            return []
+        lengths = (~ended).sum(axis=0) - 1
+        return [
+            f"{self.n_samples} sequences of {int(lengths.min())} to {int(lengths.max())} steps, each from its own end "
+            "back: a row is the mean over those that reach its lag; rate and verdict are of "
+            f"{'the longest' if longest == 1 else f'the {longest} longest'}"
+        ]
 
 
 def mean_of_nonzero(values: Array) -> Array:

@@ -15,6 +15,7 @@ from gradscope.analysis.request import GradientsRequest
 from gradscope.errors import ShapeError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.networks.input_gradients import loss_input_gradients, sum_of_gradients
+from gradscope.networks.padded import aligned_to_end, turned
 from gradscope.networks.readout import LinearLoss, Loss, MeanSquaredError, SoftmaxCrossEntropy
 from gradscope.networks.run import Trajectory
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
@@ -75,7 +76,8 @@ def loss_side(case: Case, request: GradientsRequest) -> LossSide | str | None:
     if isinstance(readout, str):
         return readout
     T, batch = case.tape.n_steps, case.tape.batch_shape[-1] if case.tape.batch_shape else 1
-    targets = read_targets(request, readout.weight.shape[0], steps=T, batch=batch)
+    _refuse_two_ends(case, request)
+    targets = read_targets(request, readout.weight.shape[0], steps=T, batch=batch, starts=case.starts)
     kind = SoftmaxCrossEntropy if request.loss == "cross-entropy" else MeanSquaredError
 
     def at(t: int) -> Loss:
@@ -100,7 +102,7 @@ def _side_from_above(case: Case, request: GradientsRequest) -> LossSide | str | 
         return found
     rows, exponents = total_input_gradients(above, request, found)
     if above.time_of(1) != case.time_of(1):
-        rows, exponents = rows[::-1], exponents[::-1]
+        rows, exponents = _turned(rows, exponents, case)
     width = output_width(case)
     rows = rows[..., :width] if case.record["direction"] == "forward" else rows[..., -width:]
     components = output_components(case)
@@ -127,7 +129,22 @@ def total_input_gradients(case: Case, request: GradientsRequest, side: LossSide)
     assert isinstance(other, LossSide)
     assert isinstance(partner.trajectory, Trajectory)
     rows, exponents = loss_input_gradients(partner.trajectory, other.term)
-    return sum_of_gradients(own, (rows[::-1], exponents[::-1]))
+    return sum_of_gradients(own, _turned(rows, exponents, case))
+
+
+def _turned(rows: Array, exponents: Array, case: Case) -> tuple[Array, Array]:
+    """Gradients by step in the other direction's order."""
+    return turned(rows, case.starts), turned(exponents[..., None], case.starts)[..., 0]
+
+
+def _refuse_two_ends(case: Case, request: GradientsRequest) -> None:
+    """Losses at every step meet a backward direction in another order for every length: not measured."""
+    backward = case.beside is not None or case.record.get("direction") == "backward"
+    if case.starts is not None and backward and request.loss_at == "all":
+        raise UsageError(
+            "--lengths with --loss-at all is measured for forward networks; of a network that reads backward: "
+            "--loss-at last, or --loss none."
+        )
 
 
 def _linear_side(case: Case, request: GradientsRequest) -> LossSide | str:
@@ -174,8 +191,13 @@ class Targets:
         return np.asarray(self.values[max(t, 1) - 1] if self.by_step else self.values)
 
 
-def read_targets(request: GradientsRequest, outputs: int, *, steps: int, batch: int) -> Targets:
+def read_targets(
+    request: GradientsRequest, outputs: int, *, steps: int, batch: int, starts: Array | None = None
+) -> Targets:
     """``--target``: class numbers (batch,) or with ``--loss-at all`` (T,) or (batch, T); values likewise for mse.
+
+    With ``starts`` (sequences of different lengths) the targets of steps are padded like the inputs, and what stands
+    in the padding is not read.
 
     Raises
     ------
@@ -194,6 +216,8 @@ def read_targets(request: GradientsRequest, outputs: int, *, steps: int, batch: 
         values, name = array_of(text, purpose="--target")
         name = f"--target {name}"
     tail = (outputs,) if mse else ()
+    if starts is not None:
+        values = _without_padding(values, starts, steps=steps)
     wanted = {(): False, tail: False, (batch, *tail): False}
     if request.loss_at == "all":
         wanted |= {(steps, *tail): True, (batch, steps, *tail): True}
@@ -219,7 +243,18 @@ def read_targets(request: GradientsRequest, outputs: int, *, steps: int, batch: 
         return Targets(np.broadcast_to(values, (batch, *tail)), by_step=False)
     # (batch, T, …) or (T, …) → (T, batch, …)
     in_time = values[:, None] if values.ndim == 1 + len(tail) else np.swapaxes(values, 0, 1)
-    return Targets(np.broadcast_to(in_time, (steps, batch, *tail)), by_step=True)
+    by_step_and_sample = np.broadcast_to(in_time, (steps, batch, *tail))
+    return Targets(by_step_and_sample if starts is None else aligned_to_end(by_step_and_sample, starts), by_step=True)
+
+
+def _without_padding(values: Array, starts: Array, *, steps: int) -> Array:
+    """(batch, T, …) cut to the longest sequence, zeros where a sequence has ended (−100 and the like stand there)."""
+    if values.ndim < 2 or len(values) != len(starts) or values.shape[1] < steps:
+        return values
+    values = np.array(values[:, :steps])
+    for b, start in enumerate(starts):
+        values[b, steps - start :] = 0
+    return values
 
 
 #: The loss that stands at step t.
@@ -253,6 +288,8 @@ def direct_terms(case: Case, at: LossAt, loss_at: str) -> DirectTerm:
             return None
         gradient = np.zeros(case.tape.state(t).shape)
         gradient[..., components] = at(t).gradient(_read(case, t))
+        if case.starts is not None:
+            gradient[..., t <= case.starts, :] = 0.0  # what has not begun has no loss
         return gradient
 
     return term

@@ -110,6 +110,8 @@ class GradientsRequest(RunRequest):
         Take the article's product for ∂L/∂W_hh apart, factor by factor.
     need : int or None
         How far back the task needs gradients (``enough``).
+    lengths : str, GivenArray or None
+        How many steps each sequence of a padded batch has; lags count back from each one's own end.
     method : {"auto", "thin", "dense"}
         How the product is measured: fast, by the algorithm on one page, or by the slow reference.
     figures : bool
@@ -128,6 +130,7 @@ class GradientsRequest(RunRequest):
     target: str | GivenArray | None = None
     truncation_bias: float = 0.05
     need: int | None = None
+    lengths: str | GivenArray | None = None
     factors: bool = False
     method: str = "auto"
     figures: bool = False
@@ -162,5 +165,6 @@ class GradientsRequest(RunRequest):
             "loss_at": self.loss_at,
             "truncation_bias": self.truncation_bias,
             "need": self.need,
+            "lengths": None if self.lengths is None else title_of(self.lengths),
             "factors": self.factors,
         }

@@ -14,9 +14,7 @@ from gradscope.sources.file_format import is_one_array
 from gradscope.sources.given_arrays import GivenArray, title_of
 from gradscope.sources.heads import FileHead
 from gradscope.sources.inputs import ArrayInputs, load_numeric_array, npy_header
-
-#: Longest text file of tokens that is read.
-MAX_TEXT = 64 << 20
+from gradscope.sources.whole_numbers import rows_of_whole_numbers
 
 
 def embedded_tokens(request: RunRequest, head: FileHead | None, *, source: str) -> ArrayInputs | None:
@@ -79,21 +77,7 @@ def _read_tokens(text: str | GivenArray) -> Array:
         raise UsageError(f"--tokens {text}: wanted whole numbers like 3,17,4 or a file of them.")
     if is_one_array(path):
         return _whole(load_numeric_array(path, purpose="--tokens"), f"--tokens {path.name}")
-    if path.stat().st_size > MAX_TEXT:
-        raise InputError(f"--tokens {path.name}: longer than {MAX_TEXT >> 20} MiB of text: save it as .npy.")
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"--tokens {path.name}: not a text file of whole numbers.") from None
-    lines = [line for line in content.splitlines() if line.strip()]
-    rows = []
-    for line in lines:
-        words = re.split(r"[\s,]+", line.strip(" ,\t"))
-        if not all(re.fullmatch(r"-?[0-9]{1,18}", word) for word in words):
-            raise InputError(f"--tokens {path.name}: not a text file of whole numbers.")
-        rows.append([int(word) for word in words])
-    if not rows:
-        raise InputError(f"--tokens {path.name}: holds no tokens.")
+    rows = rows_of_whole_numbers(path, f"--tokens {path.name}")
     lengths = {len(row) for row in rows}
     if lengths == {1}:
         return np.array([row[0] for row in rows], dtype=np.int64)  # a column: one sequence

@@ -23,6 +23,7 @@ OWN_OPTIONS = (
     "target",
     "truncation_bias",
     "need",
+    "lengths",
     "factors",
 )
 
@@ -72,6 +73,11 @@ def gradient_options(command: F) -> F:
             ),
             click.option(
                 "--factors", is_flag=True, help="The article's product for dL/dW, factor by factor, beside the truth."
+            ),
+            click.option(
+                "--lengths",
+                metavar="LIST|FILE",
+                help="Steps of each sequence of a padded batch: lags count from its own end.",
             ),
             click.option("--need", type=int, metavar="LAG", help="How far back the task needs gradients."),
         ],

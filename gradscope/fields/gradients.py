@@ -62,6 +62,8 @@ ROWS = (
           null=NOT_COMPUTED, better="lower"),
     Field("underflow_samples", "count", "underflows", "samples that hang on a factor below float64's range",
           unit="samples", null=NOT_COMPUTED, better="lower"),
+    Field("samples", "count", "sequences", "sequences that are long enough for this lag (--lengths)",
+          unit="sequences"),
     Field("step", "integer", "step", "the step the row speaks of"),
     Field("log10_norm_frobenius", "number", "Frobenius", "Frobenius norm of the same Jacobian", unit="log10",
           null=ZERO_OR_NONE),

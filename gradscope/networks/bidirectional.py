@@ -12,6 +12,7 @@ from gradscope.errors import ShapeError
 from gradscope.jacobians.base import Array
 from gradscope.networks.dropout import Dropout
 from gradscope.networks.layer import Layer
+from gradscope.networks.padded import Padded, turned
 from gradscope.networks.part import Direction, Part
 from gradscope.networks.tangents import every_input_apart, push_inputs
 
@@ -54,6 +55,7 @@ def split_bidirectional(
     initial_states: Sequence[Array] | None = None,
     *,
     dropout: Dropout | None = None,
+    begin: Array | None = None,
 ) -> list[Part]:
     """Run a bidirectional network and hand out every layer and direction with what it reads.
 
@@ -67,6 +69,8 @@ def split_bidirectional(
         backward one is the state *before the last* step.
     dropout : Dropout, optional
         Masks on what goes up, [forward h; backward h] in time order.
+    begin : ndarray of int, shape (batch,), optional
+        Steps of padding before each sequence's first; each is read backward from its own end.
 
     Returns
     -------
@@ -78,26 +82,27 @@ def split_bidirectional(
     for layer, pair in enumerate(layers):
         directions: tuple[Direction, Direction] = ("forward", "backward")
         for direction, cell in zip(directions, pair, strict=False):
-            inputs = x if direction == "forward" else x[::-1]
+            inputs = x if direction == "forward" else turned(x, begin)
             if initial_states is None:
                 initial = np.zeros((*x.shape[1:-1], cell.state_size), dtype=x.dtype)
             else:
                 initial = initial_states[len(parts)]
-            states = Layer(cell).advance(initial, inputs)
+            network: Layer | Padded = Layer(cell) if begin is None else Padded(Layer(cell), begin, initial)
+            states = network.advance(initial, inputs)
             parts.append(Part(layer, direction, Layer(cell), inputs, initial, states))
-        x = layer_output(*parts[-len(pair) :])
+        x = layer_output(*parts[-len(pair) :], begin=begin)
         if layer + 1 < len(layers):
             x = _masked(dropout, layer, x)
     return parts
 
 
-def layer_output(forward: Part, backward: Part | None = None) -> Array:
+def layer_output(forward: Part, backward: Part | None = None, *, begin: Array | None = None) -> Array:
     """[forward h_t; backward h_t] for t = 1 … T in time order, as PyTorch's ``out``; shape (T, ..., batch, 2H)."""
     ahead = forward.states[1:, ..., forward.network.output_components]
     if backward is None:
         return np.asarray(ahead)
     behind = backward.states[1:, ..., backward.network.output_components]
-    return np.concatenate([ahead, behind[::-1]], axis=-1)
+    return np.concatenate([ahead, turned(behind, begin)], axis=-1)
 
 
 def output_input_jacobians(

@@ -26,9 +26,16 @@ BLOCK_STEPS = 1024
 
 @dataclass(frozen=True)
 class ArrayInputs(GivenSteps):
-    """Inputs held in memory, and what the report calls them."""
+    """Inputs held in memory, and what the report calls them.
+
+    Attributes
+    ----------
+    starts : ndarray of int, shape (batch,), or None
+        Steps of padding before each sequence's first (``--lengths``): all sequences end at the last step.
+    """
 
     description: str = "array"
+    starts: Array | None = None
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ def series(
     target: int | float | str | os.PathLike[str] | None = None,
     truncation_bias: float | str = 0.05,
     need: int | str | None = None,
+    lengths: str | os.PathLike[str] | None = None,
     store: str | os.PathLike[str] | None = None,
     fresh: bool = False,
     jobs: int | str | None = None,
@@ -63,7 +64,7 @@ def series(
     jobs : int, optional
         Processes; more than one needs the usual ``__main__`` guard in scripts.
     steps, inputs, tokens, time_major, batch, seed, dtype, state, transient, memory, anchor, lags, epsilon, wrt, \
-    per_layer, loss, loss_at, readout, target, truncation_bias, need, progress, command
+    per_layer, loss, loss_at, readout, target, truncation_bias, need, lengths, progress, command
         As for :func:`gradscope.gradients`; what is read here is read from files, since workers read it again.
 
     Returns

@@ -73,6 +73,44 @@ def test_inspect_knows_an_inputs_file(shape: tuple[int, ...], said: str, capsys)
         assert run(["inspect", "features.npy", "-f", format_name]) == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "tokens.npy",
+            "30 tokens or class numbers (int64), no network; use it with gradscope gradients SOURCE",
+        ),
+        ("tokens.txt", "4 whole numbers"),
+        ("one.npz", "30 steps of 5 inputs, no network"),
+        (
+            "several.npz",
+            "arrays x (30, 5), y (30,), no network; use it with",
+        ),
+        ("x.csv", "5 steps of 2 inputs"),
+        ("x.safetensors", "2 sequences of 4 steps of 3 inputs"),
+    ],
+)
+def test_inspect_knows_inputs_of_every_format(name: str, said: str, capsys) -> None:
+    np.save("tokens.npy", np.arange(30))
+    Path("tokens.txt").write_text("1 2\n3 4 \n\n")
+    np.savez("one.npz", x=np.ones((30, 5)))
+    np.savez("several.npz", x=np.ones((30, 5)), y=np.ones(30))
+    np.savetxt("x.csv", np.ones((5, 2)), delimiter=",", header="a,b", comments="")
+    head = b'{"x":{"dtype":"F32","shape":[2,4,3],"data_offsets":[0,96]}}'
+    Path("x.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + bytes(96))
+    assert run(["inspect", name]) == 0
+    assert said in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("name", ["words.txt", "fc.npz", "empty.npz"])
+def test_inspect_takes_nothing_else_for_inputs(name: str, capsys) -> None:
+    Path("words.txt").write_text("hello, world\n")
+    np.savez("fc.npz", **{"fc.weight": np.ones((10, 64))})
+    np.savez("empty.npz")
+    assert run(["inspect", name]) == 3
+    assert "inputs file" not in capsys.readouterr().err
+
+
 def test_inspect_still_knows_matrices(capsys) -> None:
     np.save("w.npy", np.eye(3) / 2)
     np.save("j.npy", np.ones((4, 3, 3)))
