@@ -1,4 +1,5 @@
-"""Write docs/commands.md from the commands' own --help, docs/api.md from docstrings, and what the field table says.
+"""Write docs/commands.md from the commands' own --help, docs/api.md and docs/library.md from docstrings, docs/fields.md
+and the JSON Schemas from the field table.
 
 ``--check`` only compares.
 """
@@ -107,6 +108,7 @@ def pages() -> dict[Path, str]:
         DOCS / "commands.md": reference(),
         DOCS / "fields.md": field_reference(),
         DOCS / "api.md": runpy.run_path(str(DOCS / "make_api.py"))["api_reference"](),
+        DOCS / "library.md": runpy.run_path(str(DOCS / "make_library.py"))["library_reference"](),
     }
     return texts | {SCHEMAS / name: text for name, text in generate.files().items()}
 
