@@ -19,9 +19,10 @@ ROOMS = (
 INTRODUCTION = """\
 # The library below the verbs
 
-Generated from docstrings by `docs/make_reference.py`; `make docs-check` compares. [api.md](api.md) has the functions that
-a script needs; this page is for whoever wants a part of the machinery: a tape of their own, one bound, one reader. Names
-without a leading underscore may be used; those of [api.md](api.md) alone keep their signatures from version to version.
+Generated from docstrings by `docs/make_reference.py`; `make docs-check` compares. [api.md](api.md) has the functions
+that a script needs; this page is for whoever wants a part of the machinery: a tape of their own, one bound, one reader.
+Names without a leading underscore may be used; those of [api.md](api.md) alone keep their signatures from version to
+version.
 
 ```python
 import numpy as np

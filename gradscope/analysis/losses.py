@@ -230,7 +230,10 @@ def read_targets(
         values = values[..., None] if (*values.shape, 1) in wanted else values
     if values.shape not in wanted:
         shapes = " or ".join(str(shape) for shape in wanted)
-        raise ShapeError(f"{name}: wanted shape {shapes} (batch before time), got {values.shape}.")
+        said = f"{name}: wanted shape {shapes} (batch before time), got {values.shape}."
+        if values.shape in ((steps, *tail), (batch, steps, *tail)):
+            said += "\nTargets for every step go with --loss-at all."
+        raise ShapeError(said)
     by_step = wanted[values.shape]
     if not mse:
         if np.any(values != np.round(values)):

@@ -20,11 +20,11 @@ from gradscope.sources.budget import Budget
 from gradscope.sources.file_bytes import check_start, opened, plain_messages, sha256_of
 from gradscope.sources.file_format import FORMATS_SENTENCE, HDF5_MAGIC, described, read_start, sniff
 from gradscope.sources.file_keys import FileKeys
-from gradscope.sources.layer_weights import WeightFile
+from gradscope.sources.layer_weights import WeightFile, readout_widths
 from gradscope.sources.matrices import Matrices, read_matrices
 from gradscope.sources.module_selection import select_layers
 from gradscope.sources.naming import group_recurrent
-from gradscope.sources.stored_tensor import StoredTensor, keep_small
+from gradscope.sources.stored_tensor import StoredTensor, keep_beside
 from gradscope.sources.zip_members import ZipMembers
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def weights_from_named(
         format=container,
         sha256="",
         layers=found.layers,
-        other_arrays=keep_small(others),
+        other_arrays=keep_beside(others, readout_widths(found.layers)),
         skipped=(*(tensor.name for tensor in others), *skipped),
         questions=dict(found.questions),
     )
@@ -212,7 +212,7 @@ def _weights_from_keras(found: KerasWeights, *, file: str) -> WeightFile:
         format=found.container,
         sha256="",
         layers=tuple(found.layers),
-        other_arrays=keep_small(found.others),
+        other_arrays=keep_beside(found.others, readout_widths(found.layers)),
         skipped=found.skipped,
         questions=found.questions,
         chains=found.chains,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -128,3 +129,15 @@ class WeightFile:
     questions: dict[str, InputError | UsageError] = field(default_factory=dict)
     chains: tuple[tuple[str, ...], ...] = ()
     in_memory: bool = False
+
+
+def readout_widths(layers: Iterable[LayerWeights]) -> set[int]:
+    """Widths that a head or an embedding beside these layers can have: what they read, and what they put out.
+
+    A head of both directions of a bidirectional layer reads twice its units.
+    """
+    widths = set[int]()
+    for layer in layers:
+        units = int(layer.weight_hh.shape[1])
+        widths |= {int(layer.weight_ih.shape[1]), units, 2 * units}
+    return widths

@@ -23,7 +23,7 @@ from gradscope.errors import InputError, MissingExtraError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.sources.budget import Budget
 from gradscope.sources.file_keys import FileKeys, settle
-from gradscope.sources.layer_weights import Direction, LayerWeights
+from gradscope.sources.layer_weights import Direction, LayerWeights, readout_widths
 from gradscope.sources.onnx_activations import candidate_and_gate
 from gradscope.sources.onnx_axes import chains_of
 from gradscope.sources.onnx_constants import ConstantFolder, NotConstantError, tensor_shape
@@ -31,7 +31,7 @@ from gradscope.sources.onnx_dense import dense_layers
 from gradscope.sources.onnx_external import ExternalData
 from gradscope.sources.onnx_graph import STANDARD, OnnxNode, Walk
 from gradscope.sources.onnx_states import start_of
-from gradscope.sources.stored_tensor import StoredTensor, check_total, keep_small, load_weights, shown
+from gradscope.sources.stored_tensor import StoredTensor, check_total, keep_beside, load_weights, shown
 
 ONNX_GATES = {"RNN": ("u",), "GRU": ("z", "r", "h"), "LSTM": ("i", "o", "f", "c")}
 _CELL = {"RNN": "rnn", "GRU": "gru", "LSTM": "lstm"}
@@ -121,7 +121,7 @@ def _weights_of(model: Any, folder: ConstantFolder, budget: Budget, keys: FileKe
     check_total((one for one, t in zip(stored, rest, strict=True) if t.data_location != 1), budget)
     # Small heads and embeddings are read while the second file is open.
     found.skipped = tuple(tensor.name for tensor in rest)
-    found.other_arrays = dense_layers(walk.graphs, keep_small(stored))
+    found.other_arrays = dense_layers(walk.graphs, keep_beside(stored, readout_widths(found.layers)))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from math import prod
 
@@ -15,7 +15,7 @@ from gradscope.sources.budget import Budget
 #: The dtypes that can carry weights, as they are named in ``LayerWeights.dtype``.
 FLOAT_DTYPES = ("float64", "float32", "float16", "bfloat16")
 
-#: Heads and embeddings up to this many bytes (as stored) are kept beside the recurrent layers.
+#: What stands beside recurrent layers is kept up to this many bytes as float64; heads and embeddings of any size.
 MAX_OTHER_BYTES = 64 << 20
 _READABLE = (*FLOAT_DTYPES, "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool")
 
@@ -92,12 +92,16 @@ def check_total(tensors: Iterable[StoredTensor], budget: Budget) -> None:
     budget.values(8 * sum(tensor.size for tensor in tensors), "the values that its tensors declare")
 
 
-def keep_small(tensors: list[StoredTensor]) -> dict[str, Array]:
-    """Load the tensors (heads, embeddings, …) that are numeric and no larger than ``MAX_OTHER_BYTES``."""
+def keep_beside(tensors: Iterable[StoredTensor], widths: Collection[int]) -> dict[str, Array]:
+    """Load the numeric tensors that are small, or a matrix that a layer of one of the ``widths`` may read or feed.
+
+    A language model's head over 50,000 words is such a matrix; an encoder of images beside the recurrence is not.
+    """
     return {
         tensor.name: tensor.load()
         for tensor in tensors
-        if tensor.dtype in _READABLE and tensor.size * 8 <= MAX_OTHER_BYTES
+        if tensor.dtype in _READABLE
+        and (tensor.size * 8 <= MAX_OTHER_BYTES or (len(tensor.shape) == 2 and set(tensor.shape) & set(widths)))
     }
 
 

@@ -117,8 +117,19 @@ def test_what_always_comes_is_a_note_and_what_is_of_this_run_a_warning():
     ],
 )
 def test_the_next_command_follows_from_what_was_measured(made, command):
-    said = text(hand.report("gradients", hand.gradients_result(**made))).splitlines()[-1]
+    given = ("gradients", "rnn", *(["-T", str(made["steps"])] if "steps" in made else []))
+    said = text(hand.report("gradients", hand.gradients_result(**made), command=given)).splitlines()[-1]
     assert said.startswith(f"Next: gradscope {command}")
+
+
+def test_the_next_command_speaks_of_the_same_run():
+    options = ("--tokens", "3,1,4", "--target=7", "--loss-at", "all", "--time-major")
+    given = ("gradients", "m.pt", *options, "-f", "json", "-v", "--expect", "horizon > 3")
+    said = text(hand.report("gradients", hand.gradients_result("m.pt", rate=0.1), command=given)).splitlines()[-1]
+    assert said.startswith("Next: gradscope advise m.pt --tokens 3,1,4 --target 7 --loss-at all --time-major  (")
+    # No option makes a given sequence longer.
+    short = hand.gradients_result("m.pt", rate=-0.3, steps=3, verdict="undetermined")
+    assert "Next:" not in text(hand.report("gradients", short, command=given))
 
 
 def test_a_model_in_memory_has_no_next_command():

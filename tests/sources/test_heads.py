@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from gradscope.errors import InputError
+from gradscope.sources import stored_tensor
 from gradscope.sources.heads import find_head
 from gradscope.sources.onnx_dense import dense_layers
+from gradscope.sources.stored_tensor import StoredTensor, keep_beside
 
 RNG = np.random.default_rng(0)
 
@@ -87,3 +89,10 @@ def test_what_onnx_writes_as_matmul_and_add_is_one_layer() -> None:
     np.testing.assert_array_equal(found["turned.bias"], arrays["b"])
     np.testing.assert_array_equal(found["m.out.weight"], arrays["m.out.weight"])
     assert "other" in found
+
+
+def test_a_head_is_kept_whatever_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_tensor, "MAX_OTHER_BYTES", 100)
+    held = {"out.weight": array(50, 6), "embedding.weight": array(40, 4), "conv.weight": array(9, 9), "b": array(12)}
+    tensors = [StoredTensor(name, a.shape, "float64", lambda a=a: a) for name, a in held.items()]
+    assert set(keep_beside(tensors, {6, 4})) == {"out.weight", "embedding.weight", "b"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from gradscope.records import Report, Result
 from gradscope.remarks import GENERATED_INPUT
@@ -12,6 +12,14 @@ from gradscope.reports.numbers import printable
 from gradscope.reports.reading import number
 
 _DEFAULT_STEPS = 100
+_LENGTH = frozenset({"-T", "--steps"})
+#: Options that say what is run and what its loss is; each takes a value.
+_OF_THE_RUN = _LENGTH | {
+    "--inputs", "--tokens", "--lengths", "--batch", "--seed", "--dtype", "--state", "--transient", "--epsilon",
+    "--loss", "--loss-at", "--readout", "--target",
+}  # fmt: skip
+_FLAGS = frozenset({"--time-major", "--batch-major"})
+_GENERATED = frozenset({"normal", "uniform", "zeros"})
 
 
 def next_step(result: Result, command: Sequence[str]) -> str:
@@ -25,32 +33,35 @@ def next_step(result: Result, command: Sequence[str]) -> str:
     steps, need = int(number(result.settings.get("steps")) or 0), number(summary.get("need"))
     if number(summary.get("bound_violations")) or result.settings.get("wrt") == "inputs":
         return ""
+    same, given_length = _same_run(command), _length_is_given(command)
+    longer = [] if given_length else _same_run(command, without=_LENGTH)
     if need is not None and summary.get("enough") is None:
-        return _said(result, "gradients", [f"--need {int(need)} -T {max(int(need), steps)}"], "long enough to tell")
+        length = [] if given_length else [f"-T {max(int(need), steps)}"]
+        return _said(result, "gradients", [*(longer or same), f"--need {int(need)}", *length], "long enough to tell")
     if verdict == "undetermined":
-        longer = max(_DEFAULT_STEPS, 4 * steps)
-        return _said(result, "gradients", [f"-T {longer}"], f"{steps} steps were too few for a verdict")
+        more = max(_DEFAULT_STEPS, 4 * steps)
+        why = f"{steps} steps were too few for a verdict"
+        return "" if given_length else _said(result, "gradients", [*longer, f"-T {more}"], why)
     if any(warning.startswith(GENERATED_INPUT) for warning in result.warnings):
-        return _said(result, "gradients", ["--inputs FILE.npy"], "what it really reads: this was noise")
+        without = _same_run(command, without={*_LENGTH, "--inputs", "--batch"})
+        return _said(result, "gradients", [*without, "--inputs FILE.npy"], "what it really reads: this was noise")
     if verdict == "exploding" or summary.get("enough") is False or _is_short(result, need):
         asked = [f"--reach {int(need)}"] if need is not None else []
-        return _changes(result, [*_same_run(result), *asked])
+        return _changes(result, [*same, *asked])
     if need is None and verdict == "vanishing":
-        if _is_file(result):
-            return ""
-        end = _length_to_the_end(result)
-        return _said(result, "gradients", [f"-T {end}"], "to see where it ends") if end else ""
+        end = None if given_length else _length_to_the_end(result)
+        return _said(result, "gradients", [*longer, f"-T {end}"], "to see where it ends") if end else ""
     if need is None and not summary.get("horizon_censored"):
         # It falls below epsilon within the run, and yet the rate may be 0: the run is too short for a verdict.
         why = "a longer run narrows the interval of the rate"
-        return "" if _is_file(result) else _said(result, "gradients", [f"-T {4 * steps}"], why)
+        return "" if given_length else _said(result, "gradients", [*longer, f"-T {4 * steps}"], why)
     seen = number(summary.get("horizon_h"))
     wanted = int(need if need is not None else steps if seen is None else seen)
     if wanted < 1:
         return ""
     horizon = "horizon" if seen is None else "horizon_h"
     gate = f"--expect '{horizon} >= {wanted}'"
-    return _said(result, "gradients", [*_same_run(result), gate], "keeps it so: exit 1 when it no longer reaches")
+    return _said(result, "gradients", [*same, gate], "keeps it so: exit 1 when it no longer reaches")
 
 
 def next_of_several(report: Report) -> str:
@@ -63,7 +74,7 @@ def next_of_several(report: Report) -> str:
     if worst.source.get("name") not in report.command:
         return ""
     why = "it explodes" if exploding else "it reaches least"
-    return _changes(worst, _same_run(worst), f"what to change in it: {why}")
+    return _changes(worst, _same_run(report.command), f"what to change in it: {why}")
 
 
 def _is_short(result: Result, need: float | None) -> bool:
@@ -76,23 +87,27 @@ def _changes(result: Result, options: Sequence[str], why: str = "what to change,
     return _said(result, "advise", options, why)
 
 
-def _same_run(result: Result) -> list[str]:
-    """The options without which the command would speak of another run."""
-    steps = number(result.settings.get("steps"))
-    out = []
-    for key, default in (("inputs", "normal"), ("batch", 1), ("state", None)):
-        value = result.settings.get(key)
-        if value not in (default, "none", None):
-            out.append(f"--{key} {shlex.quote(str(value))}")
-    # A file of inputs brings its own length; an encoder-decoder's T counts encoder steps alone.
-    own_length = _is_file(result) or result.source.get("cell") == "seq2seq"
-    if steps is not None and steps != _DEFAULT_STEPS and not own_length:
-        out.insert(0, f"-T {int(steps)}")
+def _same_run(command: Sequence[str], without: Collection[str] = ()) -> list[str]:
+    """The options of ``command`` without which the next one would speak of another run or another loss."""
+    out, words = [], iter(command)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name in _FLAGS and name not in without:
+            out.append(name)
+        elif name in _OF_THE_RUN:
+            value = value if equals else next(words, "")
+            if name not in without:
+                out.append(f"{name} {shlex.quote(value)}")
     return out
 
 
-def _is_file(result: Result) -> bool:
-    return "." in str(result.settings.get("inputs"))
+def _length_is_given(command: Sequence[str]) -> bool:
+    """Whether a file or a list brings the sequence, whose length no option changes."""
+    words = [part for word in command for part in word.split("=", 1)]
+    return any(
+        name == "--tokens" or (name == "--inputs" and value not in _GENERATED)
+        for name, value in zip(words, [*words[1:], ""], strict=True)
+    )
 
 
 def _length_to_the_end(result: Result) -> int | None:
