@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 from gradscope._version import __version__
 from gradscope.analysis.environment import describe_environment
 from gradscope.analysis.request import GradientsRequest, Progress, RunRequest
-from gradscope.analysis.threads import blas_threads, choose_threads
+from gradscope.analysis.threads import blas_threads, choose_threads, cores
 from gradscope.errors import UsageError
 from gradscope.keywords import (
     LagsLike,
@@ -45,30 +46,56 @@ def assemble(
     )
 
 
+#: What gives the results of one source, each part by itself.
+PartsOf: TypeAlias = Callable[[Source, Any], list[Callable[[], list[Result]]]]
+
+
 def measure(
     verb: str,
     sources: Sequence[SourceLike],
     request: RunRequest,
-    measure_one: Callable[[Source, Any], list[Result]],
+    parts_of: PartsOf,
     *,
-    threads: int | None = None,
+    threads: int | str | None = None,
+    jobs: int | str | None = 1,
     command: Sequence[str] | None = None,
 ) -> Report:
     """Build each source, measure it under the right number of BLAS threads, and gather the results.
 
-    Without ``command`` the report's is the command line, or Python call, that gives the same numbers.
+    Without ``command`` the report's is the command line, or Python call, that gives the same numbers. ``jobs=None``
+    takes the cores there are where two or more results take long, and one BLAS thread does for each.
     """
     if not sources:
         raise UsageError(f"{verb} needs at least one SOURCE, for example: gradscope {verb} rnn")
     threads = None if threads is None else whole("threads", threads)
+    jobs = None if jobs is None else whole("jobs", jobs)
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"-j/--jobs {jobs}: wanted a whole number ≥ 1.")
     specs = [spec_of(source) for source in sources]
     built = [build_source(spec, seed=request.seed, dtype=request.dtype) for spec in specs]
     largest = max(source.largest_matrix for source in built)
     count = choose_threads(threads, largest)
+    if jobs is None:
+        jobs = _jobs_that_pay(verb, built, request) if threads is None and count == 1 else 1
     with blas_threads(count):
-        results = [result for source in built for result in measure_one(source, request)]
+        if jobs == 1:
+            results = [result for source in built for part in parts_of(source, request) for result in part()]
+        else:
+            from gradscope.side_by_side import Relay, measure_parts
+
+            relay = Relay(request.progress)
+            asked = replace(request, progress=relay)
+            results = measure_parts([part for source in built for part in parts_of(source, asked)], jobs, relay)
     words = command_of(verb, specs, changed_options(request, threads)) if command is None else command
     return assemble(verb, results, command=words, seed=request.seed, threads=count)
+
+
+def _jobs_that_pay(verb: str, sources: Sequence[Source], request: RunRequest) -> int:
+    if len(sources) == 1 and not sources[0].gives_several_results:
+        return 1
+    from gradscope.analysis.worth import pays_apart
+
+    return cores() if pays_apart(verb, sources, request) else 1
 
 
 @known_names_only
@@ -98,6 +125,7 @@ def gradients(
     lengths: TextOrNumbers | None = None,
     factors: bool = False,
     method: str = "auto",
+    jobs: int | str | None = 1,
     threads: int | str | None = None,
     figures: bool = False,
     progress: Progress | None = None,
@@ -161,6 +189,9 @@ def gradients(
         Also the article's product for ∂L/∂W_hh, factor by factor, beside the truth.
     method : {"auto", "thin", "dense"}
         How the product is measured: fast, by the algorithm on one page, or by the slow reference.
+    jobs : int or None
+        Processes that measure several results (sources, layers, directions) side by side, the same numbers whatever
+        it is; None takes the cores there are where that pays. They are forked, on Linux only.
     threads : int, optional
         BLAS threads; one for small matrices by default.
     figures : bool
@@ -188,10 +219,10 @@ def gradients(
     'vanishing'
     """
     given = dict(locals())  # every keyword under the name that the request has for it
-    from gradscope.analysis.gradients import measure_gradients
+    from gradscope.analysis.gradients import gradient_parts
 
     request = request_of(GradientsRequest, given)
-    return measure("gradients", sources, request, measure_gradients, threads=given["threads"], command=command)
+    return measure("gradients", sources, request, gradient_parts, threads=given["threads"], jobs=jobs, command=command)
 
 
 @known_names_only
@@ -209,6 +240,7 @@ def spectrum(
     transient: int | str = 0,
     time_major: bool | None = None,
     memory: int | str = "1G",
+    jobs: int | str | None = 1,
     threads: int | str | None = None,
     progress: Progress | None = None,
     command: Sequence[str] | None = None,
@@ -227,7 +259,7 @@ def spectrum(
         Of built weights.
     steps, inputs, tokens, batch, dtype, state, transient, time_major, memory
         Taken like those of every verb; a spectrum reads weights only.
-    threads, progress, command
+    jobs, threads, progress, command
         As for :func:`gradients`.
 
     Returns
@@ -240,10 +272,10 @@ def spectrum(
         As for :func:`gradients`.
     """
     given = dict(locals())
-    from gradscope.analysis.spectrum import SpectrumRequest, measure_spectrum
+    from gradscope.analysis.spectrum import SpectrumRequest, spectrum_parts
 
     request = request_of(SpectrumRequest, given)
-    return measure("spectrum", sources, request, measure_spectrum, threads=given["threads"], command=command)
+    return measure("spectrum", sources, request, spectrum_parts, threads=given["threads"], jobs=jobs, command=command)
 
 
 @known_names_only
@@ -264,6 +296,7 @@ def lyapunov(
     transient: int | str = 0,
     time_major: bool | None = None,
     memory: int | str = "1G",
+    jobs: int | str | None = 1,
     threads: int | str | None = None,
     progress: Progress | None = None,
     command: Sequence[str] | None = None,
@@ -284,7 +317,9 @@ def lyapunov(
         Covariant Lyapunov vectors as well.
     singular_values : bool
         All singular values of the whole product J_T ⋯ J_1 as well.
-    steps, inputs, tokens, batch, seed, dtype, state, transient, time_major, memory, threads, progress, command
+    steps, inputs, tokens, batch, seed, dtype, state, transient, time_major, memory
+        As for :func:`gradients`.
+    jobs, threads, progress, command
         As for :func:`gradients`.
 
     Returns
@@ -297,10 +332,10 @@ def lyapunov(
         As for :func:`gradients`.
     """
     given = dict(locals())
-    from gradscope.analysis.lyapunov import LyapunovRequest, measure_exponents
+    from gradscope.analysis.lyapunov import LyapunovRequest, exponent_parts
 
     request = request_of(LyapunovRequest, given)
-    return measure("lyapunov", sources, request, measure_exponents, threads=given["threads"], command=command)
+    return measure("lyapunov", sources, request, exponent_parts, threads=given["threads"], jobs=jobs, command=command)
 
 
 @known_names_only
@@ -374,4 +409,8 @@ def advise(
     from gradscope.advice.request import AdviceRequest
 
     request = request_of(AdviceRequest, given)
-    return measure("advise", sources, request, measure_advice, threads=given["threads"], command=command)
+
+    def parts_of(source: Source, request: AdviceRequest) -> list[Callable[[], list[Result]]]:
+        return [lambda: measure_advice(source, request)]
+
+    return measure("advise", sources, request, parts_of, threads=given["threads"], command=command)

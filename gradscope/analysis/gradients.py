@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,16 +39,31 @@ def measure_gradients(source: Source, request: GradientsRequest) -> list[Result]
 
     ``per_layer`` adds one per layer of a stack, each alone, driven by what it reads in the stack.
     """
+    return [result for part in gradient_parts(source, request) for result in part()]
+
+
+def gradient_parts(source: Source, request: GradientsRequest) -> list[Callable[[], list[Result]]]:
+    """What gives the results of a source, each part on its own; a bidirectional network is run here, once for all."""
+    if request.wrt == "inputs" and request.factors:
+        raise UsageError("--factors takes the gradient of W_hh apart, not that of the inputs: drop --wrt inputs.")
+    if not source.gives_several_results and not request.per_layer:
+        return [lambda: [_measured(case, request) for case in cases_of(source, request)]]
     cases = cases_of(source, request)
     if request.per_layer:
         cases += [part for case in cases for part in layer_cases(case, request)]
-    if request.wrt == "inputs":
-        if request.factors:
-            raise UsageError("--factors takes the gradient of W_hh apart, not that of the inputs: drop --wrt inputs.")
-        from gradscope.analysis.input_sensitivity import measure_input_sensitivity
+    return [partial(_listed, case, request) for case in cases]
 
-        return [measure_input_sensitivity(case, request) for case in cases]
-    return [_result(case, request) for case in cases]
+
+def _listed(case: Case, request: GradientsRequest) -> list[Result]:
+    return [_measured(case, request)]
+
+
+def _measured(case: Case, request: GradientsRequest) -> Result:
+    if request.wrt != "inputs":
+        return _result(case, request)
+    from gradscope.analysis.input_sensitivity import measure_input_sensitivity
+
+    return measure_input_sensitivity(case, request)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,9 +79,20 @@ class LyapunovRequest(RunRequest):
 
 def measure_exponents(source: Source, request: LyapunovRequest) -> list[Result]:
     """Measure one source: one result, or one per layer and direction of a bidirectional network."""
+    return [result for part in exponent_parts(source, request) for result in part()]
+
+
+def exponent_parts(source: Source, request: LyapunovRequest) -> list[Callable[[], list[Result]]]:
+    """What gives the results of a source, each part on its own; a bidirectional network is run here, once for all."""
     if request.closed_loop:
         source = close_loop(source, readout=request.readout, seed=request.seed)
-    return [_result(case, request) for case in cases_of(source, request)]
+    if not source.gives_several_results:
+        return [lambda: [_result(case, request) for case in cases_of(source, request)]]
+    return [partial(_listed, case, request) for case in cases_of(source, request)]
+
+
+def _listed(case: Case, request: LyapunovRequest) -> list[Result]:
+    return [_result(case, request)]
 
 
 def _result(case: Case, request: LyapunovRequest) -> Result:

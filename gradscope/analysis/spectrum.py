@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,11 @@ class SpectrumRequest(RunRequest):
         super().__post_init__()
         if self.pseudospectrum is not None and not 0 < self.pseudospectrum < float("inf"):
             raise UsageError(f"--pseudospectrum {self.pseudospectrum}: wanted a number above 0, a share of ‖W‖.")
+
+
+def spectrum_parts(source: Source, request: RunRequest) -> list[Callable[[], list[Result]]]:
+    """The one part of a source: its blocks stand in one result."""
+    return [partial(measure_spectrum, source, request)]
 
 
 def measure_spectrum(source: Source, request: RunRequest) -> list[Result]:

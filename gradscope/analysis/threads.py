@@ -15,6 +15,11 @@ THREADED_FROM = 4096
 MAX_THREADS = 4096
 
 
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def choose_threads(requested: int | None, largest_matrix: int) -> int:
     """Threads for a run whose largest matrix really formed has this many rows: one, unless it is very large.
 
@@ -23,7 +28,7 @@ def choose_threads(requested: int | None, largest_matrix: int) -> int:
     UsageError
         For fewer than one.
     """
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    available = cores()
     if requested is not None:
         if not 1 <= requested <= MAX_THREADS:
             raise UsageError(f"--threads {requested}: wanted a whole number from 1 to {MAX_THREADS}.")

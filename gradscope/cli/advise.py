@@ -56,15 +56,15 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
     arguments = command_line() or ("advise", *sources)
 
     def make(progress: Progress) -> Report:
+        from gradscope.analysis.threads import cores
         from gradscope.api import advise
-        from gradscope.sweeps.engines import available_cores
 
         return advise(
             *sources,
             threads=values["threads"],
             command=arguments,
             progress=progress,
-            jobs=available_cores() if values["jobs"] is None else values["jobs"],
+            jobs=cores() if values["jobs"] is None else values["jobs"],
             **{name: values[name] for name in ("reach", "clip_percentile", "clip_batch", "only")},
             **gradient_values(values),
             **request_options(values),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -68,10 +68,29 @@ def words_of(text: str | None) -> tuple[str, ...]:
 
 
 def command_line() -> tuple[str, ...]:
-    """The verb and its arguments as typed, absolute paths cut to file names so that results can be committed."""
+    """The verb and its arguments as typed, absolute paths cut to file names so that results can be committed.
+
+    How many processes there were (``-j``) changes no number and is left out, so that reports are the same bytes.
+    """
     context = click.get_current_context()
     words = context.meta.get("gradscope.arguments", ())
-    return tuple(without_directories(word) for word in words)
+    return tuple(without_directories(word) for word in without_jobs(words))
+
+
+def without_jobs(words: Sequence[str]) -> list[str]:
+    """Leave out ``-j N``, ``-jN``, ``--jobs N`` and ``--jobs=N``.
+
+    >>> without_jobs(["gradients", "rnn", "-j", "2", "-T", "50"]), without_jobs(["gradients", "-j4", "--jobs=2", "rnn"])
+    (['gradients', 'rnn', '-T', '50'], ['gradients', 'rnn'])
+    """
+    kept, words = [], list(words)
+    while words:
+        word = words.pop(0)
+        if word in ("-j", "--jobs") and words and words[0].isdigit():
+            words.pop(0)
+        elif not re.fullmatch(r"(-j|--jobs=)\d+", word):
+            kept.append(word)
+    return kept
 
 
 def without_directories(word: str) -> str:

@@ -9,7 +9,7 @@ import click
 from gradscope.cli.deliver import Delivery, command_line, deliver
 from gradscope.cli.gradient_options import gradient_options, gradient_values
 from gradscope.cli.group import Verb
-from gradscope.cli.options import examples, refuse_empty, report_options, request_options, run_options
+from gradscope.cli.options import examples, jobs_option, refuse_empty, report_options, request_options, run_options
 from gradscope.cli.progress import Progress
 from gradscope.records import Report
 
@@ -26,6 +26,7 @@ from gradscope.records import Report
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
 @run_options
 @gradient_options
+@jobs_option
 @report_options
 def command(sources: tuple[str, ...], **values: Any) -> int:
     """Per lag: theory and bounds beside the measured gradient.
@@ -42,6 +43,7 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
 
         return gradients(
             *sources,
+            jobs=values["jobs"],
             threads=values["threads"],
             command=arguments,
             progress=progress,

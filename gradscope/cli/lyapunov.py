@@ -8,7 +8,15 @@ import click
 
 from gradscope.cli.deliver import Delivery, command_line, deliver
 from gradscope.cli.group import Verb
-from gradscope.cli.options import examples, exponent_options, refuse_empty, report_options, request_options, run_options
+from gradscope.cli.options import (
+    examples,
+    exponent_options,
+    jobs_option,
+    refuse_empty,
+    report_options,
+    request_options,
+    run_options,
+)
 from gradscope.cli.progress import Progress
 from gradscope.records import Report
 
@@ -26,6 +34,7 @@ from gradscope.records import Report
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
 @run_options
 @exponent_options
+@jobs_option
 @click.option(
     "--readout",
     metavar="FILE.npz",
@@ -45,6 +54,7 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
 
         return lyapunov(
             *sources,
+            jobs=values["jobs"],
             threads=values["threads"],
             command=arguments,
             progress=progress,

@@ -100,6 +100,13 @@ def run_options(command: F) -> F:
     )
 
 
+def jobs_option(command: F) -> F:
+    """How many results are measured side by side; the numbers are the same."""
+    return click.option(
+        "-j", "--jobs", type=int, metavar="N", help="Results measured side by side (default: the cores, if it pays)."
+    )(command)
+
+
 #: What ``exponent_options`` adds, by its name in the request.
 EXPONENT_OPTIONS = ("k", "closed_loop", "covariant")
 

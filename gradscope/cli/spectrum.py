@@ -8,7 +8,7 @@ import click
 
 from gradscope.cli.deliver import Delivery, command_line, deliver
 from gradscope.cli.group import Verb
-from gradscope.cli.options import examples, refuse_empty, report_options, request_options, run_options
+from gradscope.cli.options import examples, jobs_option, refuse_empty, report_options, request_options, run_options
 from gradscope.cli.progress import Progress
 from gradscope.records import Report
 
@@ -25,6 +25,7 @@ from gradscope.records import Report
 )
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
 @run_options
+@jobs_option
 @click.option(
     "--pseudospectrum",
     type=float,
@@ -45,6 +46,7 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
 
         return spectrum(
             *sources,
+            jobs=values["jobs"],
             threads=values["threads"],
             command=arguments,
             progress=progress,

@@ -144,9 +144,16 @@ def step_norms(tape: Tape) -> StepNorms:
         missing = np.isnan(log10_norm[here])
         if missing.any():
             # Crowded at the top: each matrix for itself, with a certificate.
-            few = np.asarray(steps.dense(), dtype=np.float64).reshape(*shape, n, n)[missing]
-            log10_norm[here][missing], zero[here][missing] = log10_formed_norms(few)
+            log10_norm[here][missing], zero[here][missing] = log10_formed_norms(_formed(steps, missing))
     return StepNorms(log10_norm.reshape(T, *batch), zero.reshape(T, *batch))
+
+
+def _formed(steps: StepJacobian, wanted: Array) -> Array:
+    """Those J_t that are wanted, (some, n, n); the others are not formed where one product is followed."""
+    n, (n_steps, n_products) = steps.state_size, wanted.shape
+    if n_products == 1 and steps.takes_strides:
+        return np.asarray(steps[np.flatnonzero(wanted[:, 0])].dense(), dtype=np.float64).reshape(-1, n, n)
+    return np.asarray(steps.dense(), dtype=np.float64).reshape(n_steps, n_products, n, n)[wanted]
 
 
 def _lanczos_step_norms(steps: StepJacobian, first_check: int) -> tuple[Array, int]:

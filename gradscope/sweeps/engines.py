@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -12,6 +11,7 @@ from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
+from gradscope.analysis.threads import cores
 from gradscope.errors import InputError, MissingExtraError, UsageError
 from gradscope.sweeps.worker import start_worker, use_one_thread
 
@@ -45,11 +45,6 @@ class Engine(Protocol):
     def stop(self, *, kill: bool) -> None:
         """Let the workers go; ``kill`` does not wait for what they are doing."""
         ...
-
-
-def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Here:
@@ -234,8 +229,8 @@ def choose_engine(jobs: int | None, dask: str | None, executor: Executor | None)
     if jobs is not None and jobs < 1:
         raise UsageError(f"-j/--jobs {jobs}: wanted a whole number ≥ 1.")
     if executor is not None:
-        return Given(executor, 2 * (jobs or available_cores()) + 2)
+        return Given(executor, 2 * (jobs or cores()) + 2)
     if dask is not None:
         return Dask(dask)
-    count = jobs or available_cores()
+    count = jobs or cores()
     return Here() if count == 1 else Processes(count)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from gradscope.sweeps.engines import Here, available_cores
+from gradscope.analysis.threads import cores
+from gradscope.sweeps.engines import Here
 from gradscope.sweeps.plan import Plan, Point
 from gradscope.sweeps.point import measure_point
 
@@ -83,7 +84,7 @@ def estimate(plan: Plan, jobs: int | None = None) -> Estimate:
     finally:
         here.stop(kill=False)
     error: Any = next((row["error"] for row in rows if row["status"] != "ok"), None)
-    count = jobs or available_cores()
+    count = jobs or cores()
     return Estimate(
         plan.n_points, count, seconds, seconds * plan.n_points / min(count, plan.n_points),
         WORKER_BYTES + peak, first, error,

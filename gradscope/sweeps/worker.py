@@ -19,13 +19,18 @@ _limits: list[Any] = []
 
 def start_worker(lifeline: Connection) -> None:
     """Initialise a worker; it ends at once when the other end of ``lifeline`` closes, however the parent died."""
+    follow_parent(lifeline)
+    use_one_thread()
+    import gradscope.analysis.gradients
+    import gradscope.sources.build  # noqa: F401  warm before the first point arrives
+
+
+def follow_parent(lifeline: Connection) -> None:
+    """Leave Ctrl-C to the parent, and end with it."""
     # Ctrl-C reaches the whole terminal group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(lifeline,), daemon=True).start()
     _end_by_signal(lifeline)
-    use_one_thread()
-    import gradscope.analysis.gradients
-    import gradscope.sources.build  # noqa: F401  warm before the first point arrives
 
 
 def use_one_thread() -> None:
