@@ -90,7 +90,7 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     """
     label, anchor = str(case.record["name"]), _anchor(request)
     trajectory = case.trajectory
-    gathered = [] if trajectory is None else gather_slopes(trajectory, anchor)
+    gathered = [] if trajectory is None else gather_slopes(trajectory, anchor, starts=case.starts)
     if beforehand is not None:
         norms, steps = beforehand.norms, beforehand.steps
     else:

@@ -38,9 +38,15 @@ class LayerSlopes:
     mean_log_direct: Array | None = None
 
 
-def gather_slopes(trajectory: Trajectory | Seq2SeqTape, anchor: Anchor) -> list[LayerSlopes]:
-    """One pass over the trajectory, from its anchor; bottom layer first."""
+def gather_slopes(
+    trajectory: Trajectory | Seq2SeqTape, anchor: Anchor, *, starts: Array | None = None
+) -> list[LayerSlopes]:
+    """One pass over the trajectory, from its anchor; bottom layer first.
+
+    Means over steps leave out those before a sequence's first (``starts``, one for each sample).
+    """
     T, batch = trajectory.n_steps, trajectory.batch_shape
+    n_running = T * int(np.prod(batch)) if starts is None else int((T - starts).sum())
     layers: list[LayerSlopes] = []
     carried: list[Array] = []
     for segment in trajectory.segments(anchor):
@@ -55,9 +61,11 @@ def gather_slopes(trajectory: Trajectory | Seq2SeqTape, anchor: Anchor) -> list[
             layer.underflow[span] = traces.underflow
             if layer.direct is None or traces.log_direct is None:
                 continue
-            share = traces.log_direct.reshape(-1, traces.log_direct.shape[-1]).sum(axis=0) / max(
-                layer.underflow.size, 1
-            )
+            running = traces.log_direct.reshape(-1, traces.log_direct.shape[-1])
+            if starts is not None:
+                begun = np.arange(segment.first, segment.last + 1)[:, None] > starts
+                running = running[begun.reshape(-1)]
+            share = running.sum(axis=0) / max(n_running, 1)
             layer.mean_log_direct = share if layer.mean_log_direct is None else layer.mean_log_direct + share
             # The sum over units' logs goes on where the neighbouring stretch left off.
             sums = sums_by_lag(traces.log_direct, anchor) + carried[index]

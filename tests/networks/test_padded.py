@@ -63,6 +63,16 @@ def test_a_padded_batch_is_its_sequences_one_by_one(source, memory):
     assert any("5 sequences of 1 to 9 steps" in said and "of the 2 longest" in said for said in batch.warnings)
 
 
+def test_time_constants_are_of_steps_that_are_run():
+    """One unit, W = 0: f_t = σ(b + w x_t), so that −1/⟨ln f⟩ over the nine steps of two sequences is known."""
+    x = np.array([[1.0, 2.0, -1.0, 0.5, 3.0, 0.0], [-2.0, 1.5, 0.3, 77.0, 77.0, 77.0]])[..., None]
+    weights = {"weight_ih": np.ones((4, 1)), "weight_hh": np.zeros((4, 1))}
+    report = gradscope.gradients(weights, inputs=x, lengths=[6, 3], loss="none")
+    used = np.concatenate([x[0, :, 0], x[1, :3, 0]])
+    wanted = 1.0 / np.log1p(np.exp(-used)).mean()
+    assert report.results[0].summary["time_constant_median"] == pytest.approx(wanted, rel=1e-12)
+
+
 def test_without_lengths_the_padding_counts():
     """The control: the test above would notice a --lengths that does nothing."""
     x = padded(3)
