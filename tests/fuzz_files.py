@@ -191,9 +191,11 @@ def work(seed, n_files, folder, only):
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         start = time.process_time()
         outcome = read_one(path)
-        slowest[suffix] = max(slowest[suffix], time.process_time() - start)
+        seconds, megabytes = time.process_time() - start, peak_megabytes()
         signal.setitimer(signal.ITIMER_PROF, 0)
-        largest[suffix] = max(largest[suffix], peak_megabytes())
+        slowest[suffix], largest[suffix] = max(slowest[suffix], seconds), max(largest[suffix], megabytes)
+        if seconds > SECONDS or megabytes > MEGABYTES:
+            Path(f"mutated-{seed}-{index}{suffix}").write_bytes(path.read_bytes())
         counts[f"{suffix} {outcome}"] += 1
         path.unlink()
     print(json.dumps({"counts": counts, "slowest": slowest, "largest": largest}))

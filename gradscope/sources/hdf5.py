@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -12,7 +14,7 @@ import numpy as np
 from gradscope.errors import GradscopeError, InputError, MissingExtraError
 from gradscope.jacobians.base import Array
 from gradscope.sources.budget import FLOOR_BYTES, MAX_RATIO, Budget
-from gradscope.sources.hdf5_heaps import check_global_heaps
+from gradscope.sources.hdf5_heaps import check_global_heaps, longest_text_said
 from gradscope.sources.stored_tensor import StoredTensor, bfloat16_to_float32, check_total, shown
 
 if TYPE_CHECKING:
@@ -71,9 +73,12 @@ class Hdf5File:
         self._longest_text = check_global_heaps(stream, n_bytes, file=budget.file)
         with damage_of(budget.file):
             if n_bytes <= _IN_MEMORY:
-                self._h5 = h5py.File(h5py.h5f.open_file_image(stream.read(n_bytes)), "r")
+                content = stream.read(n_bytes)
+                stream = io.BytesIO(content)
+                self._h5 = h5py.File(h5py.h5f.open_file_image(content), "r")
             else:
                 self._h5 = h5py.File(stream, "r")
+            self._longest_said = functools.cache(functools.partial(longest_text_said, stream, n_bytes))
             self.tensors = self._walk()
         check_total(self.tensors.values(), budget)
 
@@ -105,6 +110,13 @@ class Hdf5File:
         """A text attribute; what it may take is charged before it is read, as far as the file says it before."""
         identity = place.attrs.get_id(name)
         n_items = int(np.prod(identity.shape, dtype=object))
+        if identity.dtype.hasobject:
+            said = self._longest_said(name)
+            if said is None or said > self._longest_text or self._h5py.check_string_dtype(identity.dtype) is None:
+                raise InputError(
+                    f"{self._file}: its attribute '{name[:40]}' says more of its texts than the file holds; "
+                    "it is damaged"
+                )
         # Texts of variable length are pointers in the attribute, and many may point to one text.
         width = self._longest_text if identity.dtype.hasobject and n_items != 1 else identity.dtype.itemsize
         self.budget.text(n_items * width, f"its attribute '{name[:40]}'")

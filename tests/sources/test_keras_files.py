@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from gradscope.errors import InputError
+from gradscope.sources.budget import Budget
 from gradscope.sources.files import read_weights, select_layers
+from gradscope.sources.hdf5 import Hdf5File
+from gradscope.sources.hdf5_heaps import longest_text_said
 
 h5py = pytest.importorskip("h5py")
 ROUNDING = 1e-13  # a few dozen roundings of O(1)
@@ -541,6 +544,37 @@ def test_a_global_heap_that_would_stall_the_hdf5_library_is_refused(tmp_path, si
     (tmp_path / "m.h5").write_bytes(content)
     with pytest.raises(InputError, match="global heap"):
         read_weights(tmp_path / "m.h5")
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("several", [False, True])
+def test_a_text_of_claimed_length_is_refused_before_the_library_allocates_it(tmp_path, libver, dense, several):
+    """Found by fuzzing: HDF5 makes room for the length that a pointer says (960 MB here), then looks the text up."""
+    layers = np.array(["lstm", "lstm_1"], object) if several else "lstm_1 and more"
+    with h5py.File(tmp_path / "m.h5", "w", libver=libver) as h5:
+        h5["lstm/weight_ih_l0"], h5["lstm/weight_hh_l0"] = np.ones((8, 3)), np.ones((8, 2))
+        for index in range(20 if dense else 0):
+            h5.attrs[f"a{index}"] = index
+        h5.attrs["layer_names"] = layers
+    assert read_weights(tmp_path / "m.h5").layers
+    content = bytearray((tmp_path / "m.h5").read_bytes())
+    address = content.index(b"GCOL").to_bytes(8, "little")
+    at = content.index(b"layer_names\0")
+    at = content.index(address, at) - 4  # length, address, index
+    assert int.from_bytes(content[at : at + 4], "little") in (4, 15)
+    content[at : at + 4] = b"9999"
+    (tmp_path / "m.h5").write_bytes(content)
+    assert longest_text_said(io.BytesIO(content), len(content), "layer_names") == 0x39393939
+    if libver == "latest":
+        return  # its headers have checksums, which are not made right here
+    budget = Budget(len(content), file="m.h5")
+    with (
+        (tmp_path / "m.h5").open("rb") as stream,
+        Hdf5File(stream, len(content), budget=budget) as ours,
+        pytest.raises(InputError, match="says more of its texts than the file holds"),
+    ):
+        ours.attribute("layer_names")
 
 
 def test_missing_h5py_says_what_to_install(tmp_path, monkeypatch):
