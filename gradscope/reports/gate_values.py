@@ -33,25 +33,33 @@ class Known:
     raw: Any = None
     unchanged: bool = False  # a difference of nothing, which neither satisfies nor fails a gate
 
-    def compare(self, operator: str, wanted: float | bool | str) -> bool | None:
+    def times(self, factor: float) -> Known:
+        """The value multiplied by a number above 0."""
+        if factor == 1.0 or self.raw is None:
+            note = f"{factor:g} * ({self.note})" if self.note and factor != 1.0 else self.note
+            return replace(self, low=factor * self.low, high=factor * self.high, note=note)
+        return replace(self, low=factor * self.low, high=factor * self.high, raw=factor * self.raw)
+
+    def compare(self, operator: str, wanted: float | bool | str | Known) -> bool | None:
         """Whether ``value OP wanted``; None where what is known does not decide it."""
         if isinstance(wanted, str):
             return None if self.text is None else (self.text == wanted) is (operator == "==")
-        wanted = float(wanted)
-        if math.isnan(self.low) or math.isnan(self.high):
+        other = wanted if isinstance(wanted, Known) else Known(float(wanted), float(wanted))
+        if any(math.isnan(end) for end in (self.low, self.high, other.low, other.high)):
             return None
         if operator in (">=", ">", "!="):
-            opposite = self.compare({">=": "<", ">": "<=", "!=": "=="}[operator], wanted)
+            opposite = self.compare({">=": "<", ">": "<=", "!=": "=="}[operator], other)
             return None if opposite is None else not opposite
+        # At an open end the value itself is never met.
+        below = self.high < other.low or (other.open_low and self.high == other.low)
+        above = self.low > other.high or (self.open_low and self.low == other.high)
         if operator == "<":
-            return True if self.high < wanted else False if self.low >= wanted else None
+            return True if below else False if self.low >= other.high else None
         if operator == "<=":
-            above = self.low > wanted or (self.open_low and self.low >= wanted)
-            return True if self.high <= wanted else False if above else None
-        if self.low == self.high:
-            return self.low == wanted
-        outside = self.high < wanted or self.low > wanted or (self.open_low and self.low == wanted)
-        return False if outside else None
+            return True if below or self.high <= other.low else False if above else None
+        if self.low == self.high and other.low == other.high:
+            return self.low == other.low
+        return False if below or above else None
 
     def shown(self) -> float | int | str | None:
         """The value as it stands in the gate's record."""

@@ -2,6 +2,7 @@
 
 Every outcome states the wanted condition, whichever way it was given. A gate that cannot be decided (a censored
 horizon, a number that is missing), or that matches nothing, fails: a gate that passes must mean that somebody looked.
+The right side is a number, or another field: ``horizon@step=last >= 0.5 * horizon@step=first``.
 """
 
 from __future__ import annotations
@@ -21,18 +22,34 @@ from gradscope.reports.reading import labels
 
 _PATTERN = re.compile(r"^\s*([A-Za-z_]\w*)((?:\s*@[^<>=!]+=[^<>=!]+?)*)\s*(<=|>=|==|!=|<|>)\s*(.+?)\s*$")
 _OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
+_FIELD = re.compile(r"^(?:([^\s*@]+)\s*\*\s*)?([A-Za-z_]\w*)((?:\s*@[^<>=!]+=[^<>=!]+?)*)$")
 _FORM = "NAME[@key=value] OP NUMBER, like 'horizon < 50' or 'log10_norm@lag=100 < -6'"
+#: As a selector's value: the first and the last row that hold numbers, in the order of the rows.
+_ENDS = ("first", "last")
+
+
+@dataclass(frozen=True)
+class Field:
+    """The right side of a gate that compares two fields: ``0.5 * horizon@step=first``."""
+
+    factor: float
+    name: str
+    selectors: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        times = "" if self.factor == 1.0 else f"{self.factor:g} * "
+        return f"{times}{self.name}{_at(self.selectors)}"
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A parsed expression, true where the gate trips: ``wanted`` is a number, or a word for ``==`` and ``!=``."""
+    """A parsed expression, true where the gate trips: ``wanted`` is a number or field, or a word for ``==``, ``!=``."""
 
     expression: str
     name: str
     selectors: tuple[tuple[str, str], ...]
     operator: str
-    wanted: float | bool | str
+    wanted: float | bool | str | Field
 
     def negated(self) -> Gate:
         """The gate that trips where this one does not: how an expectation is read."""
@@ -41,11 +58,14 @@ class Gate:
     @property
     def expected(self) -> str:
         """What must hold for the gate to pass."""
-        at = "".join(f"@{key}={value}" for key, value in self.selectors)
-        return f"{self.name}{at} {_OPPOSITE[self.operator]} {_as_written(self.wanted)}"
+        return f"{self.name}{_at(self.selectors)} {_OPPOSITE[self.operator]} {_as_written(self.wanted)}"
 
 
-def _as_written(wanted: float | bool | str) -> str:
+def _at(selectors: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"@{key}={value}" for key, value in selectors)
+
+
+def _as_written(wanted: float | bool | str | Field) -> str:
     if isinstance(wanted, bool):
         return str(wanted).lower()
     return f"{wanted:.17g}" if isinstance(wanted, float) and wanted == int(wanted) else str(wanted)
@@ -66,13 +86,11 @@ def parse_gate(expression: str, verb: str | None = None) -> Gate:
     if match is None:
         raise UsageError(f"gate '{expression}': wanted {_FORM}.")
     name, at, operator, text = match.groups()
-    selectors = []
-    for part in re.split(r"[@,]", at)[1:]:
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not (key and equals and value):
-            raise UsageError(f"gate '{expression}': '@{part.strip()}' is not @key=value; wanted {_FORM}.")
-        selectors.append((key, value))
+    selectors = _selectors(expression, at)
     words = is_text(name, verb)
+    other = None if words else _other_field(expression, text, verb)
+    if other is not None:
+        return Gate(expression, name, selectors, operator, other)
     wanted = _wanted(text.strip("'\""), words=words)
     if isinstance(wanted, str) and operator not in ("==", "!="):
         known = "; it holds words, so use == or !=" if words else f"; wanted {_FORM}"
@@ -81,7 +99,32 @@ def parse_gate(expression: str, verb: str | None = None) -> Gate:
         raise UsageError(f"gate '{expression}': '{text}' is not a number; wanted {_FORM}.")
     if isinstance(wanted, float) and not math.isfinite(wanted):
         raise UsageError(f"gate '{expression}': wanted a finite number, found '{text}'.")
-    return Gate(expression, name, tuple(selectors), operator, wanted)
+    return Gate(expression, name, selectors, operator, wanted)
+
+
+def _selectors(expression: str, at: str) -> tuple[tuple[str, str], ...]:
+    selectors = []
+    for part in re.split(r"[@,]", at)[1:]:
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (key and equals and value):
+            raise UsageError(f"gate '{expression}': '@{part.strip()}' is not @key=value; wanted {_FORM}.")
+        selectors.append((key, value))
+    return tuple(selectors)
+
+
+def _other_field(expression: str, text: str, verb: str | None) -> Field | None:
+    """The right side as a field, where it is written as one, or where the table knows a number by the word."""
+    match = _FIELD.match(text)
+    if match is None:
+        return None
+    times, name, at = match.groups()
+    known = None if verb is None or text.lower() in ("true", "false") else field(verb, name)
+    if times is None and not at and (known is None or not _is_number(name, verb)):
+        return None
+    factor = 1.0 if times is None else _wanted(times, words=False)
+    if not isinstance(factor, float) or not 0 < factor < math.inf:
+        raise UsageError(f"gate '{expression}': '{times}' is not a number above 0; wanted NAME OP [NUMBER *] NAME.")
+    return Field(factor, name, _selectors(expression, at))
 
 
 def _wanted(text: str, *, words: bool) -> float | bool | str:
@@ -122,15 +165,18 @@ def check_names(expressions: Iterable[str], verb: str, *, also: Iterable[str] = 
     selectors = {*fields, *SOURCE_FIELDS, *keys}
     for expression in expressions:
         gate = parse_gate(expression, verb)
-        if gate.name in LISTS:
-            raise UsageError(f"gate '{expression}': {gate.name} is a list; a gate compares one number.")
-        if gate.name not in fields:
-            offer = did_you_mean(gate.name, fields) or f" Known: {', '.join(sorted(fields - LISTS))}."
-            raise UsageError(f"gate '{expression}': {verb} has no '{gate.name}'.{offer}")
-        for key, _ in gate.selectors:
-            if key not in selectors:
-                offer = did_you_mean(key, selectors) or f" Known: {', '.join(sorted(selectors - LISTS))}."
-                raise UsageError(f"gate '{expression}': {verb} has no key '{key}'.{offer}")
+        for side in (gate, gate.wanted) if isinstance(gate.wanted, Field) else (gate,):
+            if side.name in LISTS:
+                raise UsageError(f"gate '{expression}': {side.name} is a list; a gate compares one number.")
+            if side.name not in fields:
+                offer = did_you_mean(side.name, fields) or f" Known: {', '.join(sorted(fields - LISTS))}."
+                raise UsageError(f"gate '{expression}': {verb} has no '{side.name}'.{offer}")
+            if side is not gate and is_text(side.name, verb):
+                raise UsageError(f"gate '{expression}': {side.name} holds words; a number is compared with a number.")
+            for key, _ in side.selectors:
+                if key not in selectors:
+                    offer = did_you_mean(key, selectors) or f" Known: {', '.join(sorted(selectors - LISTS))}."
+                    raise UsageError(f"gate '{expression}': {verb} has no key '{key}'.{offer}")
 
 
 def evaluate(
@@ -177,7 +223,7 @@ def evaluate(
     return tuple(outcomes)
 
 
-def _source_matches(gate: Gate, result: Result, name: str) -> bool:
+def _source_matches(gate: Gate | Field, result: Result, name: str) -> bool:
     for key, value in gate.selectors:
         if key in result.columns:
             continue
@@ -212,22 +258,22 @@ def _tripped(report: Report, gate: Gate, option: str, found: Any, source: str, s
 
 
 def _outcome(report: Report, gate: Gate, option: str, result: Result, name: str) -> GateOutcome:
-    row_keys = [(key, value) for key, value in gate.selectors if key in result.columns]
-    if gate.name in result.summary and not row_keys:
-        found = [summary_value(result, gate.name)]
-        where = [""]
-    elif gate.name in result.columns:
-        rows = _matching_rows(result, row_keys)
-        found = [row_value(result, gate.name, row) for row in rows]
-        where = [_row_name(result, row) for row in rows]
-    else:
-        found, where = [], []
+    found, where = _values(result, gate)
     if not found and is_unchanged(result, gate.name, dict(gate.selectors)):
         found, where = [Known(0.0, 0.0, raw=0)], [""]
     if not found:
         said = f"expected {gate.expected}, but it matches nothing here (no such row or number in this result)"
         return _tripped(report, gate, option, None, name, said)
-    verdicts = [False if value.unchanged else value.compare(gate.operator, gate.wanted) for value in found]
+    wanted: float | bool | str | Known
+    if isinstance(gate.wanted, Field):
+        others = _values(result, gate.wanted)[0]
+        if len(others) != 1:
+            said = f"expected {gate.expected}, but {gate.wanted} is {len(others) or 'no'} numbers here, not one"
+            return _tripped(report, gate, option, None, name, said)
+        wanted = others[0].times(gate.wanted.factor)
+    else:
+        wanted = gate.wanted
+    verdicts = [False if value.unchanged else value.compare(gate.operator, wanted) for value in found]
     tripped = [i for i, verdict in enumerate(verdicts) if verdict is not False]
     if not tripped:
         shown = _nearest(found, gate)
@@ -237,19 +283,39 @@ def _outcome(report: Report, gate: Gate, option: str, result: Result, name: str)
     value = found[shown]
     at = f" at {where[shown]}" if where[shown] else ""
     more = f" ({len(certain)} of {len(found)} rows trip)" if len(found) > 1 and certain else ""
-    undecided = "" if certain else f", which does not decide it{value.advice}"
-    said = f"expected {gate.expected}, found {value.describe()}{at}{more}{undecided}"
+    advice = value.advice or (wanted.advice if isinstance(wanted, Known) else "")
+    undecided = "" if certain else f", which does not decide it{advice}"
+    against = f" against {wanted.describe()}" if isinstance(wanted, Known) else ""
+    said = f"expected {gate.expected}, found {value.describe()}{at}{against}{more}{undecided}"
     return _tripped(report, gate, option, value.shown(), name, said)
 
 
+def _values(result: Result, asked: Gate | Field) -> tuple[list[Known], list[str]]:
+    """What a name and its selectors stand for in a result: numbers, and the rows that they are from."""
+    row_keys = [(key, value) for key, value in asked.selectors if key in result.columns]
+    if asked.name in result.summary and not row_keys:
+        return [summary_value(result, asked.name)], [""]
+    if asked.name in result.columns:
+        rows = _matching_rows(result, row_keys)
+        return [row_value(result, asked.name, row) for row in rows], [_row_name(result, row) for row in rows]
+    return [], []
+
+
 def _matching_rows(result: Result, keys: Sequence[tuple[str, str]]) -> list[int]:
-    return [i for i in range(result.n_rows) if all(same_value(result.columns[key][i], value) for key, value in keys)]
+    """Rows that all keys select; ``first`` and ``last`` are ends of what the other keys leave, without failed rows."""
+    plainly = [(key, value) for key, value in keys if value not in _ENDS]
+    rows = [i for i in range(result.n_rows) if all(same_value(result.columns[k][i], value) for k, value in plainly)]
+    errors = result.columns.get("error")
+    for _, end in (pair for pair in keys if pair[1] in _ENDS):
+        sound = [i for i in rows if errors is None or plain(errors[i]) is None]
+        rows = sound[:1] if end == "first" else sound[-1:]
+    return rows
 
 
 def _row_name(result: Result, row: int) -> str:
     if "field" in result.columns:
         return f"{result.columns['field'][row]} ({result.columns['where'][row]})"
-    for key in ("lag", "index", "param", "id", "module"):
+    for key in ("lag", "index", "param", "id", "module", "step"):
         if key in result.columns:
             value = plain(result.columns[key][row])
             return f"{key} {value}"

@@ -280,3 +280,69 @@ def test_additions_of_a_stored_result_are_known():
 def test_any_text_is_parsed_or_refused_in_words(text):
     with contextlib.suppress(UsageError):
         parse_gate(text)
+
+
+def a_run(horizons, errors=None, *, T=60):
+    """A series of checkpoints; None is a horizon beyond T."""
+    columns = {
+        "step": [100 * i for i in range(len(horizons))],
+        "error": errors or [None] * len(horizons),
+        "T": [T] * len(horizons),
+        "horizon": list(horizons),
+        "horizon_censored": [h is None for h in horizons],
+        "tbptt_length": [7] * len(horizons),
+    }
+    result = Result({"name": "run"}, {"steps": T}, columns, {})
+    return hand.report("series", result, command=("series", "run"))
+
+
+HALF = "horizon@step=last >= 0.5 * horizon@step=first"
+
+
+@pytest.mark.parametrize(
+    ("horizons", "passed"),
+    [
+        ((20, 3, 10), True),
+        ((20, 30, 9), False),
+        ((20, 30, None), True),  # beyond 60
+        ((None, 30, 29), False),  # half of what lies beyond 60 lies beyond 30
+        ((None, 30, 30), False),
+        ((None, 30, 31), False),  # nobody knows: half of what lies beyond 60
+        ((None, 30, None), False),
+    ],
+)
+def test_a_field_against_a_field(horizons, passed):
+    (outcome,) = evaluate(a_run(horizons), expect=[HALF])
+    assert outcome.passed is passed
+    assert outcome.condition == HALF
+    if horizons == (20, 30, 9):
+        assert f"expected {HALF}, found 9 at step 200 against 10.0" in outcome.message
+    if horizons[0] is None and horizons[2] in (31, None):
+        assert "does not decide it; raise --steps" in outcome.message
+    if not passed and "does not decide" not in outcome.message:
+        assert not evaluate(a_run(horizons), [HALF.replace(">=", "<")])[0].passed
+
+
+def test_ends_are_the_first_and_last_that_were_measured():
+    run = a_run((20, 11, 1), [None, None, "it cannot be read"])
+    assert evaluate(run, expect=[HALF])[0].passed
+    assert evaluate(run, expect=["horizon@step=last == 11"])[0].passed
+    assert evaluate(run, expect=["horizon@step=first > horizon@step=100"])[0].passed
+    assert evaluate(run, expect=["horizon@step=0 >= tbptt_length@step=last"])[0].passed
+    (outcome,) = evaluate(run, expect=["horizon@step=last >= horizon"])
+    assert not outcome.passed
+    assert "horizon is 3 numbers here, not one" in outcome.message
+    for wrong, said in (
+        ("horizon >= 0 * horizon@step=first", "not a number above 0"),
+        ("horizon >= 0.5 * horison@step=first", "Did you mean 'horizon'"),
+        ("horizon >= 0.5 * horizon@stp=first", "Did you mean 'step'"),
+        ("horizon >= 2 * verdict", "holds words"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            evaluate(run, expect=[wrong])
+
+
+def test_two_fields_of_one_summary():
+    report = hand.vanishing()  # horizon 9
+    assert evaluate(report, expect=["horizon >= 0.5 * horizon"])[0].passed
+    assert not evaluate(report, expect=["horizon >= 1.1 * horizon"])[0].passed
