@@ -178,6 +178,8 @@ def _clip(source: Source, result: Result, before: Measured, clip: ClipNorms | No
 
 def _no_loss(result: Result) -> str:
     said = next((text for text in result.warnings if text.startswith("no loss:")), None)
+    if result.source.get("cell") == "seq2seq":
+        return "a decoder's losses stand at many steps and two W_hh share them: no single length of truncation"
     return said or "no loss whose gradient with respect to W_hh could be measured"
 
 

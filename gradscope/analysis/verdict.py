@@ -198,7 +198,7 @@ def undetermined_warning(summary: Mapping[str, Any], course: Course) -> list[str
     """Why there is no verdict, and what would give one."""
     if summary["verdict"] != "undetermined" or not course.reason or course.reason.startswith("the product is"):
         return []
-    return [f"no verdict: {course.reason}; raise --steps"]
+    return [f"no verdict: {course.reason}; a longer run would tell"]
 
 
 def _every_cell(case: Case) -> tuple[Cell, ...]:

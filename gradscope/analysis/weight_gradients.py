@@ -13,6 +13,7 @@ from gradscope.analysis.request import GradientsRequest
 from gradscope.jacobians.base import Array
 from gradscope.networks.parameter_gradients import ParameterGradients, measure_parameter_gradients
 from gradscope.networks.run import Trajectory
+from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.numerics.backprop import DirectTerm
 from gradscope.numerics.chunked_truncation import smallest_chunk
 from gradscope.numerics.weight_tails import WeightTails, measure_weight_tails
@@ -56,7 +57,9 @@ def measure_weight_gradients(
     ``tails`` are given where many networks were measured side by side.
     """
     if term is None or not shares_weights(case):
-        return WeightGradients(None, NOTHING)
+        # Encoder and decoder have a W_hh each, and losses at many steps: there is a whole, and no truncation of it.
+        whole = total_norm(case, term) if isinstance(case.tape, Seq2SeqTape) else None
+        return WeightGradients(None, {**NOTHING, "log10_dloss_dweight_total": whole})
     label = str(case.record["name"])
     if request.loss_at == "all":
         return _in_chunks(case, term, request)
@@ -102,7 +105,7 @@ def _in_chunks(case: Case, term: DirectTerm, request: GradientsRequest) -> Weigh
     return WeightGradients(None, {**NOTHING, **summary, "tbptt_kind": "chunks"})
 
 
-def total_norm(case: Case, term: DirectTerm) -> float | None:
+def total_norm(case: Case, term: DirectTerm | None) -> float | None:
     """log10 ‖∂L/∂W_hh‖_F of the batch's mean loss, all layers."""
     gradients = parameter_gradients(case, term)
     if gradients is None:
@@ -110,25 +113,25 @@ def total_norm(case: Case, term: DirectTerm) -> float | None:
     shift = np.clip(gradients.exponent - gradients.exponent.max(), -2000, 0).astype(np.int32)
     square = 0.0
     for name, value in zip(gradients.names, gradients.values, strict=True):
-        if name.startswith("weight_hh"):
+        if name.rpartition(".")[2].startswith("weight_hh"):
             square += float(np.square(np.ldexp(value, shift[:, None, None]).mean(axis=0)).sum())
     return None if square == 0 else 0.5 * float(np.log10(square)) + int(gradients.exponent.max()) * np.log10(2.0)
 
 
 def parameter_gradients(case: Case, term: DirectTerm | None) -> ParameterGradients | None:
     """Every sample's ∂L/∂θ, or None where that has no meaning or would take more than a gigabyte or two."""
-    trajectory = case.trajectory
-    if term is None or not shares_weights(case) or not isinstance(trajectory, Trajectory):
+    run = case.trajectory
+    if term is None or run is None or not (shares_weights(case) or isinstance(run, Seq2SeqTape)):
         return None
-    if len(trajectory.batch_shape) != 1 or trajectory.n_steps == 0:
+    if len(run.batch_shape) != 1 or run.n_steps == 0:
         return None
-    cells = trajectory.network.layers
-    numbers = sum(cell.weight_ih.size + cell.weight_hh.size for cell in cells) * trajectory.batch_shape[0]
+    cells = run.layers
+    numbers = sum(cell.weight_ih.size + cell.weight_hh.size for cell in cells) * run.batch_shape[0]
     if numbers > MOST_PARAMETER_NUMBERS:
         return None
     # PyTorch's second bias goes with W_hh h; where units read themselves alone there is one.
     biases = case.source.biases if all(cell.recurrent == "full" for cell in cells) else min(case.source.biases, 1)
-    return measure_parameter_gradients(trajectory, term, biases=biases)
+    return measure_parameter_gradients(run, term, biases=biases)
 
 
 def _column(log10: Array) -> Array:

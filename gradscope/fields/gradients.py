@@ -136,7 +136,7 @@ SUMMARY = (
           null="none is known", better="nearer to 1"),
     Field("vanishes_for_every_input", "boolean", "vanishes for every input",
           "whether a bound proves that it vanishes", null=NO_MEANING),
-    Field("log10_dloss_dweight_total", "number", "dL/dW", "the whole ∂L/∂W_hh, over all copies", unit="log10",
+    Field("log10_dloss_dweight_total", "number", "dL/dW", "the whole ∂L/∂W_hh, over all copies (of encoder and decoder together)", unit="log10",
           null=_NO_LOSS),
     Field("tbptt_length", "integer", "TBPTT length", "shortest truncation whose bias is within --truncation-bias",
           unit="steps", null=_NO_LOSS_HERE),

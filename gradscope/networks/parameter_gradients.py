@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from gradscope.cells.lstm_projected import LstmProjected
 from gradscope.jacobians.base import Array, StepJacobian, WeightCotangent
 from gradscope.log_domain import LN10
 from gradscope.networks.run import Trajectory
+from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.numerics.backprop import DirectTerm, state_gradients
 
 LOG10_2 = float(np.log(2.0)) / LN10
@@ -52,21 +54,37 @@ class ParameterGradients:
 
 
 def measure_parameter_gradients(
-    trajectory: Trajectory, direct_term: DirectTerm, *, biases: int = 2
+    run: Trajectory | Seq2SeqTape, direct_term: DirectTerm, *, biases: int = 2
 ) -> ParameterGradients:
     """Sum ∂L/∂θ over the steps of a run, for every sample.
 
     Parameters
     ----------
-    trajectory : Trajectory
-        One network, ``batch_shape`` (batch,).
+    run : Trajectory or Seq2SeqTape
+        One network, ``batch_shape`` (batch,); of an encoder–decoder both, as ``encoder.weight_ih_l0``, ….
     direct_term : callable
         The loss's own gradient at each step.
     biases : {0, 1, 2}
         How many the module has: two in PyTorch (with equal gradients but for a gru's b_hn), one in Keras.
     """
+    gradients = state_gradients(run, direct_term)
+    if isinstance(run, Trajectory):
+        return _summed(run, gradients, biases)
+    # From the end: the decoder's steps come first, and the encoder goes on where they began.
+    decoder = _summed(run.decoder, gradients, biases)
+    encoder = _summed(run.encoder, gradients, biases)
+    top = np.maximum(encoder.exponent, decoder.exponent)
+    names, values = list[str](), list[Array]()
+    for part, found in (("encoder", encoder), ("decoder", decoder)):
+        names += [f"{part}.{name}" for name in found.names]
+        down = _powers(found.exponent - top)
+        values += [np.ldexp(value, down[:, None, None]) for value in found.values]
+    return ParameterGradients(tuple(names), tuple(values), top)
+
+
+def _summed(trajectory: Trajectory, gradients: Iterator[tuple[int, Array, Array]], biases: int) -> ParameterGradients:
+    """One network's sums; ``gradients`` gives ∂L/∂s_t and its exponent, from the trajectory's last step down."""
     (batch,) = trajectory.batch_shape
-    gradients = state_gradients(trajectory, direct_term)
     totals: list[Array] = []
     exponent = np.full(batch, np.iinfo(np.int32).min, dtype=np.int64)
     for segment in trajectory.segments("end"):

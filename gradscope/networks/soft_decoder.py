@@ -88,15 +88,22 @@ class SoftDecoder(OneCell):
             states[t + 1] = self.cell.step(states[t], self.cell.drive(read))
         return states
 
+    def layer_inputs(self, states: Array, x: Array, *, first: int = 1) -> list[Array]:
+        """What it reads: the start symbol, then its own probabilities."""
+        read = self._read(self.probabilities(np.asarray(states[:-1, ..., : self.cell.hidden_size], dtype=np.float64)))
+        if first == 1 and len(read):
+            read = np.array(np.broadcast_to(read, (*read.shape[:-1], len(self.start))))
+            read[0] = self.start
+        return [read]
+
     def linearise(self, states: Array, x: Array, *, first: int = 1) -> Linearised:
         """The cell's own linearisation, and the path h_{t−1} → p_{t−1} → x_t."""
         H = self.cell.hidden_size
         h_prev = np.asarray(states[:-1, ..., :H], dtype=np.float64)
         p = self.probabilities(h_prev)
-        read = self._read(p)
+        (read,) = self.layer_inputs(states, x, first=first)
         if first == 1 and len(p):
-            read = np.array(np.broadcast_to(read, (*p.shape[:-1], len(self.start))))
-            read[0], p[0] = self.start, 0.0
+            p[0] = 0.0
         line = self.cell.linearise(states[:-1], self.cell.drive(read))
         U = np.asarray(self.cell.weight_ih, dtype=np.float64) / self.temperature
         drive_weight = U if self.embedding is None else U @ np.asarray(self.embedding, dtype=np.float64).T

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gradscope.cells import CELLS
 from gradscope.errors import ShapeError, UsageError
 from gradscope.jacobians.spans import SpanJacobian
+from gradscope.networks.parameter_gradients import measure_parameter_gradients
 from gradscope.networks.run import run_network
 from gradscope.networks.seq2seq import Seq2Seq, run_seq2seq
 from gradscope.numerics.backprop import backpropagate, measure_loss_gradients
@@ -137,6 +138,32 @@ def test_weight_gradients_of_encoder_and_decoder_copies(name, feedback, build_ce
             moved = replace(model, **{phase: replace(cell, weight_hh=W)})
             by_entry[entry] = run_by_hand(moved, x, s0, target.T)[1].sum().imag / 1e-30
         np.testing.assert_allclose(summed, by_entry, atol=1e-12 * np.abs(by_entry).max())
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("feedback", ["teacher", "soft"])
+def test_parameter_gradients_of_both_networks(name, feedback, build_cell, given_inputs):
+    """Input weights, recurrent weights and bias of encoder and decoder, against complex steps in every entry."""
+    model = model_of(build_cell, name, feedback)
+    rng = np.random.default_rng(8)
+    x, target = rng.normal(size=(4, 2, 2)), rng.integers(V, size=(2, 3))
+    s0 = rng.normal(size=(2, model.encoder.state_size)) / 2
+    tape = run_seq2seq(model, given_inputs(x), s0, target)
+    found = measure_parameter_gradients(tape, tape.direct_term, biases=1)
+    fields = {"weight_ih_l0": "weight_ih", "weight_hh_l0": "weight_hh", "bias_ih_l0": "bias"}
+    assert found.names == tuple(f"{phase}.{key}" for phase in ("encoder", "decoder") for key in fields)
+    for title, values in zip(found.names, found.values, strict=True):
+        phase, _, key = title.partition(".")
+        summed = (values * 2.0 ** found.exponent[:, None, None]).sum(axis=0)
+        cell = getattr(model, phase)
+        before = getattr(cell, fields[key])
+        by_entry = np.empty(before.shape)
+        for entry in np.ndindex(before.shape):
+            after = before.astype(complex)
+            after[entry] += 1e-30j
+            moved = replace(model, **{phase: replace(cell, **{fields[key]: after})})
+            by_entry[entry] = run_by_hand(moved, x, s0, target.T)[1].sum().imag / 1e-30
+        np.testing.assert_allclose(summed.reshape(before.shape), by_entry, atol=1e-12 * np.abs(by_entry).max())
 
 
 @given(
