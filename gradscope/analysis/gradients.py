@@ -21,6 +21,7 @@ from gradscope.analysis.theory_columns import theory_columns
 from gradscope.analysis.verdict import describe_course, underflowed_lags
 from gradscope.analysis.weight_gradients import measure_weight_gradients
 from gradscope.errors import UsageError
+from gradscope.fields.gradients import BOUNDS
 from gradscope.jacobians.base import Array
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.numerics.backprop import LossGradients, measure_loss_gradients
@@ -121,6 +122,8 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     columns["log10_path_bound"] = path
     block = beforehand.block if beforehand is not None else log10_block_bound(case.tape, log10_steps, anchor=anchor)
     columns["log10_block_bound"] = _nothing(case) if block is None else living.mean(block)
+    proof = theory.contraction
+    columns["log10_contraction_bound"] = _nothing(case) if proof is None else proof.log10_bound(case.tape.n_steps)
     del log10_steps, block
     found = loss_side(case, request)
     loss = found if isinstance(found, LossSide) else None
@@ -152,7 +155,7 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     summary, more = describe_course(
         columns, request, theory, case.tape.n_steps, state_size=n, living=living, survivors=survivors
     )
-    for name in ("log10_theory", "log10_eigen", "log10_bound", "log10_path_bound", "log10_block_bound"):
+    for name in ("log10_theory", "log10_eigen", *BOUNDS):
         columns[name] = _finite(columns[name])
     summary |= {**weights.summary} | time_constant_summary(times) | reach_wanted(columns, request, case.tape.n_steps)
     keep = _kept_lags(request, case.tape.n_steps)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradscope.analysis.block_conclusion import conclude, is_slope_times_weight
+from gradscope.analysis.contracting import contraction_by_weights
 from gradscope.analysis.living import nulls
 from gradscope.analysis.request import RunRequest
 from gradscope.errors import InputError, UsageError
@@ -103,7 +104,14 @@ def measure_spectrum(source: Source, request: RunRequest) -> list[Result]:
     if share is not None:
         settings["pseudospectrum"] = share
     warnings = [*source.warnings, *_projected(source), *(_doubt(row) for row in rows if row["ill_conditioned"])]
+    proven = contraction_by_weights(source.blocks)
+    if proven is not None and proven.every is not None:
+        certificates = [proven.every.factor]
+        columns["vanishes_for_every_input"] = [True] * len(rows)
     summary = _summary(columns, certificates)
+    summary["contraction"] = None if proven is None or proven.every is None else proven.every.factor
+    summary["contracts_within"] = None if proven is None else proven.within
+    summary["blocks"] = len(rows)
     return [Result(source.record, settings, columns, summary, tuple(warnings), {"numerical_range": ranges})]
 
 
@@ -124,7 +132,6 @@ def _summary(columns: dict[str, Any], certificates: list[float | None]) -> dict[
         "max_scaled_norm": largest("scaled_norm"),
         "certificate": certificate,
         "vanishes_for_every_input": certificate is not None and certificate < 1.0,
-        "blocks": len(certificates),
     }
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import singledispatch
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from gradscope.analysis.cases import Case
+from gradscope.analysis.contracting import EVERY_INPUT, LIKE_THESE, prove_contraction
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import LayerSlopes
 from gradscope.cells.base import Cell
@@ -29,6 +30,7 @@ from gradscope.theory.bounds import Bound, block_norms, product_bounds, step_nor
 from gradscope.theory.certificate import certify
 from gradscope.theory.closed_forms import article_estimate, eigen_estimate, sums_by_lag
 from gradscope.theory.composition_bounds import decoder_step_bounds, feedback_gain, stack_bound
+from gradscope.theory.contraction import Contraction
 from gradscope.theory.power_norms import PowerNorms, power_norms
 from gradscope.theory.radius import spectral_radius
 
@@ -46,6 +48,8 @@ class TheoryColumns:
     bound: Array
     bound_name: str | None
     certificate: float | None = None
+    contraction: Contraction | None = None
+    contracts_for: str | None = None
     warnings: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -108,7 +112,7 @@ def _of_layers(
         for cell, slopes in zip(network.layers, gathered, strict=True)
     ]
     if len(layers) == 1:
-        return layers[0]
+        return _with_contraction(layers[0], case)
     # A stack is block triangular: the estimate is that of its diagonal blocks; the bound composes block norms.
     estimate = np.max([layer.estimate for layer in layers], axis=0)
     eigen = np.max([layer.eigen for layer in layers], axis=0)
@@ -120,6 +124,26 @@ def _of_layers(
     certificate = None if None in certificates else max(c for c in certificates if c is not None)
     estimate_name = f"the largest over layers of {layers[0].name}"
     return TheoryColumns(estimate_name, estimate, eigen, bound, name, certificate)
+
+
+def _with_contraction(columns: TheoryColumns, case: Case) -> TheoryColumns:
+    """Add what is proven of a gated layer; for every input it is a bound like any other."""
+    proven = prove_contraction(case)
+    if proven is None or proven.here is None:
+        return columns
+    if proven.every is None:
+        return replace(columns, contraction=proven.here, contracts_for=LIKE_THESE)
+    found = Bound("contraction in a weighted norm", proven.every.log10_bound(case.tape.n_steps))
+    known = columns.bound_name is not None
+    bound, name = tightest([found, Bound(str(columns.bound_name), columns.bound)] if known else [found])
+    return replace(
+        columns,
+        bound=bound,
+        bound_name=name,
+        certificate=proven.every.factor,
+        contraction=proven.every,
+        contracts_for=EVERY_INPUT,
+    )
 
 
 @_theory_of.register

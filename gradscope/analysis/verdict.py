@@ -13,6 +13,7 @@ from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import Anchor, LayerSlopes
 from gradscope.analysis.theory_columns import TheoryColumns
 from gradscope.cells.base import Cell
+from gradscope.fields.gradients import BOUNDS
 from gradscope.jacobians.base import Array
 from gradscope.log_domain import LN10, LN_TINY
 from gradscope.numerics.course import TOO_SHORT, Course, describe_curve
@@ -49,7 +50,7 @@ def describe_course(
     log10, status, lags = columns["log10_norm"], columns["status"], columns["lag"]
     course = describe_end(lags, log10 if survivors is None else survivors, str(status[-1]))
     violations, compared = 0, False
-    for name in ("log10_bound", "log10_path_bound", "log10_block_bound"):
+    for name in BOUNDS:
         limit = columns[name]
         if np.isnan(limit).all():
             continue
@@ -71,6 +72,8 @@ def describe_course(
         "theory_violations": over_theory,
         "theory": theory.name,
         "bound": theory.bound_name,
+        "contraction": None if theory.contraction is None else theory.contraction.factor,
+        "contracts_for": theory.contracts_for,
         "certificate": theory.certificate,
         "vanishes_for_every_input": theory.certificate is not None and theory.certificate < 1.0,
         "zero_samples": int(living.count(ZERO).max()),

@@ -17,6 +17,8 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import numpy as np
 
 from gradscope.cells.activations import ACTIVATIONS, GATE_ACTIVATIONS, Activation
+from gradscope.cells.domination import Domination
+from gradscope.cells.intervals import OUTWARD, OUTWARD_FLOAT32, Interval, affine
 from gradscope.cells.keys import MEMORY_KEYS, NORM, Key
 from gradscope.cells.layer_norm import EPSILON, norm_jacobian, normalise_blocks
 from gradscope.errors import ShapeError, UsageError
@@ -244,6 +246,25 @@ class Cell(ABC):
     def next_state_bound(self, state_bound: float) -> float:
         """sup |s_t| over all inputs, given sup |s_{t−1}|."""
         return self.activation.max_value
+
+    def domination(self, drive: Interval, start: Interval) -> Domination | None:
+        """What |J_t| is at most while every drive U x_t + b lies in ``drive`` (G·H) and s_0 in ``start`` (n).
+
+        None where nothing is known, or where the state is not bounded.
+        """
+        return None
+
+    @property
+    def outward_rounding(self) -> float:
+        """How far intervals are widened for the rounding of the run they speak of."""
+        return OUTWARD_FLOAT32 if self.weight_hh.dtype == np.float32 else OUTWARD
+
+    def gate_intervals(self, drive: Interval, h: Interval) -> tuple[Interval, ...]:
+        """Pre-activations of the gates for every h and drive, rounded outward."""
+        relative = self.outward_rounding
+        a = affine(self.weight_hh, h, relative=relative) + drive.outward(relative)
+        H = self.gate_size
+        return tuple(a[g * H : (g + 1) * H] for g in range(self.n_gates))
 
     def loses(self, *log_factors: Array) -> Array:
         """:func:`underflows` of the factors, alone and where they meet W_hh: 10^-260 times 10^-200 is no float64."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from gradscope.cells.base import Cell, Linearisation, Traces, product_bound
+from gradscope.cells.domination import Block, Domination
+from gradscope.cells.intervals import Interval, image, largest_slope
 from gradscope.jacobians.base import Array
 from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled
 
@@ -78,3 +81,23 @@ class ForgetGate(Cell):
     def next_state_bound(self, state_bound: float) -> float:
         """A convex combination never leaves [−M, M], M = max(|h_0|, sup|φ|)."""
         return max(state_bound, self.activation.max_value)
+
+    def domination(self, drive: Interval, start: Interval) -> Domination | None:
+        """diag(f) + diag(1−f) X + Y, X and Y from gate bounds over the reachable set: h stays between h_0 and sup u."""
+        M, H = self.activation.max_value, self.hidden_size
+        if self.norm != "none" or self.weight_hh.ndim != 2 or not np.isfinite(M):
+            return None
+        W = self.recurrent_blocks()
+        h = start.hull(Interval.around(np.zeros(H), M))
+        for _ in range(12):
+            a_f, a_u = self.gate_intervals(drive, h)
+            u = image(self.activation, a_u)
+            h = start.hull(u.outward(self.outward_rounding).within(h))
+        f, slope = image(self.gate_activation, a_f), largest_slope(self.activation, a_u)
+        through_f = Block(((h - u).magnitude * largest_slope(self.gate_activation, a_f),), (W["f"],))
+        new = Block(((1.0 - f.low) * slope,), (W["u"],))
+
+        def norms(norm: Callable[[Block], float]) -> Array:
+            return np.array([[float(f.high.max()) + norm(new) + norm(through_f)]])
+
+        return Domination(through_f.entrywise(), f, Block((slope,), (W["u"],)).entrywise(), norms, h)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from gradscope.cells.base import Cell, Linearisation, Traces, product_bound
+from gradscope.cells.domination import Block, Domination
+from gradscope.cells.intervals import Interval, affine, image, largest_slope
 from gradscope.cells.keys import Key, one_of
 from gradscope.errors import UsageError
 from gradscope.jacobians.base import Array, StepJacobian
 from gradscope.jacobians.gru import GruJacobian
 from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled
+
+#: Boxes within boxes until the reachable set is bounded as well as it will be.
+_NESTED_BOXES = 12
 
 
 @dataclass(frozen=True)
@@ -144,3 +149,51 @@ class Gru(Cell):
     def next_state_bound(self, state_bound: float) -> float:
         """A convex combination never leaves [−M, M], M = max(|h_0|, sup|φ|)."""
         return max(state_bound, self.activation.max_value)
+
+    def domination(self, drive: Interval, start: Interval) -> Domination | None:
+        """diag(z) + diag(1−z) X + Y, X and Y from gate bounds over the reachable set: h stays between h_0 and sup n."""
+        M, H = self.activation.max_value, self.hidden_size
+        if self.norm != "none" or self.weight_hh.ndim != 2 or not np.isfinite(M):
+            return None
+        sigma, phi, W = self.gate_activation, self.activation, self.recurrent_blocks()
+        b = np.zeros(H) if self.bias_recurrent is None else np.asarray(self.bias_recurrent, dtype=np.float64)
+        h, rounding = start.hull(Interval.around(np.zeros(H), M)), self.outward_rounding
+        for _ in range(_NESTED_BOXES):
+            a_r, a_z, _ = self.gate_intervals(drive, h)
+            r, z = image(sigma, a_r), image(sigma, a_z)
+            if self.reset == "after":
+                # The recurrent product alone is what r multiplies; the drive comes in beside it.
+                multiplied = affine(W["n"], h) + Interval(b, b)
+                a_n = drive[2 * H :].outward() + (r * multiplied).outward(rounding)
+            else:
+                multiplied = h
+                a_n = drive[2 * H :].outward() + affine(W["n"], r * h, relative=rounding)
+            a_n = a_n.outward(rounding)
+            n = image(phi, a_n)
+            h = start.hull(n.outward(rounding).within(h))
+        slope_r, slope_z, slope_n = largest_slope(sigma, a_r), largest_slope(sigma, a_z), largest_slope(phi, a_n)
+        through_z = Block(((h - n).magnitude * slope_z,), (W["z"],))
+        by_reset = multiplied.magnitude * slope_r
+        let_in = 1.0 - z.low
+        if self.reset == "after":
+            into = Block((slope_n * r.high, slope_n * by_reset), (W["n"], W["r"]))
+            mixed = into.entrywise()
+            let_into = Block((let_in * slope_n * r.high, let_in * slope_n * by_reset), (W["n"], W["r"]))
+
+            def of_new(norm: Callable[[Block], float]) -> float:
+                return norm(let_into)
+
+        else:
+            inner = Block((by_reset,), (W["r"],))
+            mixed = slope_n[:, None] * (
+                np.abs(np.asarray(W["n"], dtype=np.float64)) @ (np.diag(r.high) + inner.entrywise())
+            )
+            outer = Block((let_in * slope_n,), (W["n"],))
+
+            def of_new(norm: Callable[[Block], float]) -> float:
+                return norm(outer) * (float(r.high.max()) + norm(inner))
+
+        def norms(norm: Callable[[Block], float]) -> Array:
+            return np.array([[float(z.high.max()) + of_new(norm) + norm(through_z)]])
+
+        return Domination(through_z.entrywise(), z, mixed, norms, h)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from gradscope.cells.base import Cell, Linearisation, Traces, product_bound
+from gradscope.cells.domination import Block, Domination
+from gradscope.cells.intervals import Interval, carried, image, largest_slope
 from gradscope.jacobians.base import Array
 from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled
 
@@ -74,3 +77,36 @@ class InputGate(Cell):
     def next_state_bound(self, state_bound: float) -> float:
         """|h_t| ≤ |h_{t−1}| + sup|φ|."""
         return state_bound + self.activation.max_value
+
+    def domination(self, drive: Interval, start: Interval) -> Domination | None:
+        """diag(f) and three blocks from gate bounds over the reachable set; None where some f reaches 1.
+
+        h is not bounded before the gates are, so a box is grown from h_0 until the gates over it keep h within it; then
+        no h ever leaves it.
+        """
+        if self.norm != "none" or self.weight_hh.ndim != 2 or not np.isfinite(self.activation.max_value):
+            return None
+        sigma, W = self.gate_activation, self.recurrent_blocks()
+        h = start
+        for _ in range(60):
+            a_i, a_f, a_u = self.gate_intervals(drive, h)
+            i, f, u = image(sigma, a_i), image(sigma, a_f), image(self.activation, a_u)
+            if not (f.high < 1.0).all():
+                return None
+            reached = carried(f, np.asarray(sigma.value(-a_f.high)), i * u, start).outward(self.outward_rounding)
+            if (reached.low >= h.low).all() and (reached.high <= h.high).all():
+                break
+            h = h.hull(reached).outward(0.01)
+        else:
+            return None
+        coefficients = (
+            u.magnitude * largest_slope(sigma, a_i),
+            h.magnitude * largest_slope(sigma, a_f),
+            i.high * largest_slope(self.activation, a_u),
+        )
+        into = Block(coefficients, (W["i"], W["f"], W["u"]))
+
+        def norms(norm: Callable[[Block], float]) -> Array:
+            return np.array([[float(f.high.max()) + norm(into)]])
+
+        return Domination(into.entrywise() + np.diag(f.high), None, None, norms, h)

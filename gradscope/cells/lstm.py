@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from gradscope.cells.base import Cell, Linearisation, Traces
+from gradscope.cells.domination import Block, Domination
+from gradscope.cells.intervals import Interval, carried, image, largest_slope
 from gradscope.jacobians.base import Array
 from gradscope.jacobians.lstm import LstmJacobian
 from gradscope.jacobians.row_scaled import RowScaledSum
+
+#: Boxes within boxes until the reachable set is bounded as well as it will be.
+_NESTED_BOXES = 12
 
 
 class GateDerivatives(NamedTuple):
@@ -106,6 +112,44 @@ class Lstm(Cell):
     def next_state_bound(self, state_bound: float) -> float:
         """|c_t| ≤ |c_{t−1}| + sup|φ| (reached without forgetting, theory.md C11)."""
         return state_bound + self.activation.max_value
+
+    def domination(self, drive: Interval, start: Interval) -> Domination | None:
+        """Gate bounds over the reachable set, and the blocks of |J_t| they allow; None where some f reaches 1.
+
+        |h_t| ≤ sup o·sup|φ(c)|, c within sup|i g|/(1 − sup f): the gates' intervals over any box that holds every h
+        give a smaller box that does, and so on.
+        """
+        M, H = self.activation.max_value, self.hidden_size
+        if self.norm != "none" or self.weight_hh.ndim != 2 or not np.isfinite(M):
+            return None
+        sigma, phi = self.gate_activation, self.activation
+        h_start, c_start = start[:H], start[H:]
+        h = h_start.hull(Interval.around(np.zeros(H), M))
+        for _ in range(_NESTED_BOXES):
+            a_i, a_f, a_g, a_o = self.gate_intervals(drive, h)
+            i, f, g, o = image(sigma, a_i), image(sigma, a_f), image(phi, a_g), image(sigma, a_o)
+            if not (f.high < 1.0).all():
+                return None
+            c = carried(f, np.asarray(sigma.value(-a_f.high)), i * g, c_start).outward(self.outward_rounding)
+            phi_c = image(phi, c)
+            h = h_start.hull((o * phi_c).outward(self.outward_rounding).within(h))
+        slope_i, slope_f, slope_o = (largest_slope(sigma, a) for a in (a_i, a_f, a_o))
+        W = self.recurrent_blocks()
+        into_c = Block(
+            (g.magnitude * slope_i, c.magnitude * slope_f, i.high * largest_slope(phi, a_g)), (W["i"], W["f"], W["g"])
+        )
+        through_o = Block((phi_c.magnitude * slope_o,), (W["o"],))
+        readout = o.high * largest_slope(phi, c)
+        G = into_c.entrywise()
+        fixed = np.block(
+            [[readout[:, None] * G + through_o.entrywise(), np.diag(readout * f.high)], [G, np.diag(f.high)]]
+        )
+
+        def norms(norm: Callable[[Block], float]) -> Array:
+            kappa, largest = norm(into_c), float(readout.max())
+            return np.array([[largest * kappa + norm(through_o), (readout * f.high).max()], [kappa, f.high.max()]])
+
+        return Domination(fixed, None, None, norms, Interval(np.append(h.low, c.low), np.append(h.high, c.high)))
 
 
 def norm_of_two_by_two(a: float, b: float, c: float, d: float) -> float:

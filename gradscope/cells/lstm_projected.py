@@ -9,6 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from gradscope.cells.base import Linearisation
+from gradscope.cells.domination import Domination
+from gradscope.cells.intervals import Interval
 from gradscope.cells.lstm import Lstm, norm_of_two_by_two
 from gradscope.errors import ShapeError
 from gradscope.jacobians.base import Array
@@ -49,6 +51,10 @@ class LstmProjected(Lstm):
     def state_size(self) -> int:
         """P + H."""
         return self.hidden_size + self.gate_size
+
+    def domination(self, drive: Interval, start: Interval) -> Domination | None:
+        """None: what a projection mixes is not followed by intervals."""
+        return None
 
     def square_blocks(self) -> dict[str, Array]:
         """W_g W_hr, each (..., H, H): how o⊙φ(c) of one step reaches a gate of the next."""

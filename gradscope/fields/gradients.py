@@ -6,6 +6,8 @@ from gradscope.fields.field import NO_MEANING, NOT_COMPUTED, TOO_SHORT, ZERO_OR_
 
 _NO_LOSS = "exactly zero, or there is no loss"
 _NO_FORMULA = "exactly zero, or the article has no formula for it"
+#: Rows' proved bounds: one true for every input, two along the trajectory, one for every input like these.
+BOUNDS = ("log10_bound", "log10_path_bound", "log10_block_bound", "log10_contraction_bound")
 VERDICTS = ("vanishing", "exploding", "neutral", "undetermined")
 
 ROWS = (
@@ -30,6 +32,9 @@ ROWS = (
           null=ZERO_OR_NONE, shown=True),
     Field("log10_block_bound", "number", "blocks", "the same from products of a few steps", unit="log10",
           null=ZERO_OR_NONE),
+    Field("log10_contraction_bound", "number", "contraction",
+          "bound of a gated cell for every input like these: see contracts_for", unit="log10",
+          null="no contraction is proven"),
     Field("log10_dloss_dstate", "number", "loss", "length of ∂L/∂s at this lag", unit="log10", null=_NO_LOSS,
           shown=True),
     Field("log10_dloss_dweight", "number", "dL/dW",
@@ -132,8 +137,13 @@ SUMMARY = (
     Field("bound", "text", "bound", "what the bound for every input is made of", null="there is none"),
     Field("epsilon", "number", "epsilon", "norm below which a gradient counts as gone", null=NO_MEANING,
           compared=False),
-    Field("certificate", "number", "certificate", "tightest certified factor per step, without slopes",
+    Field("certificate", "number", "certificate",
+          "tightest certified factor per step, without slopes; of a gated cell its contraction for every input",
           null="none is known", better="nearer to 1"),
+    Field("contraction", "number", "contraction", "factor per step by which a gated cell provably forgets",
+          null="none below 1 is proven, or no gated layer alone", better="nearer to 1"),
+    Field("contracts_for", "text", "contracts for", "the inputs that this is proven for",
+          null="none below 1 is proven, or no gated layer alone"),
     Field("vanishes_for_every_input", "boolean", "vanishes for every input",
           "whether a bound proves that it vanishes", null=NO_MEANING),
     Field("log10_dloss_dweight_total", "number", "dL/dW",

@@ -78,5 +78,12 @@ SUMMARY = (
           "tightest certified factor per step of the network, without slopes", null="none is known"),
     Field("vanishes_for_every_input", "boolean", "vanishes for every input", "whether the certificate proves it",
           null=NO_MEANING),
+    Field("contraction", "number", "contraction",
+          "factor per step by which a gated cell provably forgets, for every input",
+          null="none below 1 is proven, or no gated layer alone", better="nearer to 1"),
+    Field("contracts_within", "number", "contracts for |x| up to",
+          "largest size of an input's components for which a gated cell provably forgets, from state 0",
+          null="none is proven even without input, or it contracts for every input, or no gated layer alone",
+          better="higher"),
     Field("blocks", "count", "blocks", "recurrent blocks"),
 )  # fmt: skip

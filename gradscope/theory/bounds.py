@@ -28,7 +28,7 @@ SCALINGS_ON_THE_WAY = 16
 
 
 #: Decades above the path bound from which a growing bound is left out.
-EMPTY_ABOVE = 100.0
+EMPTY_ABOVE = 20.0
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def tightest(bounds: list[Bound]) -> tuple[Array, str]:
 
 
 def says_nothing(bound: Array, along_path: Array) -> bool:
-    """Whether a bound true for every input is empty: it grows, and ends a hundred decades above the path bound.
+    """Whether a bound true for every input is empty: it grows, and ends twenty decades above the path bound.
 
     That of a gated cell, whose gates are all given their worst slope at once, is 10^352 at lag 200 of an lstm where
     the product of the norms along the trajectory is 10^36. A bound that falls is kept, however far above.

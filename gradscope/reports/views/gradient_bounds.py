@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gradscope.fields.gradients import BOUNDS
 from gradscope.records import Result
 from gradscope.reports.document import Number
 from gradscope.reports.numbers import is_null
 from gradscope.reports.reading import has, picked
-
-#: Proved bounds: one true for every input, the others along the trajectory that was run.
-BOUNDS = ("log10_bound", "log10_path_bound", "log10_block_bound")
 
 
 def held_bounds(result: Result) -> list[str]:

@@ -237,9 +237,14 @@ def broken_bounds(result: Result) -> list[Block]:
 
 def certified_blocks(result: Result) -> list[Block]:
     """That it vanishes for every input, where that is proved."""
-    if not result.summary.get("vanishes_for_every_input"):
+    proven_for = result.summary.get("contracts_for")
+    if not result.summary.get("vanishes_for_every_input") and not proven_for:
         return []
-    norm = significant(number(result.summary.get("certificate")), 4, against=[1.0])
+    which = "contraction" if proven_for else "certificate"
+    norm = significant(number(result.summary.get(which)), 4, against=[1.0])
+    if proven_for:
+        whom = printable(str(proven_for))
+        return [Sentence(f"Certified: it vanishes for {whom} (a weighted norm falls by {norm} a step).")]
     return [Sentence(f"Certified: it vanishes for every input (scaled norm {norm} < 1).")]
 
 
