@@ -1,5 +1,5 @@
-"""Write docs/commands.md from the commands' own --help, docs/api.md and docs/library.md from docstrings, docs/fields.md
-and the JSON Schemas from the field table.
+"""Write docs/commands.md and docs/man from --help, docs/api.md and docs/library.md from docstrings, docs/fields.md and
+the JSON Schemas from the field table.
 
 ``--check`` only compares.
 """
@@ -110,6 +110,8 @@ def pages() -> dict[Path, str]:
         DOCS / "api.md": runpy.run_path(str(DOCS / "make_api.py"))["api_reference"](),
         DOCS / "library.md": runpy.run_path(str(DOCS / "make_library.py"))["library_reference"](),
     }
+    manual = runpy.run_path(str(DOCS / "make_man.py"))["pages"]()
+    texts |= {DOCS / "man" / name: text for name, text in manual.items()}
     return texts | {SCHEMAS / name: text for name, text in generate.files().items()}
 
 
@@ -121,4 +123,5 @@ if __name__ == "__main__":
             sys.exit(f"{', '.join(stale)}: not what the program says; run python docs/make_reference.py")
     else:
         for path, text in made.items():
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")

@@ -19,7 +19,7 @@ from gradscope.records import Report
     cls=Verb,
     epilog=examples(
         "gradscope advise lstm --reach 50",
-        "gradscope advise model.pt --inputs features.npy --batch 64 --clip-batch 16",
+        "gradscope advise model.pt --inputs features.npy --clip-batch 4",
         "gradscope advise gru --only forget_bias --fail-on 'reach_now < 20'",
     ),
 )

@@ -217,5 +217,5 @@ _CANDIDATES: dict[str, Callable[[click.Context, str], Any]] = {
     "readout": _or_files("random"),
     **dict.fromkeys(("expect", "fail_on", "warn_on", "value", "columns", "sort"), gate_fields),
     **dict.fromkeys(("target", "tokens", "lengths", "outputs", "config", "store"), files),
-    **dict.fromkeys(("results", "base", "new", "baseline", "files"), files),
+    **dict.fromkeys(("results", "base", "new", "baseline", "files", "folder"), files),
 }

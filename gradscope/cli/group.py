@@ -24,6 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "claims": ("claims", "Every claim of the article measured, with its control and a verdict."),
     "show": ("show", "Stored results again: other formats, rows, columns, gates."),
     "diff": ("diff", "What changed between two stored results."),
+    "example": ("example", "A small trained model, with inputs, to try every command on."),
     "schema": ("schema", "The JSON Schema of a verb's machine format."),
 }
 

@@ -18,7 +18,7 @@ from gradscope.records import Report
     cls=Verb,
     epilog=examples(
         "gradscope inspect model.safetensors",
-        "gradscope inspect checkpoint.pt classifier.keras --json",
+        "gradscope inspect model.pt model.keras --json",
         "gradscope inspect lstm:layers=2",
     ),
 )

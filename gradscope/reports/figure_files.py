@@ -44,7 +44,7 @@ def require() -> None:
     except ImportError as error:
         raise MissingExtraError(
             "png and pdf figures need matplotlib, which is not installed. "
-            "Install it: pip install 'gradscope-rnn[plot]' (svg needs nothing)"
+            "Install it: pip install matplotlib (svg needs nothing)"
         ) from error
 
 

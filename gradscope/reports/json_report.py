@@ -224,5 +224,5 @@ def _check_schema(schema: str, name: str) -> None:
         )
     if int(parts[2]) > KNOWN_SCHEMA_NUMBER:
         raise InputError(
-            f"{name}: written by a newer gradscope (schema {schema!r}). Upgrade: pip install -U gradscope-rnn"
+            f"{name}: written by a newer gradscope (schema {schema!r}). Read it with that version or a newer one."
         )

@@ -65,7 +65,7 @@ class Hdf5File:
             import h5py
         except ImportError as error:
             raise MissingExtraError(
-                f"{budget.file}: reading HDF5 and Keras files needs h5py: pip install 'gradscope-rnn[keras]'"
+                f"{budget.file}: reading HDF5 and Keras files needs h5py: pip install h5py"
             ) from error
         self._h5py = h5py
         self.budget, self._file, self._limit = budget, budget.file, max(FLOOR_BYTES, MAX_RATIO * n_bytes)

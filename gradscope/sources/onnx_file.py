@@ -80,7 +80,7 @@ def onnx_weights(content: bytes, *, budget: Budget, keys: FileKeys, folder: Path
         import onnx
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     except ImportError as error:
-        raise MissingExtraError(f"{file}: reading ONNX models needs onnx: pip install 'gradscope-rnn[onnx]'") from error
+        raise MissingExtraError(f"{file}: reading ONNX models needs onnx: pip install onnx") from error
     try:
         model = onnx.load_model_from_string(content)
     except (DecodeError, ValueError, RuntimeError, RecursionError) as error:

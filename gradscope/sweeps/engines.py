@@ -166,7 +166,7 @@ class Dask:
         try:
             import distributed
         except ImportError:
-            raise MissingExtraError("--dask needs the extra: pip install 'gradscope-rnn[dask]'") from None
+            raise MissingExtraError("--dask needs the extra: pip install distributed") from None
         try:
             client_class: Any = distributed.Client
             self._client = client_class(address, timeout=5, set_as_default=False)

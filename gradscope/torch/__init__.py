@@ -4,7 +4,7 @@
 ``measure(step, inputs, state)``: a step function or cell, whatever it computes, from its autograd Jacobians.
 ``watch(model, every=100, path="run.jsonl")``: the gradient through time while a network trains, as series rows.
 
-Install torch with ``pip install 'gradscope-rnn[torch]'``.
+Install torch with ``pip install torch``.
 """
 
 from __future__ import annotations

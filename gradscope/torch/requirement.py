@@ -18,5 +18,5 @@ def import_torch() -> Any:
     try:
         import torch
     except ImportError:
-        raise MissingExtraError("gradscope.torch needs torch: pip install 'gradscope-rnn[torch]'") from None
+        raise MissingExtraError("gradscope.torch needs torch: pip install torch") from None
     return torch

@@ -134,7 +134,7 @@ def test_figure_files_are_the_same_bytes_twice(name):
 
 def test_a_missing_extra_names_the_line_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'gradscope-rnn\[plot\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install matplotlib"):
         figure_files.require()
 
 
