@@ -13,6 +13,7 @@ from gradscope.analysis.article_factors import article_factors
 from gradscope.analysis.cases import Case, cases_of, layer_cases
 from gradscope.analysis.figure_details import figure_details
 from gradscope.analysis.living import ENDED, UNDERFLOW, ZERO, Living, by_layer, flat, mean_of_nonzero
+from gradscope.analysis.loss_map import loss_map_details
 from gradscope.analysis.losses import LossSide, loss_side
 from gradscope.analysis.memory_units import time_constant_summary, time_constants_of
 from gradscope.analysis.request import GradientsRequest
@@ -164,6 +165,7 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     settings = {**case.settings, "loss": loss.description if loss else "none"}
     settings["readout"] = loss.readout if loss else None
     details = {**theory.details, **figure_details(case, request), **(factors.details if factors else {})}
+    details |= {} if beforehand is not None else loss_map_details(case, request, loss)
     if any(layer is not None for layer in times):
         details["time_constants"] = [_with_nulls(layer) for layer in times]
     return Result(case.record, settings, columns, summary, tuple(warnings + more), details)

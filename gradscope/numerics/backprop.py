@@ -166,6 +166,12 @@ def _log10_norm(blocks: tuple[WeightCotangent, ...]) -> Array:
     return 0.5 * _log10_of_sum(np.stack(logs))
 
 
+def log10_weight_norm(layers: tuple[tuple[WeightCotangent, ...], ...], exponent: Array) -> Array:
+    """log10 ‖∂L/∂W_hh‖_F of one step's copies, all layers together, on the scale of its gradient; NaN for zero."""
+    logs = np.stack([_log10_norm(blocks) for blocks in layers if blocks])
+    return _on_scale(0.5 * _log10_of_sum(2.0 * logs), exponent)
+
+
 def _log10_length(vectors: Array) -> Array:
     """log10 of each vector's length, scaled first: entries below 10^-154 would square to nothing."""
     vectors = np.asarray(vectors, dtype=np.float64)

@@ -6,11 +6,12 @@ from gradscope.records import Result, plain
 from gradscope.reports.document import Block, Column, Sentence, Table
 from gradscope.reports.numbers import fixed, log_value
 from gradscope.reports.reading import number
+from gradscope.reports.views.loss_map import loss_map_blocks
 
 
 def further(result: Result) -> list[Block]:
     """Tables and sentences from the details and the summary's additions; none where there is nothing."""
-    return [*_layers(result), *_bottleneck(result), *_influence(result)]
+    return [*_layers(result), *_bottleneck(result), *loss_map_blocks(result), *_influence(result)]
 
 
 def _layers(result: Result) -> list[Block]:

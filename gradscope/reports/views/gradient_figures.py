@@ -12,6 +12,7 @@ from gradscope.reports.numbers import count, significant
 from gradscope.reports.reading import column, has, number, picked
 from gradscope.reports.views.gradient_bounds import held_bounds, tightest_bound, tightest_meaning
 from gradscope.reports.views.gradient_words import is_users_loss, verdict_sentence
+from gradscope.reports.views.loss_map import loss_map_figure
 from gradscope.reports.views.thinning import thinned
 
 _LAG_AXIS = "lag k (steps back)"
@@ -31,6 +32,7 @@ def figures_of(result: Result) -> list[Block]:
         gate_figure(result),
         time_constant_figure(result),
         reach_figure(result),
+        loss_map_figure(result),
     )
     return [figure for figure in made if figure is not None]
 
