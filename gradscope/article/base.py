@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -79,11 +79,54 @@ def estimate(samples: Any) -> Estimate:
     return Estimate(float(values.mean()), float(stdtrit(values.size - 1, 0.975)) * error)
 
 
+@dataclass(frozen=True)
+class Line:
+    """One curve of a picture: ``role`` picks its stroke as in every other figure (measured, theory, …).
+
+    Estimates are drawn with their intervals.
+    """
+
+    name: str
+    x: Iterable[float]
+    y: Iterable[float | Estimate]
+    role: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """The curve as plain data; a value that is not finite is a gap."""
+        values = [y if isinstance(y, Estimate) else Estimate(float(y), 0.0) for y in self.y]
+        ends = {"y": 0, "low": -1, "high": 1} if any(value.half for value in values) else {"y": 0}
+        held = {
+            key: [float(v.mean + side * v.half) if np.isfinite(v.mean) else None for v in values]
+            for key, side in ends.items()
+        }
+        return {"name": self.name, "role": self.role, "x": [float(x) for x in self.x], **held}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of what was measured; with ``powers`` y holds decimal logarithms and the axis powers of ten."""
+
+    name: str
+    title: str
+    description: str
+    x_label: str
+    y_label: str
+    lines: tuple[Line, ...]
+    powers: bool = False
+    marks: tuple[tuple[str, float], ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """The picture as plain data, as a report holds it."""
+        lines = [line.plain() for line in self.lines]
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "lines": lines, "marks": list(self.marks)}
+
+
 @dataclass
 class Experiment:
-    """The checks of one claim, in the order they were made."""
+    """The checks and figures of one claim, in the order they were made."""
 
     checks: list[Check] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
 
     def equal(
         self,
@@ -149,9 +192,13 @@ class Experiment:
         self.checks.append(Check(quantity, value, relation, float(expected), float(allowance), identity, half))
         return value
 
-    def finding(self, measured: str, expected: str) -> Finding:
-        """Sum up: two short texts; it agrees if every check holds."""
-        return Finding(measured, expected, tuple(self.checks))
+    def draw(self, picture: Picture) -> None:
+        """Add a figure of what was measured."""
+        self.pictures.append(picture)
+
+    def finding(self, measured: str, expected: str, seen: str) -> Finding:
+        """Sum up: two short texts of numbers, and what was seen in sentences; it agrees if every check holds."""
+        return Finding(measured, expected, seen, tuple(self.checks), tuple(self.pictures))
 
 
 @dataclass(frozen=True)
@@ -162,13 +209,19 @@ class Finding:
     ----------
     measured, expected : str
         The main numbers, and what the right statement predicts for them.
+    seen : str
+        The same in sentences, for somebody who knows the article alone.
     checks : tuple of Check
         Everything that was held against a prediction.
+    pictures : tuple of Picture
+        Figures of what was measured, where a picture convinces.
     """
 
     measured: str
     expected: str
+    seen: str
     checks: tuple[Check, ...]
+    pictures: tuple[Picture, ...] = ()
 
     @property
     def agrees(self) -> bool:
@@ -199,9 +252,15 @@ class Claim:
         On the statement as it stands.
     experiment : callable
         From a seed to a finding; every random number comes from the stream (seed, "claims", id).
+    method : str
+        The experiment in a line.
+    in_fact : str
+        What is true instead, or under which conditions.
     """
 
     id: str
     statement: str
     verdict: Verdict
     experiment: Callable[[int], Finding]
+    method: str
+    in_fact: str

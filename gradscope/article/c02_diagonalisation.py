@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.article.base import Claim, Experiment, Finding, estimate
+from gradscope.article.base import Claim, Experiment, Finding, Line, Picture, estimate
 from gradscope.article.runs import (
     ROUNDING,
     claim_generator,
@@ -16,6 +16,7 @@ from gradscope.article.runs import (
     run,
     spectral_norm,
 )
+from gradscope.jacobians.base import Array
 from gradscope.theory.eigen import eigendecompose
 from gradscope.theory.kreiss import kreiss_constant
 from gradscope.theory.non_normality import normal_surrogate
@@ -48,6 +49,7 @@ def experiment(seed: int) -> Finding:
         0.0,
         allowance=LAGS * ROUNDING,
     )
+    found.draw(_picture(W))
     above, below, prefactors, departures = [], [], [], []
     for _ in range(12):
         G = gaussian(rng, 50, 50)
@@ -71,6 +73,24 @@ def experiment(seed: int) -> Finding:
         f"12 gaussian W: prefactor {prefactor:.2f} ≤ κ(P) = 10^({estimate(prefactors):.1f}), "
         f"departure {departure:.4f}",
         "peak 238.45 at k=29; surrogate 0.9^k; ρ^k ≤ ‖W^k‖ ≤ κ(P)ρ^k; departure 0.7071",
+        f"The Jordan block's powers climb to {10**peak.log10_norm:.0f} at k = {peak.k} before they decay; its twin "
+        f"stays within {float(np.max(np.abs(control - np.arange(LAGS + 1) * np.log(0.9)))):.0g} nats of 0.9^k. "
+        f"Random W rise {np.exp(np.mean(above)):.1f} times above their eigenvalues.",
+    )
+
+
+def _picture(W: Array) -> Picture:
+    """‖W^k‖ beside that of the matrix with the same eigenvalues and orthogonal eigenvectors."""
+    pair = {"W, a Jordan block": W, "the same eigenvalues, orthogonal eigenvectors": np.real(normal_surrogate(W))}
+    courses = {name: log_norms(run(rnn(A, activation="identity"), 150))[:, 0] for name, A in pair.items()}
+    return Picture(
+        "transient",
+        "Every eigenvalue is 0.9, and the powers of W grow first",
+        "Norm of the powers of a Jordan block, and of a matrix with the same eigenvalues that is normal.",
+        "power k",
+        "norm of W^k",
+        tuple(Line(name, range(151), course / np.log(10)) for name, course in courses.items()),
+        powers=True,
     )
 
 
@@ -79,4 +99,9 @@ CLAIM = Claim(
     "W = P⁻¹ΣP, so W to the power T is governed by the eigenvalues to the power T.",
     "conditional",
     experiment,
+    "The norm of W^k for a Jordan block with eigenvalue 0.9 and for a matrix with the same eigenvalues but "
+    "orthogonal eigenvectors; then for twelve random W.",
+    "Eigenvalues govern W^k in the long run. Before that the norm may grow, at most by the condition κ(P) of the "
+    "eigenvectors, and without any such limit where W cannot be diagonalised. ‖W^k‖ = ρ^k holds for normal W, those "
+    "with orthogonal eigenvectors.",
 )

@@ -71,6 +71,9 @@ def experiment(seed: int) -> Finding:
         f"({off[0]:.3f}, {off[1]:.3f}, {off[2]:.3f} in one unit); "
         f"taking D out of the product: relative error {errors[0]:.2f} at lag 8, {errors[1]:.2f} at lag 30",
         "0; exactly 1−h_i²; of order 1, unless D and W commute",
+        f"In one unit the exact gradient is {off[0]:.3f}, {off[1]:.3f} and {off[2]:.3f} times the article's at three "
+        f"steps. With 32 units, taking all tanh′ in front of all W is wrong by {100 * errors[0].mean:.0f} % at lag 8. "
+        f"Backpropagation agrees with the exact gradient to {worst:.0g}.",
     )
 
 
@@ -146,4 +149,8 @@ CLAIM = Claim(
     "The gradient at W_i is ∂L/∂h_t times (tanh′) and W, both to the power t−i, times h_{i−1} transposed.",
     "false",
     experiment,
+    "The exact gradient at one step's W, by moving that W alone, beside backpropagation and beside the article's "
+    "formula.",
+    "There is one factor tanh′ more than there are W, that of step i itself. And they alternate, D_t W D_(t−1) W …: "
+    "they can be gathered into powers if they commute, as numbers do and matrices in general do not.",
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.article.base import Claim, Experiment, Finding
+from gradscope.article.base import Claim, Experiment, Finding, Line, Picture
 from gradscope.article.runs import ROUNDING, claim_generator, jordan, jordan_power, log_norms, rnn, run, spectral_norm
 from gradscope.jacobians.base import Array
 from gradscope.sources.ensembles import orthogonal
@@ -70,10 +70,27 @@ def experiment(seed: int) -> Finding:
     found.equal("… its logarithm, binomial formula beside", long[2000], closed, allowance=ROUNDING)
     power = growth_of(long).power
     found.equal("… power of the lag", power, 2.0, allowance=0.01)
+    found.draw(
+        Picture(
+            "middle",
+            "Between vanishing and exploding: moduli at 1, near 1, and growth by a power",
+            "Norm of the gradient of linear networks against the lag.",
+            "lag k",
+            "norm of the gradient",
+            tuple(Line(name.partition(", T")[0], range(STEPS + 1), y / np.log(10)) for name, y in courses.items()),
+            powers=True,
+        )
+    )
     return found.finding(
         f"orthogonal: |ln norm| ≤ {flat:.0e} to lag {STEPS}: neutral; |λ|=0.999 neutral; 0.9 vanishes, 1.1 explodes; "
         f"Jordan(1, n=3) grows as k^{power:.3f}",
         "norm 1 at every lag; neutral while T|ln|λ|| < ln 10; k²",
+        f"An orthogonal W keeps the norm at 1 to {flat:.0g}; moduli of 0.999 and 1.001 take it to "
+        f"{np.exp(courses['|λ| = 0.999, T|ln λ| = 0.1'][STEPS]):.2f} and "
+        f"{np.exp(courses['|λ| = 1.001, T|ln λ| = 0.1'][STEPS]):.2f}, 0.9 and 1.1 to "
+        f"{np.exp(courses['|λ| = 0.9, T|ln λ| = 10.5'][STEPS]):.0g} and "
+        f"{np.exp(courses['|λ| = 1.1, T|ln λ| = 9.5'][STEPS]):.0g}. A Jordan block with eigenvalue 1 grows as "
+        f"k^{power:.2f}.",
     )
 
 
@@ -82,4 +99,7 @@ CLAIM = Claim(
     "An eigenvalue is either above 1 or below 1, so the gradient always either vanishes or explodes.",
     "false",
     experiment,
+    "The norm over 100 steps of linear networks with eigenvalues on the unit circle, near it and away from it.",
+    "There is a middle: moduli of 1 (orthogonal W), moduli so near 1 that the length of the sequence does not tell "
+    "them from it, and growth by a power of the lag.",
 )

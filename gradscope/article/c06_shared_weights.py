@@ -32,6 +32,10 @@ def experiment(seed: int) -> Finding:
         f"residual: {shared:.3f} against {apart:.4f}",
         f"both near {np.sqrt(6**6 / 5**5):.3f}; exact; ratio ≫ 10, +0.05 at N=50; ln 1.5 = {np.log(1.5):.3f} "
         f"against {exact.independent_exact:.4f}: worse in spread and when residual, equal otherwise",
+        f"After 5 steps the largest stretch is {same:.2f} with one W and {independent:.2f} with different ones. "
+        f"After 200 steps the logarithm of the norm varies {ratio[1]:.0f} times as much from network to network with "
+        f"one W. With a skip one W grows by {np.exp(shared.mean):.2f} a step, different ones by "
+        f"{np.exp(apart.mean):.2f}.",
     )
 
 
@@ -190,4 +194,8 @@ CLAIM = Claim(
     "It is worse than in a DNN, whose different W can cancel: the RNN's W is the same at every step.",
     "false",
     experiment,
+    "One W at every step against a new W at every step, all else equal: 200 units over 5 steps, 50 units over 200 "
+    "steps, and with a skip (I + W).",
+    "Different W do not cancel on average: in wide networks both products grow alike. One W makes each single "
+    "network more extreme the longer it runs, and is worse where a skip is added.",
 )

@@ -59,6 +59,9 @@ def experiment(seed: int) -> Finding:
         f"W=0: exponents 0; linear, g=1: {grows:.3f}; tanh: {exponents[10]:.3f} a step at first, {exponents[3000]:.4f} "
         f"after 1000; mean|h| {size:.0f} and unbounded; mean φ′ {early:.2f} → {late:.4f}",
         "0; ln max|1+μ| ≈ ln 2 = 0.693 (explodes); exponent → 0 (not vanishing), |h| up to t, φ′ → 0: du/dW dies",
+        f"The state's gradient lives on: it grows by {exponents[10]:.2f} nats a step at first and by "
+        f"{exponents[3000]:.4f} after 1000 steps. But |h| is {size:.0f} on average at the end, and the slopes fall "
+        f"from {early:.2f} to {late:.4f}. Without tanh it explodes, {grows:.2f} nats a step.",
     )
 
 
@@ -67,4 +70,8 @@ CLAIM = Claim(
     "The skip h_t = h_(t−1) + u_t links h_k to h_t directly, so the parameters are easier to optimise.",
     "conditional",
     experiment,
+    "A skip network of 100 units over 3000 steps: its growth rate early and late, the size of h, the slopes tanh′; "
+    "a linear one beside.",
+    "The identity path keeps ∂h_t/∂h_k alive. But h leaves every bound, tanh saturates, and ∂u/∂W dies: the way "
+    "back is open while W learns less and less from it.",
 )

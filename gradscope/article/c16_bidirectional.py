@@ -42,6 +42,9 @@ def experiment(seed: int) -> Finding:
         f"out_T: {seen[0]} of {T} inputs forward, {seen[1]} backward; out_1 backward: {first}; "
         "stack = union of its layers",
         f"exactly 0; {T}, 1, {T}: a loss on out[−1] trains the backward net on one step, read h_n instead",
+        f"The forward half of out_t depends on inputs after t by {future:g}, the backward half on inputs before t by "
+        f"{past:g}; so the backward half of the last output has seen {seen[1]} of {T} inputs, that of the first "
+        f"{first}.",
     )
 
 
@@ -70,4 +73,7 @@ CLAIM = Claim(
     "A bidirectional network sees both sides of every step; its halves are concatenated and can be stacked.",
     "true",
     experiment,
+    "Which output of a bidirectional LSTM depends on which input: ∂out_t/∂x_j for all t and j.",
+    "It does. The trap is to read the last output alone, whose backward half has made one step; h_n holds each "
+    "direction's own end. A stack's growth rates are those of its layers together.",
 )

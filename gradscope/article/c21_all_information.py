@@ -60,6 +60,9 @@ def experiment(seed: int) -> Finding:
         f"{estimate(totals):.2f} for gaussian W",
         f"rank ≤ {N}; {N} linear, fewer tanh, old ones hardly; "
         f"Σ J(k) = 1 for normal W, H_10 = 2.929, 9.910, always ≤ N: bounded, not all",
+        f"{T * width} inputs arrive in {rank:.0f} directions. From {N} units {linear.mean:.1f} past inputs in all can "
+        f"be read off in a linear network and {tanh.mean:.1f} with tanh, of the one 12 steps ago {100 * old.mean:.0f} "
+        f"%. Under noise the memory in all is {normal:.3f} for a normal W, {estimate(totals).mean:.2f} for random W.",
     )
 
 
@@ -94,4 +97,13 @@ def _recovered(rng: np.random.Generator, N: int) -> tuple[Estimate, Estimate, Es
     return linear, tanh, newest, old
 
 
-CLAIM = Claim("C21", "h_t holds all the information of the inputs 1 … t.", "conditional", experiment)
+CLAIM = Claim(
+    "C21",
+    "h_t holds all the information of the inputs 1 … t.",
+    "conditional",
+    experiment,
+    "The rank of ∂h_30/∂(x_1 … x_30), 120 inputs into 8 units; how much of past inputs a straight line reads off h "
+    "(R², summed over lags); then the same under noise at every step (Fisher memory).",
+    "h_t holds a summary of bounded size: N units take in N directions, and under noise their memory in all is at "
+    "most N, and 1 for normal W.",
+)

@@ -192,6 +192,9 @@ def experiment(seed: int) -> Finding:
         f"lstm {shut_gate:.0f} (forget bias −2), {mean['lstm'][1]:.0f} (1), {open_gate:.0f} (4); "
         f"skip {mean['skip'][0]:.0f}",
         "the delay that can be learnt follows the horizon, not the name of the cell: a shut gate is worse than none",
+        f"The delay learnt goes with that reach (rank correlation {rho:.2f}, 95 % {low:.2f} to {high:.2f}). It is "
+        f"{plain[0]:.0f} steps for an rnn of gain 0.5, {plain[2]:.0f} for an orthogonal one, {mean['skip'][0]:.0f} "
+        f"with a skip, {open_gate:.0f} for an LSTM with its forget gate open and {shut_gate:.0f} with it shut.",
     )
 
 
@@ -214,4 +217,8 @@ CLAIM = Claim(
     "Skip connections and gates shorten the way, so that the network's parameters are easier to optimise.",
     "conditional",
     experiment,
+    "Plain, skip and LSTM networks of 8 units learn to recall a sign over longer and longer delays, from five seeds "
+    "each; beside it how far back their gradient reached before training.",
+    "What helps is how far the gradient reaches, by a gate, a skip or the start of W. A gate that is shut is worse "
+    "than none.",
 )

@@ -62,6 +62,8 @@ def experiment(seed: int) -> Finding:
         f"backward share of ‖∂L/∂W_hh‖: {shares['out[−1]']:g} with a loss on out[−1] (1 step of {T}), "
         f"{shares['h_n']:.2f} on h_n ({T} steps); in the layer below {below:.2f} even then",
         f"exactly 0 from 1 step; about one half from {T}; a layer below is taught through both directions above",
+        f"With the last output the backward direction receives {100 * shares['out[−1]']:.0f} % of the gradient, with "
+        f"h_n {100 * shares['h_n']:.0f} %; in a layer below {100 * below:.0f} % even with the last output.",
     )
 
 
@@ -142,4 +144,7 @@ CLAIM = Claim(
     "In a Bi-LSTM hidden holds every step's hidden state and h_n that of the last time step.",
     "conditional",
     experiment,
+    "One loss on the last output of a bidirectional LSTM and one on h_n: what each direction's W_hh receives.",
+    "h_n holds each direction's own end, and that of the backward one is at x_1. A loss on the last output teaches "
+    "the backward direction's W_hh of the top layer nothing: read h_n.",
 )

@@ -115,6 +115,9 @@ def result_of(outcomes: Sequence[Outcome], seed: int) -> Result:
         "id": [claim.id for claim in claims],
         "claim": [claim.statement for claim in claims],
         "verdict": [claim.verdict for claim in claims],
+        "method": [claim.method for claim in claims],
+        "seen": [outcome.finding.seen for outcome in outcomes],
+        "in_fact": [claim.in_fact for claim in claims],
         "measured": [outcome.finding.measured for outcome in outcomes],
         "expected": [outcome.finding.expected for outcome in outcomes],
         "agrees": [outcome.finding.agrees for outcome in outcomes],
@@ -143,5 +146,8 @@ def result_of(outcomes: Sequence[Outcome], seed: int) -> Result:
             **{verdict: verdicts.count(verdict) for verdict in ("true", "conditional", "false")},
         },
         warnings=tuple(warnings),
-        details={"experiments": {o.name: [check.row() for check in o.finding.checks] for o in outcomes}},
+        details={
+            "experiments": {o.name: [check.row() for check in o.finding.checks] for o in outcomes},
+            "figures": {o.name: [picture.plain() for picture in o.finding.pictures] for o in outcomes},
+        },
     )

@@ -51,12 +51,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of text under columns; ``caption`` says what the rows are."""
+    """Cells of text under columns; ``caption`` says what the rows are.
+
+    A ``folded`` table stands closed on a page, under its caption.
+    """
 
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
     tones: tuple[Tone, ...] = ()
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,11 +142,15 @@ Block = Sentence | Table | LineFigure | DiscFigure | HeatFigure
 
 @dataclass(frozen=True)
 class Section:
-    """A heading (one source, as a rule) and what is said under it."""
+    """A heading (one source, as a rule) and what is said under it.
+
+    What speaks of all of them has no heading; ``label`` is what a page calls it.
+    """
 
     heading: str
     blocks: tuple[Block, ...]
     subheading: str = ""
+    label: str = "Side by side"
 
 
 @dataclass(frozen=True)

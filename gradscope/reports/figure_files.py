@@ -19,7 +19,6 @@ from gradscope.reports.figure_style import (
     INK,
     LIGHT_STROKES,
     PAPER,
-    is_main,
     stroke_of,
     title_lines,
 )
@@ -117,7 +116,7 @@ def _draw_lines(ax: Axes, drawing: LineFigure) -> None:
     for i, curve in enumerate(drawing.curves):
         stroke = stroke_of(curve, i)
         colour, dashes = LIGHT_STROKES[stroke], DASHES[stroke]
-        wide = 2.2 if is_main(curve) else 1.3
+        wide = 1.3 if dashes else 2.2
         # Dashes are counted in line widths there and in points in the SVG.
         style = (0, tuple(dash / wide for dash in dashes)) if dashes else "-"
         ax.plot(

@@ -11,7 +11,7 @@ LIGHT_STROKES = ("#0b5cad", "#c2410c", "#7c3aed", "#15803d", "#a16207", "#be185d
 DARK_STROKES = ("#6cb6ff", "#ff9d66", "#c4a7ff", "#6fdc8c", "#e3c266", "#ff8fc0", "#5fd6c8", "#aab6c5")
 #: The same in a terminal of eight colours.
 TERMINAL_STROKES = ("34", "33", "35", "32", "33;2", "31", "36", "37;2")
-#: Dashes tell strokes apart where colour does not; the first is solid.
+#: Dashes tell strokes apart where colour does not; the first (the measurement, if there is one) is solid and wide.
 DASHES: tuple[tuple[int, ...], ...] = (
     (), (7, 3), (2, 2), (10, 3, 2, 3), (4, 4), (12, 4), (1, 3), (6, 2, 1, 2, 1, 2),
 )  # fmt: skip
@@ -27,11 +27,6 @@ _TITLE_LINES = 3
 def stroke_of(curve: Curve, index: int) -> int:
     """Place of a curve's stroke in the palette."""
     return (ROLES.index(curve.role) if curve.role in ROLES else index) % len(LIGHT_STROKES)
-
-
-def is_main(curve: Curve) -> bool:
-    """Whether a curve is drawn wide: the measurement."""
-    return curve.role in ("measured", "source0")
 
 
 def title_lines(heading: str, title: str) -> list[str]:

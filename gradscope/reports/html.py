@@ -67,10 +67,10 @@ def _page(document: Document, points: int, rows: int) -> str:
     number = 0
     for place, section in enumerate(document.sections):
         body.append(f'<section aria-labelledby="s{place}">')
-        body.append(f'<h2 id="s{place}">{text(section.heading or "Side by side")}</h2>')
+        body.append(f'<h2 id="s{place}">{text(section.heading or section.label)}</h2>')
         if section.subheading:
             body.append(f'<p class="sub">{text(section.subheading)}</p>')
-        told = len(document.sections) == 1  # its verdict stands under the title already
+        told = len(document.sections) == 1 or not section.heading  # its verdict stands under the title already
         for block in sorted(section.blocks, key=_order):
             if isinstance(block, Sentence):
                 if told and block.role == "verdict":
@@ -81,7 +81,7 @@ def _page(document: Document, points: int, rows: int) -> str:
                 name = "verdict" if block.role == "verdict" else "warning" if block.role == "warning" else "note"
                 body.append(f'<p class="{name} {block.tone}">{text(block.text)}</p>')
             elif isinstance(block, Table):
-                body.append(html_table(block, rows))
+                body.append(_folded(html_table(block, rows), block) if block.folded else html_table(block, rows))
             else:
                 body.append(_figure(block, f"f{number}", points, section))
                 number += 1
@@ -142,6 +142,10 @@ def html_table(table: Table, most: int, *, label: str = "") -> str:
         )
         out.append(f'<tr class="{tone}">{cells}</tr>' if tone != "plain" else f"<tr>{cells}</tr>")
     return "".join([*out, "</tbody></table></div>"])
+
+
+def _folded(table: str, block: Table) -> str:
+    return f"<details><summary>{text(block.caption)}</summary>{table}</details>"
 
 
 def _head(column: Column) -> str:

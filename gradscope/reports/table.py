@@ -104,8 +104,8 @@ def render_document(document: Document, *, width: int | None, color: bool, unico
     written = [section for section in document.sections if any(isinstance(b, Sentence | Table) for b in section.blocks)]
     about = [section for section in written if section.subheading]
     telling = _telling(written)
-    for number, section in enumerate(written):
-        if number:
+    for section in written:
+        if buffer.tell():
             _line(console, "", unicode)
         origin = document.origin if not verbose and about == [section] else ""
         _section(console, section, width, unicode, origin, section in telling)

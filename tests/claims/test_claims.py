@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from gradscope.article.run import measure_claims
 from gradscope.cli import run
 from gradscope.errors import UsageError
 from gradscope.reports.schemas import load_schema
+from gradscope.reports.views import FIGURES, view
 
 DOCS = Path(__file__).parents[2] / "docs" / "claims.md"
 
@@ -63,7 +65,10 @@ def test_measurement_agrees_with_the_right_statement(
     assert not failed
     assert row["agrees"] is True
     assert row["verdict"] == VERDICTS[name]
-    assert set(row) == {"id", "claim", "verdict", "measured", "expected", "agrees", "seconds"}
+    sentences = {"method", "seen", "in_fact"}
+    assert set(row) == {"id", "claim", "verdict", "measured", "expected", "agrees", "seconds"} | sentences
+    assert all(row[key].endswith(".") and len(row[key]) < 400 for key in sentences)
+    assert re.search(r"\d", row["seen"]), "nothing was seen"
     assert re.search(r"\d", row["measured"]), "a measurement without a number"
     assert row["claim"].endswith(".")
     assert row["seconds"] > 0
@@ -73,6 +78,28 @@ def test_measurement_agrees_with_the_right_statement(
 def test_rows_show_the_published_constants(name: str, rows: dict[str, dict]) -> None:
     for constant in PUBLISHED[name]:
         assert constant in rows[name]["measured"]
+
+
+def test_pictures_hold_what_was_measured(report: gradscope.Report) -> None:
+    held = {drawn["name"]: drawn for found in report.results[0].details["figures"].values() for drawn in found}
+    assert set(held) == set(FIGURES["claims"])
+    curves = {name: {line["name"]: line for line in drawn["lines"]} for name, drawn in held.items()}
+    block = curves["transient"]["W, a Jordan block"]["y"]
+    assert block.index(max(block)) == 29
+    assert 10 ** max(block) == pytest.approx(238.45, abs=0.01)
+    normal = curves["transient"]["the same eigenvalues, orthogonal eigenvectors"]["y"]
+    assert normal[100] == pytest.approx(100 * math.log10(0.9), abs=1e-9)
+    # without recurrent weights what is left between two lags is a power of the forget gate
+    for bias in (0, 1, 5):
+        left = curves["forget-bias"][f"forget bias {bias}"]["y"]
+        assert left[90] - left[40] == pytest.approx(-50 * math.log10(1 + math.exp(-bias)), abs=1e-8)
+    linear, louder = (curves["dilution"][name]["y"] for name in ("linear", "linear, x_2 … x_9 five times larger"))
+    assert linear == louder
+    field = curves["order-chaos"]["mean field at rest"]
+    assert field["y"][0] == pytest.approx(math.log(0.5), abs=1e-6)
+    signs = [y > 0.001 for y in curves["order-chaos"]["measured at rest, N = 200"]["y"]]
+    assert signs == [False, False, True, True, True]
+    assert [figure.name for _, figure in view(report).figures(["transient"])] == ["transient"]
 
 
 def test_the_report_is_what_the_schema_says(report: gradscope.Report) -> None:
@@ -191,7 +218,7 @@ class TestCommand:
         monkeypatch.setattr(module, "in_order", lambda W, slopes: module.commuted(W, slopes[::-1]))
         assert run(["claims", "--claim", "C03", "--claim", "C20", "-j", "1"]) == 1
         captured = capsys.readouterr()
-        assert "NO" in captured.out
+        assert "This did not come out as predicted." in captured.out
         assert "1 of 2 claims came out against the prediction: C03." in captured.err
         assert "--claim C03 --seed 0 -v" in captured.err
 
@@ -226,7 +253,7 @@ class TestChecks:
         assert Check("x", measured, relation, expected, allowance).holds is holds
 
     def test_an_experiment_without_checks_has_shown_nothing(self) -> None:
-        assert not Experiment().finding("nothing", "nothing").agrees
+        assert not Experiment().finding("nothing", "nothing", "Nothing.").agrees
 
     def test_what_can_only_hold_is_no_evidence(self) -> None:
         found = Experiment()

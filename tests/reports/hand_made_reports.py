@@ -254,12 +254,31 @@ def claims():
             "all steps transmit with equal strength, independent of input",
         ],
         "verdict": ["conditional", "false", "true"],
+        "method": [
+            "The gradient of seven networks whose eigenvalues are known.",
+            "One W at every step against a new W at every step.",
+            "The strength of each step beside its input.",
+        ],
+        "seen": ["5 of 7 networks did something else.", "The gap is 10.85 with one W.", "All steps have strength 0."],
+        "in_fact": [
+            "Eigenvalues decide for linear networks in the long run.",
+            "Both products grow alike; one W spreads more.",
+            "Loud inputs close the way.",
+        ],
         "measured": ["5 of 7 networks disagree", 10.85, 0.0],
         "expected": ["disagreement on 5 of 7", "10.9 +- 1.2", 1.0],
         "agrees": [True, True, False],
         "seconds": [0.51, 3.2, 0.04],
     }
-    details = {"experiments": {"C06": [{"control": "same W", "mean": 10.85}, {"control": "own W", "mean": -1.8}]}}
+    line = {"name": "one W", "role": "measured", "x": [0.0, 1.0, 2.0], "y": [0.0, -1.0, None]}
+    picture = {
+        "name": "dilution", "title": "One W against many", "description": "Norm against the lag.", "x_label": "lag k",
+        "y_label": "norm", "lines": [line], "powers": True, "marks": [["half", -0.3]],
+    }  # fmt: skip
+    details = {
+        "experiments": {"C06": [{"control": "same W", "mean": 10.85}, {"control": "own W", "mean": -1.8}]},
+        "figures": {"C06": [picture]},
+    }
     return report("claims", Result({"name": "claims"}, {}, columns, {"agree": 2, "disagree": 1}, details=details))
 
 

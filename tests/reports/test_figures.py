@@ -33,6 +33,7 @@ DRAWN = [
     hand.spectrum,
     hand.lyapunov,
     hand.sweep,
+    hand.claims,
 ]
 
 

@@ -382,16 +382,30 @@ def test_the_columns_are_explained_once():
 
 def test_claims_read_in_eighty_columns():
     said = text(hand.claims(), width=80)
-    assert said.splitlines()[-1] == "1 of 3 measurements disagree with the prediction: C19."
-    assert max(map(len, said.splitlines())) <= 80
-    rows = [line for line in said.splitlines() if re.match(r"C\d\d ", line)]
-    assert [line.split()[:3] for line in rows] == [
-        ["C01", "conditional", "yes"],
-        ["C06", "false", "yes"],
-        ["C19", "true", "NO"],
+    lines = said.splitlines()
+    assert lines[-2] == "1 of 3 measurements disagree with the prediction: C19."
+    assert max(map(len, lines)) <= 80
+    # what the article says, the experiment, what was seen, what is true: a line each, and no telegram of numbers
+    start = lines.index("C06 (false): worse than a DNN because W is the same at every step")
+    assert lines[start + 1 : start + 4] == [
+        "Experiment: One W at every step against a new W at every step.",
+        "Seen: The gap is 10.85 with one W.",
+        "In fact: Both products grow alike; one W spreads more.",
     ]
-    assert len(said.splitlines()) < 25
-    assert "<br>measured: 10.85<br>expected: 10.9 +- 1.2" in formats.render(hand.claims(), "md")
+    assert lines[lines.index("Seen: All steps have strength 0.") + 2] == "This did not come out as predicted."
+    assert "10.9 +- 1.2" not in said
+    verbose = text(hand.claims(), width=80, verbose=True)
+    assert "10.9 +- 1.2" in verbose
+    assert "C06: every number beside its prediction" in verbose
+    assert max(map(len, verbose.splitlines())) <= 80
+
+
+def test_claims_of_an_older_version_show_their_numbers():
+    report = hand.claims()
+    (result,) = report.results
+    columns = {name: held for name, held in result.columns.items() if name not in ("method", "seen", "in_fact")}
+    said = text(replace(report, results=(replace(result, columns=columns, details={}),)))
+    assert "Measured: 10.85\nExpected: 10.9 +- 1.2" in said
 
 
 def test_a_sweep_says_where_a_horizon_is_beyond_the_run_and_keeps_to_eight_columns():
