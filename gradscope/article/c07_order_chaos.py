@@ -20,7 +20,7 @@ def experiment(seed: int) -> Finding:
     rng, found = claim_generator(seed, "C07"), Experiment()
     W = gaussian(rng, DRAWS, N, N)
     measured = {}
-    for gain in (0.5, 0.8, 1.5, 2.0, 3.0):
+    for gain in (0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0):
         exponents = measure(gain * W, rng)
         measured[gain] = estimate(exponents)
         field = tanh_mean_field(gain).exponent
@@ -52,8 +52,9 @@ def experiment(seed: int) -> Finding:
     return found.finding(
         f"λ₁(g) {values}; with input at 1.5: {driven[1.5]:+.3f}",
         f"mean field {fields}; {input_field:+.3f}; sign change at g=1 (±{FINITE_SIZE:.2f} at N={N})",
-        f"λ₁ is {measured[0.5].mean:+.2f} at g = 0.5, {measured[0.8].mean:+.2f} at 0.8, {measured[1.5].mean:+.2f} "
-        f"at 1.5 and {measured[3.0].mean:+.2f} at 3; random input takes that of g = 1.5 to {driven[1.5].mean:+.2f}.",
+        f"λ₁ is {measured[0.5].mean:+.2f} at g = 0.5, {measured[0.8].mean:+.2f} at 0.8, {measured[1.0].mean:+.3f} at 1"
+        f", {measured[1.5].mean:+.2f} at 1.5 and {measured[3.0].mean:+.2f} at 3; random input takes that of g = 1.5 to "
+        f"{driven[1.5].mean:+.2f}.",
     )
 
 

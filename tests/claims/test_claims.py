@@ -98,7 +98,7 @@ def test_pictures_hold_what_was_measured(report: gradscope.Report) -> None:
     field = curves["order-chaos"]["mean field at rest"]
     assert field["y"][0] == pytest.approx(math.log(0.5), abs=1e-6)
     signs = [y > 0.001 for y in curves["order-chaos"]["measured at rest, N = 200"]["y"]]
-    assert signs == [False, False, True, True, True]
+    assert (signs[:2], signs[-3:]) == ([False, False], [True, True, True])
     assert [figure.name for _, figure in view(report).figures(["transient"])] == ["transient"]
 
 
@@ -258,11 +258,11 @@ class TestChecks:
     def test_what_can_only_hold_is_no_evidence(self) -> None:
         found = Experiment()
         found.at_most("rank of 8 rows", 8, 8, identity=True)
-        assert not found.finding("8", "8").agrees
+        assert not found.finding("8", "8", "Seen.").agrees
         found.equal("something measured", 1.0, 1.0)
-        assert found.finding("8", "8").agrees
+        assert found.finding("8", "8", "Seen.").agrees
         found.at_most("rank of 9 rows", 9, 8, identity=True)
-        assert not found.finding("8", "8").agrees
+        assert not found.finding("8", "8", "Seen.").agrees
 
     def test_a_mean_is_held_to_its_standard_error(self) -> None:
         found = Experiment()
