@@ -16,6 +16,7 @@ from gradscope.analysis.living import ENDED, UNDERFLOW, ZERO, Living, by_layer, 
 from gradscope.analysis.loss_map import loss_map_details
 from gradscope.analysis.losses import LossSide, loss_side
 from gradscope.analysis.memory_units import time_constant_summary, time_constants_of
+from gradscope.analysis.readouts import what_follows
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import LayerSlopes, gather_slopes
 from gradscope.analysis.theory_columns import theory_columns
@@ -152,6 +153,7 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     warnings = [*case.warnings, *theory.warnings, *(factors.warnings if factors else ())]
     if isinstance(found, str):
         warnings.append(found)
+    warnings += what_follows(case, loss.readout) if loss else ()
     n = case.tape.state_size
     summary, more = describe_course(
         columns, request, theory, case.tape.n_steps, state_size=n, living=living, survivors=survivors

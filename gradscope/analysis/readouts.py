@@ -68,6 +68,18 @@ def choose_readout(case: Case, request: GradientsRequest, *, width: int) -> Read
     return _no_head(found.candidates if found is not None else (), width)
 
 
+def what_follows(case: Case, readout: str | None) -> tuple[str, ...]:
+    """A warning where another weight of the file may read what its head puts out."""
+    found = case.source.file_head
+    if found is None or found.head is None or readout != found.head.title or not found.followers:
+        return ()
+    after = ", ".join(table.title for table in found.followers[:4])
+    return (
+        f"{found.head.title} is taken for the readout, and {after} fits what it puts out: if that layer follows, "
+        f"this is not your loss; head={found.head.name} says that it is the last, --readout FILE gives another",
+    )
+
+
 def _of_table(table: Table, case: Case) -> Readout:
     weight = np.asarray(table.weight, dtype=np.float64)
     bias = np.zeros(len(weight)) if table.bias is None else np.asarray(table.bias, dtype=np.float64)

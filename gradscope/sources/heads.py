@@ -52,11 +52,14 @@ class FileHead:
     embedding : Table or None
     candidates : tuple of Table
         Everything that fits the output's width: one is the head, several or none are said.
+    followers : tuple of Table
+        Weights that fit what the head puts out: then it may be the first layer of several.
     """
 
     head: Table | None
     embedding: Table | None
     candidates: tuple[Table, ...]
+    followers: tuple[Table, ...] = ()
 
 
 def find_head(
@@ -89,7 +92,7 @@ def find_head(
     reads_output = [table for table in tables if table.weight.shape[1] == output_width]
     holds_inputs = _embeddings(arrays, tables, input_width, container)
     found = _picked(holds_inputs, embedding, "embedding", input_width, file) if embedding else None
-    if head is not None:
+    if head is not None:  # whoever names it knows what follows
         return FileHead(
             _picked(reads_output, head, "head", output_width, file),
             found or _only(_without(holds_inputs, head)),
@@ -104,7 +107,15 @@ def find_head(
     candidates = tuple(table for table in reads_output if found is None or table.name != found.name)
     biased = [table for table in candidates if table.bias is not None]
     chosen = _only(candidates) or (_only(biased) if found is None and len(candidates) == 2 else None)
-    return FileHead(chosen, found, candidates)
+    return FileHead(chosen, found, candidates, _followers(tables, chosen, found))
+
+
+def _followers(tables: Sequence[Table], head: Table | None, embedding: Table | None) -> tuple[Table, ...]:
+    """What could read the head's output: a classifier of two layers is a weight (V, H) and one (C, V)."""
+    if head is None:
+        return ()
+    apart = {head.name, *(() if embedding is None else (embedding.name,))}
+    return tuple(table for table in tables if table.name not in apart and table.weight.shape[1] == len(head.weight))
 
 
 def _named_embedding(tables: Sequence[Table]) -> Table | None:

@@ -96,3 +96,13 @@ def test_a_head_is_kept_whatever_its_size(monkeypatch: pytest.MonkeyPatch) -> No
     held = {"out.weight": array(50, 6), "embedding.weight": array(40, 4), "conv.weight": array(9, 9), "b": array(12)}
     tensors = [StoredTensor(name, a.shape, "float64", lambda a=a: a) for name, a in held.items()]
     assert set(keep_beside(tensors, {6, 4})) == {"out.weight", "embedding.weight", "b"}
+
+
+def test_what_may_follow_the_head_is_said() -> None:
+    arrays = {"fc1.weight": array(5, 6), "fc1.bias": array(5), "fc2.weight": array(3, 5), "fc2.bias": array(3)}
+    found = find(arrays)
+    assert found.head is not None
+    assert (found.head.name, [table.name for table in found.followers]) == ("fc1", ["fc2"])
+    assert find(arrays, head="fc1").followers == ()
+    # An embedding as wide as the vocabulary is no layer after the head.
+    assert find({"out.weight": array(4, 6), "out.bias": array(4), "embedding.weight": array(4, 4)}).followers == ()
