@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,19 @@ def _version(name: str) -> str | None:
         return None
 
 
+@cache
+def _blas_architecture() -> str | None:
+    """The kind of processor whose routines NumPy's BLAS chose: it decides the order of sums, hence last digits.
+
+    Weights are drawn without BLAS and are the same everywhere; trajectories are multiplied by it, and a chaotic one
+    does not forgive a last digit.
+    """
+    from threadpoolctl import threadpool_info
+
+    found = [library.get("architecture") for library in threadpool_info() if library.get("user_api") == "blas"]
+    return next((str(name) for name in found if name), None)
+
+
 def describe_environment(threads: int | None = None) -> dict[str, Any]:
     """The ``environment`` object of a report; scipy's version is read without importing scipy."""
     blas = np.__config__.CONFIG.get("Build Dependencies", {}).get("blas", {})
@@ -39,5 +53,6 @@ def describe_environment(threads: int | None = None) -> dict[str, Any]:
         "numpy": np.__version__,
         "scipy": _version("scipy"),
         "blas": " ".join(str(blas.get(key, "")) for key in ("name", "version")).strip() or None,
+        "blas_architecture": _blas_architecture(),
         "threads": threads,
     }

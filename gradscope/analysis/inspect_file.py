@@ -50,7 +50,7 @@ def inspect_source(spec: SourceSpec, *, seed: int = 0) -> Result:
         return _of_source(build_source(spec, seed=seed))
     from gradscope.sources.file_network import weights_of
 
-    given: dict[str, Any] = {key: spec[key] for key in ("activation", "gate_activation", "reset", "ignore")}
+    given: dict[str, Any] = {key: spec[key] for key in ("activation", "gate_activation", "reset", "ignore", "norm")}
     cell = spec["cell"]
     if cell in ("seq2seq", "dnn"):
         raise UsageError(f"inspect lists modules as they are: drop cell={cell}.")

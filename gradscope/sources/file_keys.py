@@ -10,6 +10,7 @@ from gradscope.errors import InputError, UsageError, did_you_mean
 from gradscope.sources.layer_weights import GATE_ORDER
 
 RESETS = ("after", "before")
+NORMS = ("none", "layer")
 #: Cells without gates: nothing for ``gate_activation`` to act on.
 UNGATED = tuple(name for name, gates in GATE_ORDER.items() if len(gates) == 1)
 
@@ -18,7 +19,8 @@ UNGATED = tuple(name for name, gates in GATE_ORDER.items() if len(gates) == 1)
 class FileKeys:
     """The keys of a file source that its reader needs; None is "not said".
 
-    ``ignore`` is a glob over the names of tensors beside the cell that are to be left out of account.
+    ``ignore`` is a glob over the names of tensors beside the cell that are to be left out of account; ``norm`` says
+    that the module is a layer-normalised one (:mod:`gradscope.cells.layer_norm`).
     """
 
     cell: str | None = None
@@ -26,6 +28,7 @@ class FileKeys:
     gate_activation: str | None = None
     reset: str | None = None
     ignore: str | None = None
+    norm: str | None = None
 
     def __post_init__(self) -> None:
         """Check every value against what is known, and the keys against one another."""
@@ -33,6 +36,7 @@ class FileKeys:
         _check("activation", self.activation, tuple(ACTIVATIONS))
         _check("gate_activation", self.gate_activation, tuple(GATE_ACTIVATIONS))
         _check("reset", self.reset, RESETS)
+        _check("norm", self.norm, NORMS)
         if self.cell is not None:
             self.check_applies(self.cell)
 

@@ -82,6 +82,7 @@ def source_of_weights(spec: SourceSpec, dtype: Any) -> Source:
             gate_activation=spec["gate_activation"],
             reset=spec["reset"],
             ignore=spec["ignore"],
+            norm=spec["norm"],
         )
     except InputError:
         if spec.given or spec.held is not None:
@@ -106,7 +107,7 @@ def _seq2seq_from_weights(spec: SourceSpec, dtype: Any) -> Source:
     for key in ("param", "layer", "direction", "stack"):
         if spec[key] is not None:
             raise UsageError(f"{key}= has no meaning with cell=seq2seq: encoder= and decoder= name the modules.")
-    given = {key: spec[key] for key in ("activation", "gate_activation", "reset", "ignore")}
+    given = {key: spec[key] for key in ("activation", "gate_activation", "reset", "ignore", "norm")}
     weights = weights_of(spec, **given)
     parts = {part: one_layer(spec, select_layers(weights, param=spec[part]), part) for part in ("encoder", "decoder")}
     edits = Edits.of(spec.given)
@@ -219,6 +220,8 @@ def cell_of_layer(layer: LayerWeights, dtype: Any, given: Mapping[str, Any] = Ma
         "activation": find_activation(layer.activation),
         "gate_activation": find_activation(layer.gate_activation, gate=True),
     }
+    if given.get("norm") == "layer":
+        settings["norm"] = _norm_of(layer)
     if layer.reset is not None:
         settings["reset"] = layer.reset
     for name, key in _said_by_the_user(layer).items():
@@ -233,6 +236,18 @@ def cell_of_layer(layer: LayerWeights, dtype: Any, given: Mapping[str, Any] = Ma
     return ALL_CELLS[layer.cell].from_layer(
         layer.weight_ih.astype(dtype), layer.weight_hh.astype(dtype), biases[0], biases[1], **settings
     )
+
+
+def _norm_of(layer: LayerWeights) -> str:
+    """``layer``, for the cells that normalise.
+
+    Raises
+    ------
+    UsageError
+    """
+    if "norm" not in ALL_CELLS[layer.cell].declared_keys():
+        raise UsageError(f"norm=layer: the cell {layer.cell} has no layer norm here; leave norm= out.")
+    return "layer"
 
 
 def recurrent_parameter(layer: LayerWeights) -> str:

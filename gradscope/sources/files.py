@@ -43,6 +43,7 @@ def read_weights(
     gate_activation: str | None = None,
     reset: str | None = None,
     ignore: str | None = None,
+    norm: str | None = None,
 ) -> WeightFile:
     """Read every recurrent layer and direction of a weights file into gradscope's layout.
 
@@ -53,7 +54,7 @@ def read_weights(
     ----------
     path : Path
         What it is, its content says (:mod:`gradscope.sources.file_format`), whatever its suffix.
-    cell, activation, gate_activation, reset, ignore : str, optional
+    cell, activation, gate_activation, reset, ignore, norm : str, optional
         What the file cannot tell: see :class:`~gradscope.sources.file_keys.FileKeys` for the known values. A key that
         contradicts the file, or means nothing for a module's cell, becomes that module's entry in
         ``WeightFile.questions`` and is raised when the module is selected.
@@ -67,7 +68,9 @@ def read_weights(
     UsageError
         If a key's value is unknown.
     """
-    keys = FileKeys(cell=cell, activation=activation, gate_activation=gate_activation, reset=reset, ignore=ignore)
+    keys = FileKeys(
+        cell=cell, activation=activation, gate_activation=gate_activation, reset=reset, ignore=ignore, norm=norm
+    )
     path = Path(path)
     with plain_messages(), opened(path) as (stream, n_bytes):
         digest = sha256_of(stream)

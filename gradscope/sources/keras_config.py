@@ -151,7 +151,7 @@ def _model(
             if call.mask_from is not None:
                 arriving = f"'{call.mask_from}' (given as mask=)"
             masks[name] = mask_after(class_name, name, config, arriving, recurrent=bool(entries))
-            remarks = _remarks("/".join(here), config, arriving, call)
+            remarks = _remarks("/".join(here), config, arriving, call) + _merged("/".join(here), entries)
             entries_of[name] = [replace(entry, remarks=remarks) for entry in entries]
             found.layers += entries_of[name]
             found.budget.count(len(found.layers), MAX_LAYERS, "recurrent layers")
@@ -181,6 +181,18 @@ def _remarks(module: str, config: dict[str, Any], mask: str | None, call: LayerC
             "FILE.npy starts it elsewhere"
         )
     return tuple(out)
+
+
+def _merged(module: str, entries: list[RecurrentConfig]) -> tuple[str, ...]:
+    """What a Bidirectional wrapper does with its two directions, unless it puts them side by side."""
+    if not entries or entries[0].merge_mode == "concat":
+        return ()
+    mode = entries[0].merge_mode
+    how = {"sum": "adds", "mul": "multiplies", "ave": "averages", None: "hands out one by one"}.get(mode, "merges")
+    return (
+        f"{module}: the model {how} what its two directions put out (merge_mode={mode or 'None'}); here each is "
+        "measured by itself, and a head that reads them merged is not read: --readout takes one of [forward; backward]",
+    )
 
 
 def _chain(

@@ -76,6 +76,7 @@ FILE_KEYS: dict[str, Key] = {
     "head": Key(word, None, "the readout, a weight (V, H) with its bias (a glob; seq2seq: head)"),
     "embedding": Key(word, None, "the embedding, a weight (V, I) (a glob; seq2seq: embedding)"),
     **{name: replace(key, default=None) for name, key in keys_of_cells().items() if key.in_files},
+    "norm": Key(one_of("none", "layer"), None, "a layer norm of pre-activations that the file cannot tell"),
     "ignore": Key(word, None, "tensors beside the cell to go on without (a glob)"),
     "forget_bias": Key(number, 0.0, "what if this were added to the gate that keeps the old state"),
     "gain": MATRIX_KEYS["gain"],

@@ -24,7 +24,7 @@ from gradscope.sweeps.store import Store
 #: Without -j, points are measured here for this long before processes are started: a small sweep is done by then.
 PATIENCE = 1.0
 _MUST_AGREE = ("schema", "version", "measure", "sources", "files", "options", "keys")
-_ENVIRONMENT = ("python", "numpy", "scipy", "blas")
+_ENVIRONMENT = ("python", "numpy", "scipy", "blas", "blas_architecture")
 
 RowsByKey = dict[str, list[dict[str, Any]]]
 
@@ -216,7 +216,7 @@ def _continue(store: Store, plan: Plan, header: dict[str, Any], *, extend: bool)
             )
         store.rewrite({**header, "plans": [*known, *header["plans"]]})
     then, now = store.header.get("environment", {}), header["environment"]
-    changed = [f"{k} {then.get(k)} then, {now[k]} now" for k in _ENVIRONMENT if then.get(k) != now[k]]
+    changed = [f"{k} {then.get(k)} then, {now[k]} now" for k in _ENVIRONMENT if k in then and then[k] != now[k]]
     if not changed or all(point.key in store.rows for point in plan.points()):
         return ()
     return (f"rows may differ in their last digits: {'; '.join(changed)}. For one environment, use --fresh",)

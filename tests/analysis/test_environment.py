@@ -34,3 +34,10 @@ def test_wherever_an_installer_writes_it(beside, expected, tmp_path, monkeypatch
     monkeypatch.syspath_prepend(str(tmp_path))
     assert _version("made_up") == expected
     assert "made_up" not in sys.modules
+
+
+def test_the_processor_that_blas_runs_for_is_recorded():
+    from threadpoolctl import threadpool_info
+
+    known = {library["architecture"] for library in threadpool_info() if library.get("architecture")}
+    assert not known or describe_environment()["blas_architecture"] in known

@@ -177,3 +177,49 @@ def test_an_object_array_beside_the_weights_is_passed_over(tmp_path, lstm):
     found = read_weights(tmp_path / "w.npz")
     assert found.layers[0].cell == "lstm"
     assert {"config", "table"} <= set(found.skipped)
+
+
+def normalised_step(W, U, b, s, x):
+    """One step of an lstm whose gates are layer-normalised each, without gain or shift; complex numbers allowed."""
+    h, c = s[:4], s[4:]
+    p = (W @ h + U @ x + b).reshape(4, 4)
+    centred = p - p.mean(axis=1, keepdims=True)
+    i, f, g, o = centred / np.sqrt((centred * centred).mean(axis=1, keepdims=True) + 1e-5)
+    i, f, o = (1 / (1 + np.exp(-a)) for a in (i, f, o))
+    c = f * c + i * np.tanh(g)
+    return np.concatenate([o * np.tanh(c), c])
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_a_layer_norm_without_gain_and_shift_is_read(tmp_path, lstm, affine):
+    """nn.LayerNorm(4, elementwise_affine=False) leaves nothing in a file, a fresh affine one leaves ones and zeros."""
+    import gradscope
+
+    extra = {"rnn.ln.weight": np.ones(4), "rnn.ln.bias": np.zeros(4)} if affine else {}
+    path = saved(tmp_path, {**lstm, **extra})
+    x = np.random.default_rng(2).standard_normal((3, lstm["rnn.weight_ih_l0"].shape[1]))
+    result = gradscope.gradients(f"{path}:norm=layer", inputs=x, loss="none").results[0]
+    W, U = lstm["rnn.weight_hh_l0"].astype(float), lstm["rnn.weight_ih_l0"].astype(float)
+    b = lstm["rnn.bias_ih_l0"].astype(float) + lstm["rnn.bias_hh_l0"].astype(float)
+    s, product, steps = np.zeros(8), np.eye(8), []
+    for row in x:
+        columns = [normalised_step(W, U, b, s + 1e-30j * e, row).imag / 1e-30 for e in np.eye(8)]
+        steps.append(np.stack(columns, axis=1))
+        s = normalised_step(W, U, b, s, row)
+    for lag, J in enumerate(reversed(steps), start=1):
+        product = product @ J
+        assert result.columns["log10_norm"][lag] == pytest.approx(np.log10(np.linalg.norm(product, 2)), abs=1e-9)
+    assert any("has gain 1 or shift 0" in said for said in result.warnings) == affine
+
+
+def test_a_layer_norm_with_a_gain_is_still_a_question(tmp_path, lstm):
+    path = saved(tmp_path, {**lstm, "rnn.ln.weight": np.full(4, 1.5), "rnn.ln.bias": np.zeros(4)})
+    with pytest.raises(InputError, match="norm=layer if it only brings each gate's"):
+        read_weights(path)
+    with pytest.raises(InputError, match="norm=layer has gain 1 and shift 0, and this has others"):
+        read_weights(path, norm="layer")
+
+
+def test_a_start_state_says_where_to_give_it(tmp_path, lstm):
+    with pytest.raises(InputError, match="give it as --state"):
+        read_weights(saved(tmp_path, {**lstm, "rnn.h0": np.ones(4)}))

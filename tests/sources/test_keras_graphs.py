@@ -189,3 +189,26 @@ def test_forged_configurations_end_soon(tmp_path, kind, place):
     assert len(str(said.value)) < 1000
     assert peak < 200 << 20
     assert time.process_time() - begin < 5  # tracing costs several times what reading does
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"), [("sum", "adds"), ("mul", "multiplies"), ("ave", "averages"), (None, "one by")]
+)
+def test_directions_that_are_not_put_side_by_side_are_said(tmp_path, mode, said):
+    """A head after merge_mode=sum has the width of one direction: no number may be about it in silence."""
+    inner = lstm("inner")
+    wrapper = {"class_name": "Bidirectional", "config": {"name": "both", "layer": inner, "merge_mode": mode}}
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as h5:
+        for side in ("forward", "backward"):
+            place = f"layers/bidirectional/{side}_layer/cell/vars"
+            h5[f"{place}/0"], h5[f"{place}/1"] = np.random.default_rng(1).standard_normal((2, 4, 16))
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as members:
+        members.writestr("metadata.json", json.dumps({"keras_version": "3.3.3"}))
+        model = {"class_name": "Sequential", "config": {"name": "m", "layers": [wrapper]}}
+        members.writestr("config.json", json.dumps(model))
+        members.writestr("model.weights.h5", buffer.getvalue())
+    layers = read_weights(tmp_path / "m.keras").layers
+    assert len(layers) == 2
+    for layer in layers:
+        assert any(said in sentence and "merge_mode" in sentence for sentence in layer.assumptions)

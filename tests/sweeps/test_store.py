@@ -143,3 +143,22 @@ def test_a_store_is_a_report(whole, tmp_path):
     stored, made = read_report(path), small(path)
     assert stored.to_dict()["results"] == made.to_dict()["results"]
     assert stored.schema == "gradscope/sweep/1"
+
+
+@pytest.mark.parametrize(("finished", "said"), [(3, True), (6, False)])
+def test_another_machine_is_noticed_where_rows_are_still_to_come(whole, tmp_path, finished, said):
+    """Trajectories are multiplied by BLAS, whose sums depend on the processor; weights are not."""
+    header, *rows = [json.loads(line) for line in whole.splitlines()[: finished + 1]]
+    header["environment"]["blas_architecture"] = "Z80"
+    path = tmp_path / "map.jsonl"
+    path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in [header, *rows]))
+    warnings = small(path).results[0].warnings
+    assert any("blas_architecture Z80 then" in sentence for sentence in warnings) == said
+
+
+def test_a_store_from_before_it_was_recorded_goes_on(whole, tmp_path):
+    header, *rows = [json.loads(line) for line in whole.splitlines()[:4]]
+    del header["environment"]["blas_architecture"]
+    path = tmp_path / "map.jsonl"
+    path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in [header, *rows]))
+    assert not small(path).results[0].warnings

@@ -172,9 +172,8 @@ def _source(verb: str) -> Schema:
 
 def _environment() -> Schema:
     text = {"type": ["string", "null"]}
-    return _object(
-        {"python": text, "numpy": text, "scipy": text, "blas": text, "threads": {"type": ["integer", "null"]}}
-    )
+    known = {**dict.fromkeys(("python", "numpy", "scipy", "blas"), text), "threads": {"type": ["integer", "null"]}}
+    return _object({**known, "blas_architecture": text}, known)  # of reports before it was recorded there is none
 
 
 def _gate() -> Schema:

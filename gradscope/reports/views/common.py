@@ -28,7 +28,8 @@ def made_by(report: Report) -> str:
     parts += [f"{name} {env[key]}" for key, name in versions if env.get(key)]
     if env.get("blas"):
         threads = env.get("threads")
-        parts.append(f"{env['blas']}" + (f" ({threads} thread{'s' if threads != 1 else ''})" if threads else ""))
+        kind = f" for {env['blas_architecture']}" if env.get("blas_architecture") else ""
+        parts.append(f"{env['blas']}{kind}" + (f" ({threads} thread{'s' if threads != 1 else ''})" if threads else ""))
     return printable(", ".join(parts))
 
 
