@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gradscope.errors import UsageError
 from gradscope.keywords import known_names_only
@@ -14,6 +14,7 @@ from gradscope.records import Report
 
 if TYPE_CHECKING:
     from gradscope.sources.layer_weights import WeightFile
+    from gradscope.sources.live import SourceLike
 
 #: A report, or the file that one was saved to (.json, .jsonl).
 StoredLike: TypeAlias = Report | str | os.PathLike[str]
@@ -73,15 +74,23 @@ def check(report: Report, *expressions: str, warn: Sequence[str] = (), expect: S
 
 
 @known_names_only
-def diff(base: StoredLike, new: StoredLike, *, command: Sequence[str] | None = None) -> Report:
+def diff(
+    base: StoredLike | SourceLike,
+    new: StoredLike | SourceLike,
+    *,
+    command: Sequence[str] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Report:
     """Compare two results of one verb: what is worse, what is better, what is only noise.
 
     Parameters
     ----------
-    base, new : Report, str or path
-        Measured, or saved as .json or .jsonl.
+    base, new : Report, str, path, or a source
+        Measured, or saved as .json or .jsonl; anything else is a source, and is measured by ``gradients`` first.
     command : sequence of str, optional
         What the report says of how it was made.
+    options : mapping, optional
+        Keyword arguments of :func:`gradients` for what is measured here: ``{"steps": 200, "inputs": x}``.
 
     Returns
     -------
@@ -90,15 +99,54 @@ def diff(base: StoredLike, new: StoredLike, *, command: Sequence[str] | None = N
     Raises
     ------
     UsageError
-        Results of different verbs.
+        Results of different verbs; options where nothing is measured.
     InputError
-        A file that is no stored result.
+        A file that is no stored result, or cannot be read as a source.
+
+    Examples
+    --------
+    >>> import gradscope
+    >>> report = gradscope.diff("rnn:hidden=8", "rnn:hidden=8,gain=0.5", options={"steps": 40})
+    >>> report.results[0].summary["verdict"]
+    'worse'
     """
     from gradscope.reports.diff import diff as compare
 
+    sides = [one if isinstance(one, Report) or is_stored(one) else None for one in (base, new)]
+    if None not in sides and options:
+        raise UsageError(f"diff: both are stored results, so {next(iter(options))}= changes nothing: measure again.")
+    reports = [
+        _measured(one, options or {}) if side is None else stored(side)
+        for one, side in zip((base, new), sides, strict=True)
+    ]
     names = [_text(one) for one in (base, new)]
-    words = ("diff", *map(str, names)) if None not in names else ("gradscope.diff(base, new)",)
-    return compare(stored(base), stored(new), command=words if command is None else command)
+    words = ("diff", *map(str, names)) if None not in (*names, *sides) else ("gradscope.diff(base, new)",)
+    return compare(reports[0], reports[1], command=words if command is None else command)
+
+
+def is_stored(one: Any) -> bool:
+    """Whether this is a stored result by its first bytes (a name ending in .json, where there is no such file)."""
+    if not isinstance(one, str | os.PathLike):
+        return False
+    if str(one) == "-":
+        return True
+    path = Path(one)
+    if path.name.lower().endswith(".index.json"):  # of sharded weights
+        return False
+    if not os.path.isfile(path):
+        return path.suffix.lower() in (".json", ".jsonl")
+    with path.open("rb") as stream:
+        head = stream.read(64)
+    # Eight bytes of length stand before the brace of a safetensors header, and some of them are 0.
+    return head[:2] in (b"\xff\xfe", b"\xfe\xff") or (
+        head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{" and b"\0" not in head
+    )
+
+
+def _measured(source: Any, options: Mapping[str, Any]) -> Report:
+    from gradscope.api import gradients
+
+    return gradients(source, **options)
 
 
 @known_names_only
@@ -152,7 +200,7 @@ def show(
     return report
 
 
-def stored(one: StoredLike) -> Report:
+def stored(one: Any) -> Report:
     """The report itself, or the one that a file holds.
 
     Raises
@@ -171,7 +219,7 @@ def stored(one: StoredLike) -> Report:
     return read_report(os.fspath(one))
 
 
-def _text(one: StoredLike) -> str | None:
+def _text(one: Any) -> str | None:
     return os.fspath(one) if isinstance(one, str | os.PathLike) else None
 
 

@@ -73,11 +73,19 @@ def _matched(base: Report, new: Report) -> Iterator[tuple[str, Result | None, Re
     if len(old) == len(fresh) == 1:  # two checkpoints of one network carry two names
         yield next(iter(fresh)), next(iter(old.values())), next(iter(fresh.values()))
         return
+    if all(len({str(result.source.get("name")) for result in side.results}) == 1 for side in (base, new)):
+        # One source a side, whatever its name: its layers and directions are what is matched.
+        places = {_layer_of(result): name for name, result in fresh.items()}
+        old = {places.get(_layer_of(result), name): result for name, result in old.items()}
     for name, result in fresh.items():
         yield name, old.get(name), result
     for name, result in old.items():
         if name not in fresh:
             yield name, result, None
+
+
+def _layer_of(result: Result) -> tuple[Any, Any]:
+    return result.source.get("layer"), result.source.get("direction")
 
 
 def _compared(verb: str, name: str, a: Result | None, b: Result | None, base: Report, new: Report) -> Result:
