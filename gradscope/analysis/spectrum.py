@@ -23,6 +23,7 @@ from gradscope.theory.eigen import Eigendecomposition, eigendecompose
 from gradscope.theory.kreiss import kreiss_constant
 from gradscope.theory.non_normality import normal_surrogate
 from gradscope.theory.numerical_range import numerical_abscissa, numerical_radius, numerical_range_boundary
+from gradscope.theory.participation import SlowMode, slow_modes
 from gradscope.theory.powers import peak_power
 from gradscope.theory.pseudospectra import CRISS_CROSS_LIMIT, pseudospectral_radius
 from gradscope.theory.radius import with_best_radius
@@ -88,14 +89,17 @@ def measure_spectrum(source: Source, request: RunRequest) -> list[Result]:
         )
     rows: list[dict[str, Any]] = []
     ranges: dict[str, Any] = {}
+    modes: dict[str, Any] = {}
     certificates: list[float | None] = []
     share = request.pseudospectrum if isinstance(request, SpectrumRequest) else None
     for done, block in enumerate(source.blocks):
         if request.progress is not None:
             request.progress(f"{source.spec.text}: spectrum", done, len(source.blocks))
         W = np.asarray(block.matrix, dtype=np.float64)
-        row, certificate = _row(source, block, W, share, written_out=written_out)
+        eigen = eigendecompose(W)
+        row, certificate = _row(source, block, W, eigen, share, written_out=written_out)
         rows.append(row)
+        modes[_label(block)] = [_mode(mode) for mode in slow_modes(eigen)]
         certificates.append(certificate)
         boundary = numerical_range_boundary(W, 128)
         ranges[_label(block)] = [[float(z.real), float(z.imag)] for z in boundary]
@@ -112,7 +116,8 @@ def measure_spectrum(source: Source, request: RunRequest) -> list[Result]:
     summary["contraction"] = None if proven is None or proven.every is None else proven.every.factor
     summary["contracts_within"] = None if proven is None else proven.within
     summary["blocks"] = len(rows)
-    return [Result(source.record, settings, columns, summary, tuple(warnings), {"numerical_range": ranges})]
+    details = {"numerical_range": ranges, "slow_modes": modes}
+    return [Result(source.record, settings, columns, summary, tuple(warnings), details)]
 
 
 def _summary(columns: dict[str, Any], certificates: list[float | None]) -> dict[str, Any]:
@@ -159,13 +164,19 @@ def _label(block: RecurrentBlock) -> str:
 
 
 def _row(
-    source: Source, block: RecurrentBlock, W: Array, share: float | None, *, written_out: bool
+    source: Source,
+    block: RecurrentBlock,
+    W: Array,
+    eigen: Eigendecomposition,
+    share: float | None,
+    *,
+    written_out: bool,
 ) -> tuple[dict[str, Any], float | None]:
     """A row in the contract's order, additions behind it; and the block's certificate of vanishing, if it has one."""
     proves = is_slope_times_weight(block)
     slope = block.cell.activation.max_slope if block.cell is not None and proves else 1.0
     proof = certify(W, slope=slope)
-    eigen = with_best_radius(W, eigendecompose(W), proof)
+    eigen = with_best_radius(W, eigen, proof)
     peak = peak_power(W, decomposition=eigen)
     kreiss = kreiss_constant(W, decomposition=eigen)
     condition = eigen.condition_numbers.max() if eigen.n else 1.0
@@ -218,6 +229,16 @@ def _matrices(W: Array, eigen: Eigendecomposition) -> dict[str, Any]:
             "log10_norm": nulls(found.log10_power_norms),
             "log10_rebuilt_norm": nulls(found.log10_rebuilt_norms),
         },
+    }
+
+
+def _mode(mode: SlowMode) -> dict[str, Any]:
+    return {
+        "eigenvalue": [mode.eigenvalue.real, mode.eigenvalue.imag],
+        "steps": mode.steps,
+        "units": mode.units,
+        "participation": mode.participation.tolist(),
+        "eigenvector": _pairs(mode.eigenvector),
     }
 
 

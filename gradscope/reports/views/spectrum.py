@@ -10,6 +10,7 @@ from gradscope.reports.document import Block, Column, DiscFigure, Document, Sect
 from gradscope.reports.numbers import NULL, fixed, printable, significant
 from gradscope.reports.reading import column, labels, number
 from gradscope.reports.views.common import about_source, document, short_cell, warnings_of
+from gradscope.reports.views.slow_modes import slow_mode_blocks
 from gradscope.reports.views.spectrum_matrices import matrix_blocks
 
 # Field, what it is, and the numbers that a conclusion hangs on.
@@ -53,6 +54,7 @@ def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Docu
             blocks += matrix_blocks(row, block_name(row))
         if rows and any(row.get("eigenvalues") for row in rows):
             blocks.append(_eigenvalues(rows, None if verbose else _EIGENVALUES_SHOWN))
+        blocks += slow_mode_blocks(result) if verbose or len(rows) == 1 else ()
         blocks += [*warnings_of(result), *(figures_of(result, rows) if figures else ())]
         sections.append(Section(name, tuple(blocks), about_source(result)))
     return document(report, "Spectrum of the recurrent blocks", sections)
