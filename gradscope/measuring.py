@@ -168,8 +168,8 @@ def gradients(
         Rows kept, ``"0:50:5"`` or ``range(0, 51, 5)``; all by default.
     epsilon : float
         Norm below which a gradient counts as gone (the horizon).
-    wrt : {"state", "inputs"}
-        What is differentiated by: past states, or inputs x_j.
+    wrt : {"state", "inputs", "weights"}
+        What is differentiated by: past states, inputs x_j, or (h_t at every t) the weights.
     per_layer : bool
         One result per layer of a stack as well.
     loss : {"cross-entropy", "mse", "linear", "none"}

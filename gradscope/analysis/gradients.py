@@ -15,10 +15,10 @@ from gradscope.analysis.figure_details import figure_details
 from gradscope.analysis.living import ENDED, UNDERFLOW, ZERO, Living, by_layer, flat, mean_of_nonzero
 from gradscope.analysis.loss_map import loss_map_details
 from gradscope.analysis.losses import LossSide, loss_side
-from gradscope.analysis.memory_units import time_constant_summary, time_constants_of
+from gradscope.analysis.memory_units import time_constant_summary
 from gradscope.analysis.readouts import what_follows
 from gradscope.analysis.request import GradientsRequest
-from gradscope.analysis.slopes import LayerSlopes, gather_slopes
+from gradscope.analysis.slopes import LayerSlopes, gather_slopes, time_constants_by_layer
 from gradscope.analysis.theory_columns import theory_columns
 from gradscope.analysis.verdict import describe_course, underflowed_lags
 from gradscope.analysis.weight_gradients import measure_weight_gradients
@@ -47,8 +47,8 @@ def measure_gradients(source: Source, request: GradientsRequest) -> list[Result]
 
 def gradient_parts(source: Source, request: GradientsRequest) -> list[Callable[[], list[Result]]]:
     """What gives the results of a source, each part on its own; a bidirectional network is run here, once for all."""
-    if request.wrt == "inputs" and request.factors:
-        raise UsageError("--factors takes the gradient of W_hh apart, not that of the inputs: drop --wrt inputs.")
+    if request.wrt != "state" and request.factors:
+        raise UsageError(f"--factors takes the gradient of W_hh through the states apart: drop --wrt {request.wrt}.")
     if not source.gives_several_results and not request.per_layer:
         return [lambda: [_measured(case, request) for case in cases_of(source, request)]]
     cases = cases_of(source, request)
@@ -62,8 +62,12 @@ def _listed(case: Case, request: GradientsRequest) -> list[Result]:
 
 
 def _measured(case: Case, request: GradientsRequest) -> Result:
-    if request.wrt != "inputs":
+    if request.wrt == "state":
         return _result(case, request)
+    if request.wrt == "weights":
+        from gradscope.analysis.weight_sensitivity import measure_sensitivity_to_weights
+
+        return measure_sensitivity_to_weights(case, request)
     from gradscope.analysis.input_sensitivity import measure_input_sensitivity
 
     return measure_input_sensitivity(case, request)
@@ -194,13 +198,13 @@ def reach_wanted(columns: dict[str, Array], request: GradientsRequest, n_steps: 
 
 
 def _time_constants(case: Case, gathered: list[LayerSlopes]) -> list[Array | None]:
-    """−1/⟨ln f⟩ of every unit, layer by layer; None for a layer without a direct path, nothing for an encoder–decoder.
+    """Of every unit, layer by layer; nothing for an encoder–decoder.
 
     An encoder's units are not the decoder's: a mean over both would be nobody's.
     """
     if isinstance(case.tape, Seq2SeqTape) or not case.tape.n_steps:
         return []
-    return [None if one.mean_log_direct is None else time_constants_of(one.mean_log_direct) for one in gathered]
+    return time_constants_by_layer(gathered)
 
 
 def _with_nulls(values: Array | None) -> list[float | None] | None:

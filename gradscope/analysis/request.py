@@ -139,7 +139,7 @@ class GradientsRequest(RunRequest):
         super().__post_init__()
         for name, value, known in (
             ("--anchor", self.anchor, ("end", "start")),
-            ("--wrt", self.wrt, ("state", "inputs")),
+            ("--wrt", self.wrt, ("state", "inputs", "weights")),
             ("--loss", self.loss, ("cross-entropy", "mse", "linear", "none")),
             ("--loss-at", self.loss_at, ("last", "all")),
             ("method", self.method, ("auto", "thin", "dense")),

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from gradscope.analysis.memory_units import time_constants_of
 from gradscope.jacobians.base import Array
 from gradscope.log_domain import LN10
 from gradscope.networks.run import Trajectory
@@ -77,3 +78,8 @@ def gather_slopes(
             )
             layer.direct[lags] = sums.max(axis=-1) / LN10
     return layers
+
+
+def time_constants_by_layer(gathered: list[LayerSlopes]) -> list[Array | None]:
+    """−1/⟨ln f⟩ of every unit in steps, layer by layer; None for a layer without a direct path."""
+    return [None if one.mean_log_direct is None else time_constants_of(one.mean_log_direct) for one in gathered]

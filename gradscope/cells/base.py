@@ -186,6 +186,14 @@ class Cell(ABC):
         """(d, c) where J_t = d I + c diag(φ′) W of one W, as without gates and norm; None for a gated cell."""
         return None
 
+    def weights_by_eigenvalue(self) -> Array | None:
+        """|dw/dλ| of each row of ``weight_hh`` where a unit has an eigenvalue λ of its own; None where it has none."""
+        return None
+
+    def projections(self) -> tuple[Array, ...]:
+        """W_hr, where h is a projection of what the units put out."""
+        return ()
+
     def recurrent_blocks(self) -> dict[str, Array]:
         """W_hh by gate, each (..., H, H); what multiplies h."""
         H = self.gate_size

@@ -30,6 +30,10 @@ class IndRnn(Cell):
         """J_t = diag(φ′) diag(w)."""
         return 0.0, 1.0
 
+    def weights_by_eigenvalue(self) -> Array:
+        """1: w are the eigenvalues of diag(w)."""
+        return np.ones(self.weight_hh.shape[:-1])
+
     def recurrent_blocks(self) -> dict[str, Array]:
         """diag(w), for whoever asks about eigenvalues and norms of the one block."""
         return {"u": np.asarray(self.weight_hh * np.eye(self.hidden_size))}

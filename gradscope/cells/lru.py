@@ -72,6 +72,14 @@ class Lru(Cell):
         norm = self.norm_jacobian(drive)
         return RotationJacobian(a, b, log_modulus, np.asarray(s_prev, dtype=np.float64), norm), log_modulus
 
+    def weights_by_eigenvalue(self) -> Array:
+        """So that Σ |∂h/∂w|²|dw/dλ|² is |∂h/∂λ|² = ½‖∂h/∂(Re λ, Im λ)‖²; of an odd unit's real λ its derivative."""
+        _, _, log_modulus = self._eigenvalues(np.asarray(self.weight_hh, dtype=np.float64))
+        # |∂λ/∂ν| = |λ| e^ν and |∂λ/∂θ| = |λ|, at a right angle to one another.
+        inverse, pairs = np.exp(-log_modulus), self.hidden_size // 2
+        share = np.where(np.arange(log_modulus.shape[-1]) < pairs, np.sqrt(0.5), 1.0)
+        return np.concatenate([share * inverse / -log_modulus, np.sqrt(0.5) * inverse[..., :pairs]], axis=-1)
+
     def recurrent_blocks(self) -> dict[str, Array]:
         """[[a, −b], [b, a]], for whoever asks about eigenvalues and norms of the one block."""
         a, b, _ = self._eigenvalues(self.weight_hh)

@@ -56,6 +56,10 @@ class LstmProjected(Lstm):
         """None: what a projection mixes is not followed by intervals."""
         return None
 
+    def projections(self) -> tuple[Array, ...]:
+        """W_hr."""
+        return (self.weight_hr,)
+
     def square_blocks(self) -> dict[str, Array]:
         """W_g W_hr, each (..., H, H): how o⊙φ(c) of one step reaches a gate of the next."""
         return {gate: np.asarray(W @ self.weight_hr) for gate, W in self.recurrent_blocks().items()}

@@ -45,10 +45,10 @@ def gradient_options(command: F) -> F:
             ),
             click.option(
                 "--wrt",
-                type=click.Choice(["state", "inputs"]),
+                type=click.Choice(["state", "inputs", "weights"]),
                 default="state",
                 show_default=True,
-                help="Derivatives with respect to past states, or to the inputs x_j.",
+                help="Derivatives with respect to past states, to the inputs x_j, or of every h_t to the weights.",
             ),
             click.option("--per-layer", is_flag=True, help="One result per layer of a stack as well."),
             click.option(

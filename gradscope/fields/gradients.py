@@ -72,12 +72,24 @@ ROWS = (
     Field("step", "integer", "step", "the step the row speaks of"),
     Field("log10_norm_frobenius", "number", "Frobenius", "Frobenius norm of the same Jacobian", unit="log10",
           null=ZERO_OR_NONE),
+    Field("log10_one_step", "number", "one step", "‖∂h_t/∂θ‖_F through step t alone: what there is without memory",
+          unit="log10", null=ZERO_OR_NONE, shown=True),
+    Field("log10_dh_dweight_hh", "number", "dh/dW_hh", "‖∂h_t/∂W_hh‖_F, all layers together (W_hr counts with them)",
+          unit="log10", null=ZERO_OR_NONE, shown=True),
+    Field("log10_dh_dweight_ih", "number", "dh/dW_ih", "‖∂h_t/∂W_ih‖_F, all layers together", unit="log10",
+          null=ZERO_OR_NONE, shown=True),
+    Field("log10_dh_dbias", "number", "dh/db", "‖∂h_t/∂b‖_F, b the one bias of the pre-activations", unit="log10",
+          null=ZERO_OR_NONE),
+    Field("log10_dh_dforget_bias", "number", "dh/db_f", "the part of b in the gate that keeps the old state",
+          unit="log10", null="exactly zero, or there is no such gate", shown=True),
+    Field("log10_dh_dlambda", "number", "dh/dλ", "‖∂h_t/∂λ‖, λ the eigenvalues of a diagonal recurrence",
+          unit="log10", null="exactly zero, or units have no eigenvalue of their own", shown=True),
     Field("share", "number", "share", "of this input in the total sensitivity", null=NO_MEANING, shown=True),
     Field("status", "text", "status", "what kind of number log10_norm is", required=True,
           words=("ok", "zero", "underflow", "doubtful", "nonfinite")),
 )  # fmt: skip
 
-#: What every row has unless it speaks of inputs (``--wrt inputs``).
+#: What every row has unless it speaks of inputs or weights (``--wrt``).
 ALWAYS_BUT_FOR_INPUTS = (
     "lag", "log10_norm", "log10_norm_std", "log10_norm_h", "stable_rank", "rank", "log10_theory", "log10_eigen",
     "log10_bound", "log10_path_bound", "log10_dloss_dstate", "log10_dloss_dweight", "status",
@@ -95,6 +107,24 @@ TIME_CONSTANTS = (
           null=_KEEPS),
     Field("time_constant_q90", "number", "time constant, 90 %", "a tenth of the units lies above", unit="steps",
           null=_KEEPS),
+)  # fmt: skip
+
+_NO_WEIGHTS = "exactly zero, no such parameters, or --wrt weights was not asked"
+#: What ``--wrt weights`` adds: root mean squares over the later half of the run and the batch.
+SENSITIVITIES = (
+    Field("sharpness", "text", "sharpness",
+          "whether memory makes h_t ten times as sensitive to the weights as one step does", null=NOT_COMPUTED,
+          better="flat", words=("sharp", "flat", "undetermined")),
+    Field("log10_amplification", "number", "amplification", "how many times a single step's sensitivity it is",
+          unit="log10", null="--wrt weights was not asked, or too short", better="lower"),
+    Field("log10_rms_all", "number", "dh/dθ", "‖∂h_t/∂θ‖_F, all parameters together", unit="log10",
+          null=_NO_WEIGHTS, better="lower"),
+    Field("log10_rms_weight_hh", "number", "dh/dW_hh", "‖∂h_t/∂W_hh‖_F", unit="log10", null=_NO_WEIGHTS),
+    Field("log10_rms_weight_ih", "number", "dh/dW_ih", "‖∂h_t/∂W_ih‖_F", unit="log10", null=_NO_WEIGHTS),
+    Field("log10_rms_bias", "number", "dh/db", "‖∂h_t/∂b‖_F", unit="log10", null=_NO_WEIGHTS),
+    Field("log10_rms_forget_bias", "number", "dh/db_f", "its part in the gate that keeps the old state",
+          unit="log10", null=_NO_WEIGHTS),
+    Field("log10_rms_lambda", "number", "dh/dλ", "‖∂h_t/∂λ‖", unit="log10", null=_NO_WEIGHTS),
 )  # fmt: skip
 
 SUMMARY = (
@@ -161,6 +191,7 @@ SUMMARY = (
     Field("tbptt_kind", "text", "TBPTT kind", "how truncation was counted", null=_NO_LOSS_HERE,
           words=("last", "chunks")),
     *TIME_CONSTANTS,
+    *SENSITIVITIES,
     Field("need", "count", "need", "lag the task asks for", unit="steps", null="--need was not given"),
     Field("enough", "boolean", "enough", "whether the h corner's norm at that lag is at least epsilon",
           null="--need was not given, or nobody can tell", better="true"),

@@ -142,12 +142,12 @@ def _columns_by_what_is_asked() -> Schema:
     def required(names: Iterable[str]) -> Schema:
         return {"properties": {"rows": {"items": {"required": list(names)}}}}
 
-    asked = {"properties": {"wrt": {"const": "inputs"}}, "required": ["wrt"]}
+    asked = {"properties": {"wrt": {"enum": ["inputs", "weights"]}}, "required": ["wrt"]}
     return {
         "if": {"properties": {"settings": asked}},
         "then": {
             **required(("lag", "log10_norm", "status")),
-            "description": "sensitivity to the inputs: state columns have no meaning",
+            "description": "sensitivity to inputs or weights: state columns have no meaning",
         },
         "else": required(ALWAYS_BUT_FOR_INPUTS),
     }

@@ -73,6 +73,8 @@ def gradient_figure(result: Result) -> LineFigure | None:
     """The gradient's norm against the lag, with its horizon, the estimates and the tightest bound beside it."""
     if not has(result, "log10_norm") or "lag" not in result.columns:
         return None
+    if result.settings.get("wrt") == "weights":
+        return sensitivity_figure(result)
     lags = tuple(float(lag) for lag in column(result, "lag"))
     curves = [measured_curve(result)]
     curves += [
@@ -100,6 +102,29 @@ def gradient_figure(result: Result) -> LineFigure | None:
             spots=horizon_spot(result),
         )
     )
+
+
+_SENSITIVITIES = (
+    ("log10_one_step", "one step alone", "bound"),
+    ("log10_dh_dweight_hh", "W_hh", "theory"),
+    ("log10_dh_dweight_ih", "W_ih", "eigen"),
+    ("log10_dh_dforget_bias", "forget bias", "corner"),
+    ("log10_dh_dlambda", "eigenvalues", "path"),
+)
+
+
+def sensitivity_figure(result: Result) -> LineFigure:
+    """‖∂h_t/∂θ‖ over time, all parameters together and kind by kind, and what one step alone gives."""
+    steps = tuple(float(t) for t in column(result, "lag"))
+    curves = [measured_curve(result, "all parameters")]
+    curves += [
+        thinned(Curve(title, role, steps, tuple(column(result, name))))
+        for name, title, role in _SENSITIVITIES
+        if has(result, name)
+    ]
+    said = "How sensitive the state is to the weights. The gap to one step alone is what memory adds."
+    title = verdict_sentence(result).rstrip(".")
+    return LineFigure(title, said, "step t", "norm of dh_t/dθ", tuple(curves), name="gradient", powers=True)
 
 
 def overlay(names: Sequence[str], results: Sequence[Result], title: str) -> LineFigure | None:

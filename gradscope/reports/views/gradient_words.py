@@ -56,6 +56,8 @@ def reach(result: Result) -> str:
 
 def left(result: Result) -> str:
     """What is left at the last lag, relative to lag 0; empty where the rows do not hold it."""
+    if result.settings.get("wrt") == "weights":
+        return sharpness(result)
     ended = ending(result)
     if ended:
         return ended
@@ -73,6 +75,16 @@ def left(result: Result) -> str:
             f"{at} {'the gradient' if result.summary.get('verdict') == 'exploding' else 'it'} is {level} times as large"
         )
     return f"{at} {level} of it is left" if found < 0 else f"{at} all of it is left"
+
+
+def sharpness(result: Result) -> str:
+    """Whether the loss is too sharp in the weights: a question of its own beside whether the gradient vanishes."""
+    found = number(result.summary.get("log10_amplification"))
+    if found is None:
+        return "whether the loss is too sharp cannot be told"
+    times = f"10^{fixed(found, 1)}" if found >= 4 else significant(10.0**found, 3, against=[10.0])
+    word = "too sharp" if result.summary.get("sharpness") == "sharp" else "not too sharp"
+    return f"the loss is {word}: memory makes h_t {times} times as sensitive to the weights as one step does"
 
 
 def level_text(result: Result, log10_norm: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gradscope.fields import ROWS, field
 from gradscope.records import Report, Result
@@ -35,6 +36,10 @@ _TRIFLE = 0.1
 _PLACED = ("lag", "log10_norm", "log10_norm_std", "log10_theory", "share", "phase", "status", *FACTOR_COLUMNS)
 #: What the loss sees: the state, or the input where inputs are asked about.
 _LOSS = ("log10_dloss_dstate", "log10_dloss_dinput")
+#: What stands beside ‖∂h_t/∂θ‖ on a screen.
+_BY_STEP = (
+    "log10_one_step", "log10_dh_dweight_hh", "log10_dh_dweight_ih", "log10_dh_dforget_bias", "log10_dh_dlambda",
+)  # fmt: skip
 # A norm is known to 1e-9 relative, here in decades: the same allowance as behind summary.theory_violations.
 _TOLERANCE = 1e-9 / math.log(10.0)
 
@@ -152,6 +157,8 @@ def _norm_meaning(result: Result) -> str:
     """What is measured, in the article's letters; every norm is a spectral norm."""
     if result.settings.get("wrt") == "inputs":
         return "‖∂h_T/∂x_(T−k)‖₂"
+    if result.settings.get("wrt") == "weights":
+        return "‖∂h_t/∂θ‖_F, θ all weights and biases"
     return "‖∂s_k/∂s_0‖₂" if result.settings.get("anchor") == "start" else "‖∂s_T/∂s_(T−k)‖₂"
 
 
@@ -159,7 +166,8 @@ def _lag_table(result: Result, rows: Sequence[int], over: int | None, *, verbose
     """The table, and the titles of the columns that it leaves out."""
     base = _measured_and_theory(result, rows, over)
     lag, norm = _column("lag"), _column("log10_norm", meaning=_norm_meaning(result))
-    columns = [Column(lag.title, unit=lag.unit), norm]
+    by_step = result.settings.get("wrt") == "weights"
+    columns = [Column("t" if by_step else lag.title, unit=lag.unit), norm]
     cells: list[list[str]] = [[str(at), b[0]] for at, b in zip(picked(result, "lag", rows), base, strict=True)]
 
     def add(column: Column, texts: Sequence[str]) -> None:
@@ -184,7 +192,9 @@ def _lag_table(result: Result, rows: Sequence[int], over: int | None, *, verbose
     left_out: list[str] = []
     for place, name in enumerate(_further_columns(result)):
         column = _column(name, priority=1 + place)
-        if verbose or (is_users_loss(result) and name in _LOSS):
+        if by_step and not verbose and name != "log10_one_step":  # its title says it
+            column = replace(column, meaning="")
+        if verbose or (is_users_loss(result) and name in _LOSS) or (by_step and name in _BY_STEP):
             add(column, [_cell_text(column, value) for value in picked(result, name, rows)])
         elif held != [name]:
             left_out.append(column.title)
