@@ -70,7 +70,7 @@ class Result:
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
-        return f"<Result {self._said()}, {self.n_rows} rows>"
+        return f"<Result {self._said().removesuffix(f', {self.n_rows} rows')}, {self.n_rows} rows>"
 
     def _said(self) -> str:
         """The source and its verdict, short."""
@@ -82,6 +82,10 @@ class Result:
             said += f", horizon {self.summary['horizon']}"
         elif self.summary.get("horizon_censored"):
             said += f", horizon > {self.settings.get('steps')}"
+        elif "agree" in self.summary:
+            said += f", {self.summary['agree']} of {self.summary['claims']} come out as predicted"
+        elif verdict is None:
+            said += f", {self.n_rows} rows"
         return said
 
     @property
