@@ -70,7 +70,7 @@ class Result:
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
-        return f"<Result {self._said().removesuffix(f', {self.n_rows} rows')}, {self.n_rows} rows>"
+        return f"<Result {self._said().removesuffix(f', {self._counted()}')}, {self._counted()}>"
 
     def _said(self) -> str:
         """The source and its verdict, short."""
@@ -85,8 +85,11 @@ class Result:
         elif "agree" in self.summary:
             said += f", {self.summary['agree']} of {self.summary['claims']} come out as predicted"
         elif verdict is None:
-            said += f", {self.n_rows} rows"
+            said += f", {self._counted()}"
         return said
+
+    def _counted(self) -> str:
+        return f"{self.n_rows} row{'s' if self.n_rows != 1 else ''}"
 
     @property
     def n_rows(self) -> int:

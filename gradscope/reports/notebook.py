@@ -33,6 +33,7 @@ max-width:60rem}
 .gradscope .good{color:var(--good)}.gradscope .mixed{color:var(--mixed)}
 .gradscope .made{font-size:.8em;opacity:.8;overflow-wrap:anywhere}
 .gradscope table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9em;margin:.4rem 0}
+.gradscope h4{font-size:1em;margin:.7rem 0 .2rem}
 .gradscope caption{text-align:left;font-weight:600}.gradscope th,.gradscope td{background:none;color:inherit;
 text-align:left;padding:.1rem .6rem;border:0;border-bottom:1px solid var(--grid)}
 .gradscope tbody th{font-weight:400}.gradscope th.r,.gradscope td.r{text-align:right;white-space:nowrap}
@@ -176,8 +177,7 @@ def notebook_html(report: Report) -> str:
     figures = document.figures()
     tables = [block for section in document.sections for block in section.blocks if isinstance(block, Table)]
     body = [*said]
-    if tables:
-        body.append(html_table(tables[0], _ROWS))
+    body += [html_table(tables[0], _ROWS)] if tables else _told(document)
     if figures:
         body.append(_figure(figures[0][1]))
     body.append(f'<p class="made">{text(document.made_by)}</p>')
@@ -202,6 +202,21 @@ def _sentences(document: Document) -> list[str]:
         *warnings[:_WARNINGS],
         *_left_out(len(warnings) - _WARNINGS, "warnings"),
     ]
+
+
+def _told(document: Document) -> list[str]:
+    """Sections that say in sentences what others say in a table: the claims."""
+    told = [
+        (section.heading, [one for one in section.blocks if isinstance(one, Sentence) and one.role == "note"])
+        for section in document.sections
+        if section.heading
+    ]
+    shown = [
+        f"<h4>{text(heading)}</h4>" + "".join(f"<p>{text(sentence.text)}</p>" for sentence in sentences)
+        for heading, sentences in told[:_SOURCES]
+        if sentences
+    ]
+    return [*shown, *_left_out(len(told) - _SOURCES, "sections")]
 
 
 def _left_out(n: int, what: str) -> list[str]:

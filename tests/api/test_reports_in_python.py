@@ -210,7 +210,7 @@ def test_the_figure_is_drawn_on_the_callers_axes(reports: dict[str, gradscope.Re
     ax = Figure().subplots()
     assert reports["one"].plot(ax) is ax
     assert reports["one"].plot(ax=ax) is ax
-    assert "rnn:hidden=6,gain=0.5" in ax.get_title()
+    assert "rnn:hidden=6,gain=0.5" in ax.get_title(loc="left")
     drawn = ax.lines[0].get_ydata()
     assert float(drawn[-1]) == pytest.approx(reports["one"].results[0].columns["log10_norm"][-1])
     made = reports["spectrum"].plot()

@@ -49,7 +49,7 @@ def test_it_is_a_notebook_of_six_cells_without_output():
 
 def test_every_cell_shows_a_page_with_a_figure(shown):
     pages = [value._repr_html_() for _, value in shown]
-    assert all("<table" in page or "<svg" in page for page in pages)
+    assert ["<table" in page or "Experiment: " in page for page in pages] == [True] * 6
     assert sum("<svg" in page for page in pages) >= 5
     assert all(len(page) < 200_000 for page in pages)
 
