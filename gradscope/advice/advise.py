@@ -94,6 +94,7 @@ def _advice(
         "need": request.need,
         "best": best_of(rows, shrink=before.explodes),
         "verdict": before.verdict,
+        "explodes": before.explodes,
         **{name: result.summary[name] for name in ("tbptt_length", "tbptt_bias", "tbptt_kind")},
         "clip_value": clip.value if clip else None,
         "clip_share": clip.share if clip else None,

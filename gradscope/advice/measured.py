@@ -39,6 +39,8 @@ class Measured:
         Lags, at most about a hundred, and log10 of the h corner's norm there.
     failed : str
         Why there is nothing to measure: the forward pass itself overflows.
+    grows : bool
+        Whether the norm at lag T has grown by a decade and more at a rate that says so too, whatever the verdict.
     """
 
     horizon: int | None
@@ -53,6 +55,7 @@ class Measured:
     change: Change | None = None
     course: tuple[tuple[int, float | None], ...] = ()
     failed: str = ""
+    grows: bool = False
 
     def reaches(self, lag: int) -> bool:
         """Whether the h corner is ≥ epsilon at this lag or a later one."""
@@ -62,8 +65,8 @@ class Measured:
 
     @property
     def explodes(self) -> bool:
-        """Whether gradients grow, or the states already do."""
-        return self.verdict == "exploding" or bool(self.failed)
+        """Whether gradients grow, or the states already do; where there is no verdict, what was measured decides."""
+        return self.verdict == "exploding" or bool(self.failed) or (self.verdict == "undetermined" and self.grows)
 
     @property
     def decades(self) -> float:
@@ -90,6 +93,8 @@ def read(result: Result, *, reach: int, epsilon: float, change: Change | None = 
     norms = [result.columns[name] for name in ("log10_norm_h", "log10_norm")]
     at = next((float(x[reach]) for x in norms if len(x) > reach and math.isfinite(x[reach])), math.nan)
     rate = summary["log10_rate"]
+    last = float(result.columns["log10_norm"][-1])
+    risen = rate * (len(result.columns["log10_norm"]) - 1) if isinstance(rate, float) else math.nan
     return Measured(
         horizon=_whole(summary["horizon"]),
         horizon_censored=bool(summary["horizon_censored"]),
@@ -102,6 +107,7 @@ def read(result: Result, *, reach: int, epsilon: float, change: Change | None = 
         log10_epsilon=math.log10(epsilon),
         change=change,
         course=_course(result),
+        grows=last >= 1 and risen >= 1,
     )
 
 

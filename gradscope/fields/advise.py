@@ -55,6 +55,8 @@ ADVISE_SUMMARY = (
           null="beyond the last lag", better="higher", shown=True, required=True),
     Field("reach_now_censored", "boolean", "reach now, censored", "whether it lies beyond the last lag"),
     Field("verdict", "text", "verdict", "of the network as it is", words=gradients.VERDICTS),
+    Field("explodes", "boolean", "explodes",
+          "whether gradients explode, or grow by a decade and more over a run that allows no verdict: shrink them"),
     Field("need", "count", "need", "lag the task asks for", unit="steps", null="--need was not given"),
     Field("best", "text", "best", "kind of the smallest change that helps", null="none does", shown=True,
           required=True),

@@ -21,12 +21,14 @@ GATES = "Gates"
 class Sentence:
     """A line of prose; ``code`` keeps its lines.
 
-    ``verdict`` (in bold), ``answer``, ``next`` and ``code`` belong together: first on a page, last in a terminal.
+    ``verdict`` (in bold), ``answer``, ``next`` and ``code`` belong together: first on a page, last in a terminal. A
+    ``detail`` is left out of a terminal unless everything is asked for.
     """
 
     text: str
     role: Literal["verdict", "answer", "next", "note", "warning", "code"] = "note"
     tone: Tone = "plain"
+    detail: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Column:
 class Table:
     """Cells of text under columns; ``caption`` says what the rows are.
 
-    A ``folded`` table stands closed on a page, under its caption.
+    A ``folded`` table stands closed on a page, under its caption; a ``detail`` is left out of a terminal unless
+    everything is asked for.
     """
 
     caption: str
@@ -61,6 +64,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     tones: tuple[Tone, ...] = ()
     folded: bool = False
+    detail: bool = False
 
 
 @dataclass(frozen=True)

@@ -101,16 +101,20 @@ def render_document(document: Document, *, width: int | None, color: bool, unico
         legacy_windows=False,
         _environ={},  # every choice was made above: rich is not to look again
     )
-    written = [section for section in document.sections if any(isinstance(b, Sentence | Table) for b in section.blocks)]
+    sections = [section if verbose else _without_details(section) for section in document.sections]
+    written = [section for section in sections if any(isinstance(b, Sentence | Table) for b in section.blocks)]
     about = [section for section in written if section.subheading]
     telling = _telling(written)
     for section in written:
+        if len(telling) > 1 and not section.subheading and section in telling and _only_answers(section):
+            continue  # it is named with its answer, below
         if buffer.tell():
             _line(console, "", unicode)
         origin = document.origin if not verbose and about == [section] else ""
         _section(console, section, width, unicode, origin, section in telling)
     if verbose or len(about) != 1:
-        _line(console, "", unicode)
+        if buffer.tell():
+            _line(console, "", unicode)
         _line(console, document.made_by if verbose else document.origin, unicode, "dim")
     if verbose and document.reproduce:
         _line(console, document.reproduce, unicode, "dim")
@@ -119,6 +123,11 @@ def render_document(document: Document, *, width: int | None, color: bool, unico
         _line(console, sentence.text, unicode, _style(sentence))
     text = "\n".join(line.rstrip() for line in buffer.getvalue().split("\n"))
     return text if unicode else to_ascii(text)
+
+
+def _without_details(section: Section) -> Section:
+    kept = tuple(b for b in section.blocks if not (isinstance(b, Sentence | Table) and b.detail))
+    return replace(section, blocks=kept)
 
 
 def _telling(sections: Sequence[Section]) -> list[Section]:
@@ -142,6 +151,11 @@ def _answer(telling: Sequence[Section]) -> list[Sentence]:
 
 def _answers(section: Section) -> list[Sentence]:
     return [block for block in section.blocks if isinstance(block, Sentence) and block.role in ANSWERS]
+
+
+def _only_answers(section: Section) -> bool:
+    texts = [block for block in section.blocks if isinstance(block, Sentence | Table)]
+    return len(_answers(section)) == len(texts)
 
 
 def _style(sentence: Sentence) -> str:

@@ -251,3 +251,49 @@ def test_processes_change_no_number(monkeypatch):
     for one, other in zip(alone.results, apart.results, strict=True):
         assert list(one.rows()) == list(other.rows())
         assert one.summary == other.summary
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("lstm:hidden=12,inputs=4", ["-T", "60", "--reach", "30"]),
+        ("gru:hidden=12,init=pytorch", ["-T", "60", "--reach", "40"]),
+        ("rnn:hidden=8,activation=identity,gain=3", ["-T", "60", "--reach", "30"]),
+        ("lstm:hidden=6,bidirectional=true", ["-T", "30", "--reach", "20"]),
+        ("lstm:hidden=6,bidirectional=true,layers=2", ["-T", "30", "--reach", "20"]),
+    ],
+)
+def test_the_first_screen_is_at_most_ten_lines(source, words, capsys):
+    from gradscope.cli import run
+
+    assert run(["advise", source, *words]) == 0
+    screen = capsys.readouterr().out.splitlines()
+    assert len(screen) <= 10
+    assert "Append" in screen[-1]
+    assert run(["advise", source, *words, "-v"]) == 0
+    everything = capsys.readouterr().out
+    assert "rate/step" in everything
+    assert "W_hh: leaves out" in everything
+
+
+def test_what_grows_without_a_verdict_is_told_to_shrink():
+    """10^51 at the end of a run whose correlation time is too long for an interval of the rate."""
+    source = "rnn:gain=3,activation=identity"
+    (before,) = gradscope.gradients(source, loss="none").results
+    assert before.summary["verdict"] == "undetermined"
+    assert before.columns["log10_norm"][-1] > 50
+    report = gradscope.advise(source, steps=100, reach=50, only=("gain", "init"))
+    (result,) = report.results
+    assert result.summary["explodes"] is True
+    assert result.summary["best"] == "gain"
+    row = next(row for row in result.rows() if row["kind"] == "gain")
+    assert row["after_rate"] < row["before_rate"]
+    (after,) = gradscope.gradients(f"{source},{row['change']}", loss="none").results
+    assert after.columns["log10_norm"][-1] < 2
+    from gradscope.reports.formats import render
+
+    said = render(report, "table")
+    assert "Gradients grow, over a run too short for an interval of their rate: shrink them" in said
+    assert "nothing to change" not in said
+    (vanishing,) = gradscope.advise("gru:hidden=6", steps=20, only=("tbptt",)).results
+    assert vanishing.summary["explodes"] is False
