@@ -238,9 +238,7 @@ def _noise_warning(source: Source, request: RunRequest, width: int) -> tuple[str
     """Trained weights on generated inputs: the numbers are right and may be about another network than in use."""
     if source.spec.kind != "file" or width == 0 or not is_generated(request.inputs) or request.tokens is not None:
         return ()
-    return (
-        f"{GENERATED_INPUT} ({request.inputs}): real features may carry much further, or less; give --inputs FILE.npy",
-    )
+    return (f"{GENERATED_INPUT} ({request.inputs}): give real features, --inputs FILE.npy",)
 
 
 @singledispatch

@@ -92,10 +92,7 @@ def _no_head(candidates: tuple[Table, ...], width: int) -> str:
     if candidates:
         listed = ", ".join(f"head={table.name}" for table in candidates[:6])
         return f"{NO_LOSS}several weights could be the head ({listed}): say which, or give --readout FILE"
-    return (
-        f"{NO_LOSS}the file has no readout, a weight (V, {width}): "
-        "give --readout FILE.npz, or --readout random for a seeded one"
-    )
+    return f"{NO_LOSS}the file has no readout (V, {width}); give --readout FILE.npz or random"
 
 
 def read_readout(given: str | GivenArray | GivenReadout, H: int) -> tuple[Array, Array]:

@@ -10,6 +10,7 @@ from html import escape as html_escape
 
 from gradscope.records import Report
 from gradscope.reports.document import (
+    GATES,
     Block,
     Column,
     Curve,
@@ -70,7 +71,8 @@ def _page(document: Document, points: int, rows: int) -> str:
         body.append(f'<h2 id="s{place}">{text(section.heading or section.label)}</h2>')
         if section.subheading:
             body.append(f'<p class="sub">{text(section.subheading)}</p>')
-        told = len(document.sections) == 1 or not section.heading  # its verdict stands under the title already
+        # The verdict of all, or of the only source, stands under the title already.
+        told = not section.heading or sum(one.heading != GATES for one in document.sections) == 1
         for block in sorted(section.blocks, key=_order):
             if isinstance(block, Sentence):
                 if told and block.role == "verdict":
@@ -81,7 +83,8 @@ def _page(document: Document, points: int, rows: int) -> str:
                 name = "verdict" if block.role == "verdict" else "warning" if block.role == "warning" else "note"
                 body.append(f'<p class="{name} {block.tone}">{text(block.text)}</p>')
             elif isinstance(block, Table):
-                body.append(_folded(html_table(block, rows), block) if block.folded else html_table(block, rows))
+                table = html_table(block, rows, label=_named(block, section))
+                body.append(_folded(table, block) if block.folded else table)
             else:
                 body.append(_figure(block, f"f{number}", points, section))
                 number += 1
@@ -130,8 +133,10 @@ def html_table(table: Table, most: int, *, label: str = "") -> str:
     left_out = len(table.rows) > most
     caption = table.caption + (f" ({most} of {len(table.rows)} rows; all in CSV or JSON)" if left_out else "")
     out = [f'<div class="scroll" tabindex="0" role="region" aria-label="{text(caption or label or "Table")}"><table>']
-    if caption:
+    if caption and not table.folded:
         out.append(f"<caption>{text(caption)}</caption>")
+    elif label:
+        out.append(f'<caption class="heard">{text(label)}</caption>')
     if any(column.title for column in table.columns):
         out.append(f"<thead><tr>{''.join(map(_head, table.columns))}</tr></thead>")
     out.append("<tbody>")
@@ -142,6 +147,13 @@ def html_table(table: Table, most: int, *, label: str = "") -> str:
         )
         out.append(f'<tr class="{tone}">{cells}</tr>' if tone != "plain" else f"<tr>{cells}</tr>")
     return "".join([*out, "</tbody></table></div>"])
+
+
+def _named(table: Table, section: Section) -> str:
+    """What a table without a caption is to somebody who hears the page: its columns, and of what."""
+    titles = [column.title.strip() for column in table.columns if column.title.strip()]
+    of = section.heading or section.label
+    return f"{of}: {', '.join(titles[:6])}{' …' if len(titles) > 6 else ''}" if titles else of
 
 
 def _folded(table: str, block: Table) -> str:
@@ -163,7 +175,7 @@ def _figure(figure: Figure, prefix: str, points: int, section: Section) -> str:
     if isinstance(figure, LineFigure):
         figure = replace(figure, curves=tuple(thinned(curve, points) for curve in figure.curves))
     drawn, height = figure_svg(figure, prefix=prefix)
-    svg = f'<svg viewBox="0 0 {WIDTH} {height}" tabindex="0">{drawn}</svg>'
+    svg = f'<div class="plot"><svg viewBox="0 0 {WIDTH} {height}" tabindex="0">{drawn}</svg></div>'
     alternative = html_table(_as_table(figure), 40, label=figure.title)
     caption = (
         f"<figcaption>{text(figure.description)}{_export(figure)}"

@@ -24,7 +24,9 @@ caption{text-align:left;font-weight:600;padding-bottom:.3rem}
 th,td{white-space:pre-line;vertical-align:top;padding:.15rem .6rem;border-bottom:1px solid var(--grid)}
 th{text-align:left;font-weight:600}tbody th{font-weight:400}.r{text-align:right;white-space:nowrap}
 tr.bad>*:first-child{box-shadow:inset 4px 0 var(--bad)}tr.mixed>*:first-child{box-shadow:inset 4px 0 var(--mixed)}
+.heard{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 figure{margin:1rem 0;break-inside:avoid}figure svg{width:100%;height:auto;display:block}
+@media screen and (max-width:40rem){.plot{overflow-x:auto}.plot svg{min-width:36rem}}
 .readout{font-size:.85rem;min-height:1.5em;margin:.2rem 0;font-variant-numeric:tabular-nums}
 figcaption{font-size:.9rem}details{margin:.3rem 0}summary{cursor:pointer}
 pre{overflow-x:auto;padding:.6rem;border:1px solid var(--grid)}

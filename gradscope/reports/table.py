@@ -173,7 +173,7 @@ def _section(console: Console, section: Section, width: int | None, unicode: boo
     if section.heading:
         _line(console, section.heading, unicode, "bold")
     if section.subheading:
-        _line(console, f"{section.subheading}, {origin}" if origin else section.subheading, unicode, "dim")
+        _line(console, _about(section.subheading, origin, width), unicode, "dim")
     above = bool(section.heading or section.subheading)
     for block in section.blocks:
         if isinstance(block, Table) and block.rows:
@@ -185,6 +185,14 @@ def _section(console: Console, section: Section, width: int | None, unicode: boo
         else:
             continue
         above = True
+
+
+def _about(subheading: str, origin: str, width: int | None) -> str:
+    """What a source is, and as much of how it was run as fits on the same line: the seed before the version."""
+    parts = [subheading, *(origin.split(", ") if origin else ())]
+    while len(parts) > 1 and width is not None and len(", ".join(parts)) > width:
+        parts.pop()
+    return ", ".join(parts)
 
 
 def _table(console: Console, table: Table, width: int | None, unicode: bool) -> None:

@@ -218,7 +218,7 @@ def test_wrong_queries_are_refused_in_words(options, message):
 
 def test_pivot_turns_the_map():
     text = formats.render(pivot(hand.sweep(), keys=("init", "gain"), value="horizon"), "html")
-    assert "horizon for every init (down) and gain (across)" in text
+    assert "Horizon for every init (up) and gain (across)" in text
     with pytest.raises(UsageError, match="Did you mean 'gain'"):
         pivot(hand.sweep(), keys=("init", "gian"))
 

@@ -33,7 +33,7 @@ def test_every_format_renders_every_verb_twice_the_same(make, name):
 
 @pytest.mark.parametrize("make", hand.EVERY)
 def test_markdown_tables_have_as_many_cells_as_heads(make):
-    text = formats.render(make(), "md")
+    text = formats.render(make(), "md", verbose=True)
     assert text.startswith("## ")
     widths = {}
     for block in text.split("\n\n"):

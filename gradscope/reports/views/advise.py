@@ -146,8 +146,8 @@ def _changes(result: Result, rows: list[dict[str, Any]]) -> Table:
     columns = (
         Column("kind", "left"),
         Column("change", "left"),
-        Column("reach"),
-        Column("rate/step", "right", 2),
+        Column("reach", unit="steps"),
+        Column("rate", "right", 2, unit="decades/step"),
         Column("verdict", "left", 1),
         Column("helps", "left"),
     )

@@ -44,7 +44,7 @@ def next_step(result: Result, command: Sequence[str]) -> str:
         return "" if given_length else _said(result, "gradients", [*longer, f"-T {more}"], why)
     if any(warning.startswith(GENERATED_INPUT) for warning in result.warnings):
         without = _same_run(command, without={*_LENGTH, "--inputs", "--batch"})
-        return _said(result, "gradients", [*without, "--inputs FILE.npy"], "what it really reads: this was noise")
+        return _said(result, "gradients", [*without, "--inputs FILE.npy"], "what it really reads")
     if verdict == "exploding" or summary.get("enough") is False or _is_short(result, need):
         asked = [f"--reach {int(need)}"] if need is not None else []
         return _changes(result, [*same, *asked])

@@ -87,8 +87,8 @@ def _summary(result: Result) -> Table:
     s = result.summary
     total, log_det = number(s.get("sum")), number(s.get("mean_log_det"))
     lines = [
-        ("sum of exponents", significant(total, 6, against=[0.0])),
-        ("mean log|det J|", significant(log_det, 6, against=[0.0])),
+        ("sum of exponents, nats/step", significant(total, 6, against=[0.0])),
+        ("mean log|det J|, nats/step", significant(log_det, 6, against=[0.0])),
         ("Kaplan-Yorke dimension", significant(s.get("kaplan_yorke_dimension"), 5)),
         ("entropy rate, nats/step", significant(s.get("entropy_rate"), 5, against=[0.0])),
         ("converged", short_cell(s.get("converged"))),
@@ -112,9 +112,10 @@ def _exponents(result: Result, verbose: bool) -> Table:
         ends = [fixed(v[i], 5, against=[0.0]) for v in values[1:]]
         sigma = () if logs is None else ("-inf" if logs[i] is None else fixed(logs[i], 5),)
         lines.append((str(row), value, *ends, *sigma, str(statuses[i] or "")))
-    singular = () if logs is None else (Column("log10 sigma"),)
-    columns = (Column("index"), Column("exponent"), Column("low"), Column("high"), *singular, Column("status", "left"))
-    caption = f"Exponents in nats per step, with 95 % intervals ({len(rows)} of {count(result.n_rows, 'exponent')})"
+    singular = () if logs is None else (Column("sigma", unit="log10"),)
+    numbers = (Column(name, unit="nats/step") for name in names)
+    columns = (Column("index"), *numbers, *singular, Column("status", "left"))
+    caption = f"Exponents with 95 % intervals ({len(rows)} of {count(result.n_rows, 'exponent')})"
     return Table(caption, columns, tuple(lines))
 
 
@@ -132,12 +133,12 @@ def _side_by_side(report: Report, names: list[str]) -> Table:
     columns = (
         Column("source", "left"),
         Column("verdict", "left"),
-        Column("largest"),
-        Column("95 % interval", "left", 2),
+        Column("largest", unit="nats/step"),
+        Column("95 % interval", "left", 2, unit="nats/step"),
         Column("KY dim", "right", 3),
         Column("converged", "left", 1),
     )
-    return Table("Side by side (nats per step)", columns, tuple(rows), tuple(tones))
+    return Table("", columns, tuple(rows), tuple(tones))
 
 
 def figures_of(result: Result) -> list[Block]:

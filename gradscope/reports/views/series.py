@@ -76,7 +76,8 @@ def _table(rows: Sequence[Mapping[str, Any]], verbose: bool) -> Table:
         {round(i * (n - 1) / (ROWS_SHOWN - 1)) for i in range(ROWS_SHOWN)}
         | {i for i, row in enumerate(rows) if row.get("error") is not None}
     )  # fmt: skip
-    columns = [Column("step"), Column("verdict", "left"), Column("horizon"), Column("rate [decades/step]", priority=1)]
+    columns = [Column("step"), Column("verdict", "left"), Column("horizon", unit="steps")]
+    columns += [Column("rate", priority=1, unit="decades/step")]
     columns += [Column("spectral radius", priority=2)]
     broken = any(row.get("error") is not None for row in rows)
     files = any(row.get("file") for row in rows)
@@ -127,7 +128,7 @@ def figures_of(rows: Sequence[Mapping[str, Any]], result: Result) -> list[Block]
         curve = Curve("horizon", "measured", steps, reach)
         blocks.append(
             LineFigure(
-                "Horizon over training", said, "training step", "horizon [steps]", (curve,), marks, name="horizon"
+                "Horizon over training", said, "training step", "horizon (steps)", (curve,), marks, name="horizon"
             )
         )
     return blocks

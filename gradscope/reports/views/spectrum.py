@@ -70,13 +70,27 @@ def _conclusion(result: Result, rows: list[dict[str, Any]]) -> list[Block]:
     if said:
         return [Sentence(printable(str(said)), "verdict")]
     if any(row.get("conclusion") for row in rows):
-        each = {printable(str(row["conclusion"])): row for row in rows if row.get("conclusion")}
-        alone = len(each) == 1
-        return [Sentence(text if alone else f"{block_name(row)}: {text}", "verdict") for text, row in each.items()]
+        return _concluded([row for row in rows if row.get("conclusion")])
     grouped: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         grouped.setdefault(_meaning(row, str(result.source.get("cell"))), []).append(row)
     return [Sentence(f"{_sizes(members)}: {meaning}.", "verdict") for meaning, members in grouped.items()]
+
+
+def _concluded(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """What was concluded of each block, in one sentence for those of which the same holds."""
+    each = {printable(str(row["conclusion"])): row for row in rows}
+    if len(each) == 1:
+        return [Sentence(text, "verdict") for text in each]
+    grouped: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for text, row in each.items():
+        grouped.setdefault(text.partition(": ")[2] or text, []).append((text, row))
+    return [
+        Sentence(f"{_sizes([row for _, row in members])}: {effect}", "verdict")
+        if len(members) > 1
+        else Sentence(f"{block_name(members[0][1])}: {members[0][0]}", "verdict")
+        for effect, members in grouped.items()
+    ]
 
 
 def _sizes(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -52,7 +52,7 @@ def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Docu
     """Every point of a small sweep, means over seeds of a larger one; all points and columns with ``verbose``."""
     sections = []
     for name, result in zip(labels(report), report.results, strict=True):
-        rows = [_with_lower_bounds(row, result) for row in result.rows()]
+        rows = [_for_a_person(row, result) for row in result.rows()]
         keys = varied_keys(result)
         failed = sum(bool(row.get("error")) for row in rows)
         said = f"{count(len(rows), 'point')} over {', '.join(keys) or 'nothing'}"
@@ -61,7 +61,7 @@ def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Docu
         told = "; ".join(part for part in (said, _verdicts(rows), _extremes(rows, keys, value)) if part)
         blocks: list[Block] = [Sentence(f"{told}.", "verdict", "bad" if failed else "plain")]
         means = group_means(rows, [key for key in keys if key != "seed"], value) if value else []
-        names, constant = _varying(result, keys)
+        names, constant = _varying(result, keys, rows)
         chosen, left_out = (names, []) if verbose else _chosen(names, keys)
         many = len(rows) > _ROWS_SHOWN and not verbose
         by_seed = value is not None and "seed" in keys and any(m["n"] > 1 for m in means)
@@ -98,13 +98,15 @@ def _extremes(rows: list[dict[str, Any]], keys: list[str], value: str | None) ->
     return f"{value} {' to '.join(dict.fromkeys(told))}"
 
 
-def _with_lower_bounds(row: dict[str, Any], result: Result) -> dict[str, Any]:
-    """A row whose censored horizons are marked: each is known to exceed the steps that were run."""
+def _for_a_person(row: dict[str, Any], result: Result) -> dict[str, Any]:
+    """A row whose censored horizons are marked (they exceed the steps that were run) and whose verdict is a word."""
     steps = number(row.get("T", result.settings.get("steps")))
     marked = dict(row)
     for name in _CENSORED:
         if row.get(f"{name}_censored") and row.get(name) is None and steps is not None:
             marked[name] = AtLeast(int(steps))
+    if isinstance(row.get("verdict"), str):  # of exponents: converged or not, then why
+        marked["verdict"] = row["verdict"].partition(":")[0]
     return marked
 
 
@@ -122,11 +124,15 @@ def _chosen(names: list[str], keys: list[str]) -> tuple[list[str], list[str]]:
     return wanted, [name for name in names if name not in wanted and not name.endswith("_censored")]
 
 
-def _varying(result: Result, keys: list[str]) -> tuple[list[str], str]:
+def _varying(result: Result, keys: list[str], rows: list[dict[str, Any]]) -> tuple[list[str], str]:
     """Columns that differ from point to point, and in words what the others hold."""
+
+    def values_of(name: str) -> list[Any]:
+        return [row.get(name) for row in rows] if name == "verdict" else column(result, name)
+
     names, constant = [], []
     for name in result.columns:
-        found = [short_cell(value) for value in column(result, name)]
+        found = [short_cell(value) for value in values_of(name)]
         if name in keys or len(found) < 2 or len(set(found)) > 1:
             names.append(name)
         elif found[0] != "-":
@@ -166,8 +172,10 @@ def figures_of(result: Result, means: list[dict[str, Any]], keys: list[str], val
         ys = tuple(m["mean"] for m in means)
         curve = Curve(value, "measured", xs, ys, low if has_interval else (), high if has_interval else ())
         marks = (("0", 0.0),) if value in _SIGNED else ()
-        said = f"Mean {value} against {keys[0]}" + (", 95 % interval over seeds." if has_interval else ".")
-        return [LineFigure(f"{value} against {keys[0]}", said, keys[0], value, (curve,), marks, name="curve")]
+        title = told(value)
+        said = f"Mean {title} against {keys[0]}" + (", 95 % interval over seeds." if has_interval else ".")
+        label = told(value, unit=True)
+        return [LineFigure(f"{_capital(title)} against {keys[0]}", said, keys[0], label, (curve,), marks, name="curve")]
     if len(keys) != 2:
         return []
     down, across = keys
@@ -181,19 +189,25 @@ def figures_of(result: Result, means: list[dict[str, Any]], keys: list[str], val
         tuple(sum(c) / len(c) if (c := cells.get((y, x))) else None for x in xs_) for y in ys_
     )  # fmt: skip
     at_least = tuple(tuple((y, x) in bounded for x in xs_) for y in ys_) if bounded else ()
-    said = f"{value} for every {down} (down) and {across} (across)."
+    title = told(value)
+    said = f"{_capital(title)} for every {down} (up) and {across} (across)."
     said += " Hatched: at least this, it lies beyond the steps that were run." if bounded else ""
     around_zero = value in _SIGNED
-    said += " The line runs where it changes its sign." if around_zero else ""
+    both = (
+        around_zero
+        and any(v < 0 for row in values for v in row if v)
+        and any(v > 0 for row in values for v in row if v)
+    )
+    said += " The line runs where it changes its sign." if both else ""
     ticks = (tuple(short_cell(x) for x in xs_), tuple(short_cell(y) for y in ys_))
     line = threshold(result, across, down, xs_, ys_)
     return [
         HeatFigure(
-            f"Map of {value}",
+            f"{_capital(title)} over {down} and {across}",
             said,
             across,
             down,
-            value,
+            told(value, unit=True),
             *ticks,
             values,
             line=line,
@@ -202,6 +216,19 @@ def figures_of(result: Result, means: list[dict[str, Any]], keys: list[str], val
             at_least=at_least,
         )
     ]
+
+
+def told(value: str, *, unit: bool = False) -> str:
+    """A field as a person calls it, with its unit where asked."""
+    known = field("sweep", value, "rows")
+    if known is None:
+        return value
+    title = {"max": "largest exponent", "log10_rate": "rate of the gradient"}.get(value, known.title)
+    return f"{title} ({known.unit})" if unit and known.unit else title
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def threshold(
