@@ -40,7 +40,6 @@ class Coupling:
         return int(self.weight.shape[-1])
 
     def __getitem__(self, steps: Steps) -> Coupling:
-        """Index time."""
         weight, mask = self.weight, self.mask
         if weight.ndim > 2 and isinstance(steps, int):
             weight = weight[0]
@@ -81,11 +80,9 @@ class BlockTriangularJacobian(StepJacobian):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Leading axes."""
         return self.parts[0].shape
 
     def __getitem__(self, steps: Steps) -> BlockTriangularJacobian:
-        """Index time."""
         return BlockTriangularJacobian(
             tuple(part[steps] for part in self.parts), tuple(coupling[steps] for coupling in self.couplings)
         )
@@ -111,12 +108,10 @@ class BlockTriangularJacobian(StepJacobian):
         return np.concatenate(columns, axis=-2)
 
     def pull(self, R: Array) -> Array:
-        """R·J."""
         rows = self._descend(R)
         return np.concatenate([part.pull(row) for part, row in zip(self.parts, rows, strict=True)], axis=-1)
 
     def push(self, Q: Array) -> Array:
-        """J·Q."""
         blocks = np.split(Q, self._cuts(), axis=-2)
         return self._ascend([part.push(block) for part, block in zip(self.parts, blocks, strict=True)])
 
@@ -126,11 +121,9 @@ class BlockTriangularJacobian(StepJacobian):
         return self.parts[0].drive_size
 
     def pull_drive(self, R: Array) -> Array:
-        """R·∂s_t/∂drive_t."""
         return self.parts[0].pull_drive(self._descend(R)[0])
 
     def push_drive(self, Q: Array) -> Array:
-        """∂s_t/∂drive_t·Q."""
         first = self.parts[0].push_drive(Q)
         nothing = [np.zeros((*first.shape[:-2], part.state_size, first.shape[-1])) for part in self.parts[1:]]
         return self._ascend([first, *nothing])

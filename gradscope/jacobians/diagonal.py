@@ -38,21 +38,17 @@ class PerUnitJacobian(StepJacobian):
 
     @property
     def state_size(self) -> int:
-        """H."""
         return int(self.coefficients.shape[-1])
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Leading axes."""
         return tuple(self.coefficients.shape[:-2])
 
     @property
     def drive_size(self) -> int:
-        """G·H."""
         return int(self.coefficients.shape[-2]) * self.state_size
 
     def __getitem__(self, steps: Steps) -> PerUnitJacobian:
-        """Index time."""
         weights = self.weights
         if weights is not None and weights.ndim > 2 and isinstance(steps, int):
             weights = weights[0]
@@ -78,7 +74,6 @@ class PerUnitJacobian(StepJacobian):
         return np.broadcast_to(whole, (*self.shape, self.state_size))
 
     def pull(self, R: Array) -> Array:
-        """R·J."""
         out = R * self.diagonal[..., None, :]
         if self._mixes:
             blocks = self.pull_drive(R).reshape(*out.shape[:-1], *self.coefficients.shape[-2:])
@@ -86,7 +81,6 @@ class PerUnitJacobian(StepJacobian):
         return np.asarray(out)
 
     def push(self, Q: Array) -> Array:
-        """J·Q."""
         out = self.diagonal[..., :, None] * Q
         if self._mixes:
             products = np.asarray(self.weights)[..., None] * Q[..., None, :, :]
@@ -94,14 +88,12 @@ class PerUnitJacobian(StepJacobian):
         return np.asarray(out)
 
     def pull_drive(self, R: Array) -> Array:
-        """R·∂h_t/∂drive_t."""
         scaled = R[..., :, None, :] * self.coefficients[..., None, :, :]
         if self.norm is not None:
             scaled = self.norm.pull(scaled)
         return scaled.reshape(*scaled.shape[:-2], self.drive_size)
 
     def push_drive(self, Q: Array) -> Array:
-        """∂h_t/∂drive_t·Q."""
         G, H = self.coefficients.shape[-2:]
         products = Q.reshape(*Q.shape[:-2], G, H, Q.shape[-1])
         if self.norm is not None:

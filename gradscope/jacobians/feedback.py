@@ -32,20 +32,16 @@ class FeedbackJacobian(StepJacobian):
 
     @property
     def state_size(self) -> int:
-        """The cell's."""
         return self.cell.state_size
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Leading axes."""
         return self.cell.shape
 
     def __getitem__(self, steps: Steps) -> FeedbackJacobian:
-        """Index time."""
         return FeedbackJacobian(self.cell[steps], self.probabilities[steps], self.drive_weight, self.head)
 
     def pull(self, R: Array) -> Array:
-        """R·J."""
         out = self.cell.pull(R)
         p = self.probabilities[..., None, :]
         to_p = shared_matmul(self.cell.pull_drive(R), self.drive_weight)
@@ -54,7 +50,6 @@ class FeedbackJacobian(StepJacobian):
         return np.concatenate([out[..., :H] + shared_matmul(to_logits, self.head), out[..., H:]], axis=-1)
 
     def push(self, Q: Array) -> Array:
-        """J·Q."""
         p = self.probabilities[..., :, None]
         logits = shared_matmul_left(self.head, Q[..., : self.head.shape[-1], :])
         probabilities = p * (logits - (logits * p).sum(axis=-2, keepdims=True))
@@ -62,15 +57,12 @@ class FeedbackJacobian(StepJacobian):
 
     @property
     def drive_size(self) -> int:
-        """The cell's."""
         return self.cell.drive_size
 
     def pull_drive(self, R: Array) -> Array:
-        """R·∂s_t/∂drive_t."""
         return self.cell.pull_drive(R)
 
     def push_drive(self, Q: Array) -> Array:
-        """∂s_t/∂drive_t·Q."""
         return self.cell.push_drive(Q)
 
     def weight_cotangents(self, g: Array) -> tuple[tuple[WeightCotangent, ...], ...]:

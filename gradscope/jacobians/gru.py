@@ -38,16 +38,13 @@ class GruJacobian(StepJacobian):
 
     @property
     def state_size(self) -> int:
-        """H."""
         return int(self.keep.shape[-1])
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Leading axes."""
         return tuple(self.keep.shape[:-1])
 
     def __getitem__(self, steps: Steps) -> GruJacobian:
-        """Index time."""
         norm = None if self.norm is None else self.norm[steps]
         keep, reset, h_prev = self.keep[steps], self.reset[steps], self.h_prev[steps]
         return GruJacobian(keep, reset, self.gates[steps], h_prev, self.reset_before, norm)
@@ -76,7 +73,6 @@ class GruJacobian(StepJacobian):
         return self._pull_norm(0, to_product * C_r), self._pull_norm(1, R * C_z), to_n, to_product
 
     def pull(self, R: Array) -> Array:
-        """R·J."""
         to_r, to_z, _, to_product = self._cotangents(R)
         masked = to_product * self.reset[..., None, :]
         through_n = masked if self.reset_before else shared_matmul(masked, self._W_n)
@@ -84,7 +80,6 @@ class GruJacobian(StepJacobian):
         return np.asarray(R * self.keep[..., None, :] + through_n + through_gates)
 
     def push(self, Q: Array) -> Array:
-        """J·Q."""
         H = self.state_size
         C_r, C_z, C_n = (c[..., :, None] for c in np.moveaxis(self.gates.coefficients, -2, 0))
         products, r = shared_matmul_left(self._W_rz, Q), self.reset[..., :, None]
@@ -98,15 +93,12 @@ class GruJacobian(StepJacobian):
 
     @property
     def drive_size(self) -> int:
-        """3H."""
         return 3 * self.state_size
 
     def pull_drive(self, R: Array) -> Array:
-        """R·∂h_t/∂drive_t."""
         return np.concatenate(self._cotangents(R)[:3], axis=-1)
 
     def push_drive(self, Q: Array) -> Array:
-        """∂h_t/∂drive_t·Q."""
         H = self.state_size
         C_r, C_z, C_n = (c[..., :, None] for c in np.moveaxis(self.gates.coefficients, -2, 0))
         into_n = C_r * self._push_norm(0, Q[..., :H, :])

@@ -30,7 +30,6 @@ class NormJacobian:
     inverse_scale: Array
 
     def __getitem__(self, steps: Steps) -> NormJacobian:
-        """Index time."""
         return NormJacobian(self.direction[steps], self.kept[steps], self.inverse_scale[steps])
 
     def gates(self, first: int, last: int) -> NormJacobian:

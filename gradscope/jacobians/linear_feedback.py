@@ -23,24 +23,19 @@ class LinearFeedback(StepJacobian):
 
     @property
     def state_size(self) -> int:
-        """n."""
         return self.inner.state_size
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Leading axes."""
         return self.inner.shape
 
     def __getitem__(self, steps: Steps) -> LinearFeedback:
-        """Index time."""
         return LinearFeedback(self.inner[steps], self.feedback)
 
     def pull(self, R: Array) -> Array:
-        """R·J."""
         return self.inner.pull(R) + shared_matmul(self.inner.pull_drive(R), self.feedback)
 
     def push(self, Q: Array) -> Array:
-        """J·Q."""
         return self.inner.push(Q) + self.inner.push_drive(shared_matmul_left(self.feedback, Q))
 
     def weight_cotangents(self, g: Array) -> tuple[tuple[WeightCotangent, ...], ...]:

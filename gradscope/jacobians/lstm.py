@@ -41,7 +41,6 @@ class LstmJacobian(StepJacobian):
 
     @property
     def hidden_size(self) -> int:
-        """H."""
         return int(self.forget.shape[-1])
 
     @property
@@ -51,11 +50,9 @@ class LstmJacobian(StepJacobian):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Leading axes."""
         return tuple(self.forget.shape[:-1])
 
     def __getitem__(self, steps: Steps) -> LstmJacobian:
-        """Index time."""
         return LstmJacobian(self.forget[steps], self.readout_slope[steps], self.gates[steps], self.h_prev[steps])
 
     def _parts(self) -> tuple[RowScaledSum, RowScaledSum]:
@@ -73,7 +70,6 @@ class LstmJacobian(StepJacobian):
         return both.reshape(*both.shape[:-2], 4 * self.hidden_size)
 
     def pull(self, R: Array) -> Array:
-        """R·J."""
         H = self.hidden_size
         R_h, R_c = R[..., :H], R[..., H:]
         R_c = R_c + R_h * self.readout_slope[..., None, :]
@@ -116,7 +112,6 @@ class LstmJacobian(StepJacobian):
         return to_c.push_products(products[..., : 3 * H, :]), to_h.push_products(products[..., 3 * H :, :])
 
     def push(self, Q: Array) -> Array:
-        """J·Q."""
         H = self.hidden_size
         Q_h, Q_c = Q[..., :H, :], Q[..., H:, :]
         if Q.shape[-1] >= FORM_FROM:
@@ -156,16 +151,13 @@ class LstmJacobian(StepJacobian):
 
     @property
     def drive_size(self) -> int:
-        """4H."""
         return 4 * self.hidden_size
 
     def pull_drive(self, R: Array) -> Array:
-        """R·∂s_t/∂drive_t."""
         H = self.hidden_size
         return self._pull_gates(R[..., :H], R[..., H:] + R[..., :H] * self.readout_slope[..., None, :])
 
     def push_drive(self, Q: Array) -> Array:
-        """∂s_t/∂drive_t·Q."""
         c, through_o = self._push_gates(Q)
         return np.concatenate([self.readout_slope[..., :, None] * c + through_o, c], axis=-2)
 

@@ -49,11 +49,9 @@ class ProjectedLstmJacobian(StepJacobian):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Leading axes."""
         return tuple(self.forget.shape[:-1])
 
     def __getitem__(self, steps: Steps) -> ProjectedLstmJacobian:
-        """Index time."""
         projection = self.projection[0] if self.projection.ndim > 2 and isinstance(steps, int) else self.projection
         return ProjectedLstmJacobian(
             self.forget[steps],
@@ -81,7 +79,6 @@ class ProjectedLstmJacobian(StepJacobian):
         return both.reshape(*both.shape[:-2], self.drive_size)
 
     def pull(self, R: Array) -> Array:
-        """R·J."""
         to_m, to_c = self._rows(R)
         out_h = shared_matmul(self._pull_gates(to_m, to_c), self.gates.stacked)
         return np.concatenate([out_h, to_c * self.forget[..., None, :]], axis=-1)
@@ -98,22 +95,18 @@ class ProjectedLstmJacobian(StepJacobian):
         return to_c.push_products(products[..., : 3 * H, :]), to_m.push_products(products[..., 3 * H :, :])
 
     def push(self, Q: Array) -> Array:
-        """J·Q."""
         P = self.h_prev.shape[-1]
         through_c, through_o = self._push_gates(shared_matmul_left(self.gates.stacked, Q[..., :P, :]))
         return self._joined(self.forget[..., :, None] * Q[..., P:, :] + through_c, through_o)
 
     @property
     def drive_size(self) -> int:
-        """4H."""
         return 4 * int(self.forget.shape[-1])
 
     def pull_drive(self, R: Array) -> Array:
-        """R·∂s_t/∂drive_t."""
         return self._pull_gates(*self._rows(R))
 
     def push_drive(self, Q: Array) -> Array:
-        """∂s_t/∂drive_t·Q."""
         return self._joined(*self._push_gates(Q))
 
     def weight_cotangents(self, g: Array) -> tuple[tuple[WeightCotangent, ...], ...]:

@@ -22,19 +22,15 @@ class ReadyJacobian(StepJacobian):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Leading axes."""
         return tuple(self.matrix.shape[:-2])
 
     def __getitem__(self, steps: Steps) -> ReadyJacobian:
-        """Index time."""
         return ReadyJacobian(self.matrix[steps])
 
     def pull(self, R: Array) -> Array:
-        """R·J."""
         return np.asarray(R @ self.matrix)
 
     def push(self, Q: Array) -> Array:
-        """J·Q."""
         return np.asarray(self.matrix @ Q)
 
     def dense(self) -> Array:

@@ -39,21 +39,17 @@ class RotationJacobian(StepJacobian):
 
     @property
     def state_size(self) -> int:
-        """n."""
         return int(self.s_prev.shape[-1])
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Leading axes."""
         return tuple(self.s_prev.shape[:-1])
 
     @property
     def drive_size(self) -> int:
-        """n."""
         return self.state_size
 
     def __getitem__(self, steps: Steps) -> RotationJacobian:
-        """Index time."""
         own = {name: getattr(self, name) for name in ("real", "imaginary", "log_decay_slope")}
         if isinstance(steps, int):
             own = {name: value[0] if value.ndim > 1 else value for name, value in own.items()}
@@ -76,7 +72,6 @@ class RotationJacobian(StepJacobian):
         return np.broadcast_to(out, (*self._leading(R), *R.shape[-2:]))
 
     def push(self, Q: Array) -> Array:
-        """J·Q."""
         rows = np.swapaxes(Q, -1, -2)
         out = np.broadcast_to(self._turn(rows, self.imaginary, axes=1), (*self._leading(Q), *rows.shape[-2:]))
         return np.swapaxes(out, -1, -2)

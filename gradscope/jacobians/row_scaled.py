@@ -35,7 +35,6 @@ class RowScaledSum:
     _made: dict[str, Array] = field(default_factory=dict, repr=False, compare=False)
 
     def __getitem__(self, steps: Steps) -> RowScaledSum:
-        """Index time."""
         weights = self.weights
         if weights.ndim > 3:
             if weights.shape[0] > 1:
@@ -52,7 +51,6 @@ class RowScaledSum:
 
     @property
     def n_gates(self) -> int:
-        """G."""
         return int(self.coefficients.shape[-2])
 
     @property
@@ -138,16 +136,13 @@ class DiagonalPlusRowScaled(StepJacobian):
 
     @property
     def state_size(self) -> int:
-        """H."""
         return int(self.recurrent.coefficients.shape[-1])
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Leading axes."""
         return tuple(self.recurrent.coefficients.shape[:-2])
 
     def __getitem__(self, steps: Steps) -> DiagonalPlusRowScaled:
-        """Index time."""
         return DiagonalPlusRowScaled(
             None if self.diagonal is None else self.diagonal[steps],
             self.recurrent[steps],
@@ -156,12 +151,10 @@ class DiagonalPlusRowScaled(StepJacobian):
         )
 
     def pull(self, R: Array) -> Array:
-        """R·J."""
         out = self.recurrent.pull(R)
         return out if self.diagonal is None else out + R * self.diagonal[..., None, :]
 
     def push(self, Q: Array) -> Array:
-        """J·Q."""
         out = self.recurrent.push(Q)
         return out if self.diagonal is None else out + self.diagonal[..., :, None] * Q
 
@@ -217,7 +210,6 @@ class DiagonalPlusRowScaled(StepJacobian):
 
     @property
     def drive_size(self) -> int:
-        """G·H."""
         return self.recurrent.n_gates * self.state_size
 
     @property
@@ -227,11 +219,9 @@ class DiagonalPlusRowScaled(StepJacobian):
         return RowScaledSum(self.drive_coefficients, self.recurrent.weights, self.recurrent.norm)
 
     def pull_drive(self, R: Array) -> Array:
-        """R·∂h_t/∂drive_t."""
         return self._drive.pull_coefficients(R)
 
     def push_drive(self, Q: Array) -> Array:
-        """∂h_t/∂drive_t·Q."""
         return self._drive.push_products(Q)
 
     def weight_cotangents(self, g: Array) -> tuple[tuple[WeightCotangent, ...], ...]:
@@ -242,7 +232,6 @@ class DiagonalPlusRowScaled(StepJacobian):
         return ((WeightCotangent(rows, self.h_prev),),)
 
     def dense(self) -> Array:
-        """J in full."""
         J = self.recurrent.form()
         if self.diagonal is not None:
             np.einsum("...ii->...i", J)[...] += self.diagonal

@@ -45,26 +45,21 @@ class SlstmJacobian(StepJacobian):
 
     @property
     def hidden_size(self) -> int:
-        """H."""
         return int(self.kept.shape[-1])
 
     @property
     def state_size(self) -> int:
-        """3H."""
         return 3 * self.hidden_size
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Leading axes."""
         return tuple(self.kept.shape[:-1])
 
     @property
     def drive_size(self) -> int:
-        """4H."""
         return 4 * self.hidden_size
 
     def __getitem__(self, steps: Steps) -> SlstmJacobian:
-        """Index time."""
         return SlstmJacobian(
             self.kept[steps],
             self.through_normaliser[steps],
@@ -80,7 +75,6 @@ class SlstmJacobian(StepJacobian):
         return R_h, R_n, R_y + R_h * self.output_gate[..., None, :]
 
     def pull_drive(self, R: Array) -> Array:
-        """R·∂s_t/∂drive_t."""
         R_h, R_n, R_y = self._cut(R)
         c, n = self.gates.coefficients[..., None, :, :], self.normaliser_gates[..., None, :, :]
         to_y = R_y[..., None, :] * c[..., :3, :]
@@ -91,14 +85,12 @@ class SlstmJacobian(StepJacobian):
         return np.asarray(both.reshape(*both.shape[:-2], self.drive_size))
 
     def pull(self, R: Array) -> Array:
-        """R·J."""
         _, R_n, R_y = self._cut(R)
         kept = self.kept[..., None, :]
         to_n = R_y * self.through_normaliser[..., None, :] + R_n * kept
         return np.concatenate([shared_matmul(self.pull_drive(R), self.gates.stacked), to_n, R_y * kept], axis=-1)
 
     def push_drive(self, Q: Array) -> Array:
-        """∂s_t/∂drive_t·Q."""
         products = Q.reshape(*Q.shape[:-2], 4, self.hidden_size, Q.shape[-1])
         if self.gates.norm is not None:
             products = self.gates.norm.push(products)
@@ -109,7 +101,6 @@ class SlstmJacobian(StepJacobian):
         return np.concatenate([h, n, y], axis=-2)
 
     def push(self, Q: Array) -> Array:
-        """J·Q."""
         Q_h, Q_n, Q_y = np.split(Q, 3, axis=-2)
         kept = self.kept[..., None]
         along = kept * Q_y + self.through_normaliser[..., None] * Q_n

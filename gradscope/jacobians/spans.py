@@ -61,11 +61,9 @@ class SpanJacobian(StepJacobian):
         )
 
     def pull(self, R: Array) -> Array:
-        """R·J."""
         return self._each(lambda part, piece: part.pull(piece), R)
 
     def push(self, Q: Array) -> Array:
-        """J·Q."""
         return self._each(lambda part, piece: part.push(piece), Q)
 
     def weight_cotangents(self, g: Array) -> tuple[tuple[WeightCotangent, ...], ...]:

@@ -45,17 +45,14 @@ class ClosedLoop:
 
     @property
     def name(self) -> str:
-        """The network's."""
         return self.network.name
 
     @property
     def layers(self) -> tuple[Cell, ...]:
-        """The network's."""
         return self.network.layers
 
     @property
     def state_size(self) -> int:
-        """n."""
         return self.network.state_size
 
     @property
@@ -65,32 +62,26 @@ class ClosedLoop:
 
     @property
     def h_components(self) -> Array | None:
-        """The network's."""
         return self.network.h_components
 
     @property
     def output_components(self) -> Array:
-        """The network's."""
         return self.network.output_components
 
     @property
     def layer_slices(self) -> tuple[slice, ...]:
-        """The network's."""
         return self.network.layer_slices
 
     @property
     def weight_axes(self) -> tuple[int, ...]:
-        """The network's."""
         return self.network.weight_axes
 
     @property
     def mask_gain(self) -> float:
-        """The network's."""
         return self.network.mask_gain
 
     @property
     def step_weight_bytes(self) -> int:
-        """The network's."""
         return self.network.step_weight_bytes
 
     def input_matrix(self, first: int, last: int) -> Array:

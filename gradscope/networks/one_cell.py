@@ -23,7 +23,6 @@ class OneCell:
 
     @property
     def name(self) -> str:
-        """The cell's name."""
         return self.cell.name
 
     @property
@@ -33,12 +32,10 @@ class OneCell:
 
     @property
     def state_size(self) -> int:
-        """n."""
         return self.cell.state_size
 
     @property
     def input_size(self) -> int:
-        """I."""
         return self.cell.input_size
 
     @property
@@ -48,12 +45,10 @@ class OneCell:
 
     @property
     def output_components(self) -> Array:
-        """h."""
         return np.arange(self.cell.hidden_size)
 
     @property
     def layer_slices(self) -> tuple[slice, ...]:
-        """The whole state."""
         return (slice(0, self.state_size),)
 
     @property

@@ -59,28 +59,22 @@ class Begun(StepJacobian):
 
     @property
     def state_size(self) -> int:
-        """n."""
         return self.inner.state_size
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Leading axes."""
         return self.inner.shape
 
     def __getitem__(self, steps: Steps) -> Begun:
-        """Index time."""
         return Begun(self.inner[steps], self.begun[steps])
 
     def pull(self, R: Array) -> Array:
-        """R·J."""
         return self.inner.pull(R * self.begun[..., None, None])
 
     def push(self, Q: Array) -> Array:
-        """J·Q."""
         return self.inner.push(Q) * self.begun[..., None, None]
 
     def dense(self) -> Array:
-        """J in full."""
         return self.inner.dense() * self.begun[..., None, None]
 
     @property
@@ -89,11 +83,9 @@ class Begun(StepJacobian):
         return self.inner.drive_size
 
     def pull_drive(self, R: Array) -> Array:
-        """R·∂s_t/∂drive_t."""
         return self.inner.pull_drive(R * self.begun[..., None, None])
 
     def push_drive(self, Q: Array) -> Array:
-        """∂s_t/∂drive_t·Q."""
         return self.inner.push_drive(Q) * self.begun[..., None, None]
 
     def drive_cotangents(self, g: Array) -> tuple[Array, ...]:
@@ -128,56 +120,45 @@ class Padded:
 
     @property
     def name(self) -> str:
-        """The network's."""
         return self.network.name
 
     @property
     def layers(self) -> tuple[Cell, ...]:
-        """The network's."""
         return self.network.layers
 
     @property
     def state_size(self) -> int:
-        """n."""
         return self.network.state_size
 
     @property
     def input_size(self) -> int:
-        """I."""
         return self.network.input_size
 
     @property
     def h_components(self) -> Array | None:
-        """The network's."""
         return self.network.h_components
 
     @property
     def output_components(self) -> Array:
-        """The network's."""
         return self.network.output_components
 
     @property
     def layer_slices(self) -> tuple[slice, ...]:
-        """The network's."""
         return self.network.layer_slices
 
     @property
     def weight_axes(self) -> tuple[int, ...]:
-        """The network's."""
         return self.network.weight_axes
 
     @property
     def step_weight_bytes(self) -> int:
-        """The network's."""
         return self.network.step_weight_bytes
 
     @property
     def mask_gain(self) -> float:
-        """The network's."""
         return self.network.mask_gain
 
     def input_matrix(self, first: int, last: int) -> Array:
-        """U."""
         return self.network.input_matrix(first, last)
 
     def layer_inputs(self, states: Array, x: Array, *, first: int = 1) -> list[Array]:

@@ -130,5 +130,4 @@ class LinearLoss:
         return np.ones((*h.shape[:-1], 1))
 
     def gradient(self, h: Array) -> Array:
-        """v."""
         return np.broadcast_to(self.vector, h.shape).astype(np.float64)

@@ -43,7 +43,6 @@ class GivenSteps:
 
     @property
     def n_steps(self) -> int:
-        """T."""
         return int(self.x.shape[0])
 
     @property
@@ -52,7 +51,6 @@ class GivenSteps:
         return int(self.x.shape[-2])
 
     def read(self, first: int, last: int) -> Array:
-        """x_first … x_last."""
         return self.x[first - 1 : last]
 
 
@@ -87,12 +85,10 @@ class Trajectory(Tape):
 
     @property
     def n_steps(self) -> int:
-        """T."""
         return self.inputs.n_steps
 
     @property
     def state_size(self) -> int:
-        """n."""
         return self.network.state_size
 
     @property
@@ -102,7 +98,6 @@ class Trajectory(Tape):
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
-        """Leading axes after time."""
         return tuple(self.checkpoints.shape[1:-1])
 
     @property
@@ -132,7 +127,6 @@ class Trajectory(Tape):
             yield self._segment_at(first)
 
     def state(self, t: int) -> Array:
-        """s_t."""
         if t % self.spacing == 0:
             return np.asarray(self.checkpoints[t // self.spacing])
         if t == self.n_steps:

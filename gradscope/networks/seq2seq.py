@@ -88,7 +88,6 @@ class Seq2Seq:
 
     @property
     def n_symbols(self) -> int:
-        """V."""
         return int(self.head_bias.shape[-1])
 
     @property

@@ -44,12 +44,10 @@ class Seq2SeqTape(Tape):
 
     @property
     def encoder_steps(self) -> int:
-        """T."""
         return self.encoder.n_steps
 
     @property
     def decoder_steps(self) -> int:
-        """S."""
         return self.decoder.n_steps
 
     @property
@@ -64,7 +62,6 @@ class Seq2SeqTape(Tape):
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
-        """Leading axes after time."""
         return self.encoder.batch_shape
 
     @property
@@ -87,7 +84,6 @@ class Seq2SeqTape(Tape):
         return (self.encoder, t) if t <= T else (self.decoder, t - T)
 
     def state(self, t: int) -> Array:
-        """s_t."""
         trajectory, step = self._at(t)
         return trajectory.state(step)
 

@@ -25,12 +25,10 @@ class Tape:
 
     @property
     def n_steps(self) -> int:
-        """T."""
         raise NotImplementedError
 
     @property
     def state_size(self) -> int:
-        """N."""
         raise NotImplementedError
 
     @property
@@ -87,30 +85,24 @@ class StoredTape(Tape):
 
     @property
     def n_steps(self) -> int:
-        """T."""
         return int(self.states.shape[0]) - 1
 
     @property
     def state_size(self) -> int:
-        """N."""
         return int(self.states.shape[-1])
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
-        """Leading axes after time."""
         return tuple(self.states.shape[1:-1])
 
     @property
     def h_components(self) -> Array | None:
-        """As given."""
         return self.corner
 
     def state(self, t: int) -> Array:
-        """s_t."""
         return np.asarray(self.states[t])
 
     def jacobians(self, first: int, last: int) -> StepJacobian:
-        """J_first … J_last."""
         return self.steps[first - 1 : last]
 
 
@@ -123,30 +115,24 @@ class Prefix(Tape):
 
     @property
     def n_steps(self) -> int:
-        """T of the prefix."""
         return self.length
 
     @property
     def state_size(self) -> int:
-        """N."""
         return self.whole.state_size
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
-        """Leading axes after time."""
         return self.whole.batch_shape
 
     @property
     def h_components(self) -> Array | None:
-        """The whole tape's."""
         return self.whole.h_components
 
     def state(self, t: int) -> Array:
-        """s_t."""
         return self.whole.state(t)
 
     def jacobians(self, first: int, last: int) -> StepJacobian:
-        """J_first … J_last."""
         return self.whole.jacobians(first, last)
 
 

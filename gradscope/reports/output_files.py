@@ -91,6 +91,5 @@ class Outputs:
             file.discard()
 
     def write(self, report: Report, *, figures: Sequence[str] = ()) -> None:
-        """Write every file."""
         for file in self.files:
             file.finish(report, figures=figures)

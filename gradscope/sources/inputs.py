@@ -66,7 +66,6 @@ class GeneratedInputs:
         return np.asarray(drawn, dtype=self.dtype)
 
     def read(self, first: int, last: int) -> Array:
-        """x_first … x_last."""
         if last < first:
             return np.zeros((0, self.batch, self.width), dtype=self.dtype)
         blocks = range((first - 1) // BLOCK_STEPS, (last - 1) // BLOCK_STEPS + 1)

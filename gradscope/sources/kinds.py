@@ -52,7 +52,6 @@ class IndependentSource(NetworkSource):
     """The control in depth: a W of its own at every step."""
 
     def network_to_close(self) -> Network:
-        """None."""
         raise UsageError(
             f"--closed-loop: '{self.spec.text}' is a network in depth, with no next step for its output to be read at."
         )
@@ -93,7 +92,6 @@ class BidirectionalSource(Source):
         ]
 
     def network_to_close(self) -> Network:
-        """None."""
         raise UsageError(
             f"--closed-loop: '{self.spec.text}' reads its input from both ends, so no output can be its next input;\n"
             "say :direction=forward for a file, or build it without bidirectional."
@@ -118,7 +116,6 @@ class EncoderDecoderSource(Source):
         return [NamedCell(name, 0, "forward", cell) for name, cell in parts]
 
     def network_to_close(self) -> Network:
-        """None."""
         raise UsageError(
             f"--closed-loop: the decoder of '{self.spec.text}' reads its own output already "
             "(:feedback=soft has its gradient)."
@@ -139,16 +136,13 @@ class JacobianSource(Source):
 
     @property
     def named_cells(self) -> list[NamedCell]:
-        """None."""
         return []
 
     @property
     def described(self) -> dict[str, Any]:
-        """Their shape."""
         return {"jacobians": list(self.jacobians.shape)}
 
     def network_to_close(self) -> Network:
-        """None."""
         raise UsageError(
             f"--closed-loop: '{self.spec.text}' holds ready Jacobians; their loop, open or closed, is in them already."
         )

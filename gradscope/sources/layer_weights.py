@@ -90,7 +90,6 @@ class LayerWeights:
 
     @property
     def input_size(self) -> int:
-        """I."""
         return int(self.weight_ih.shape[1])
 
 

@@ -125,7 +125,6 @@ class SourceSpec:
 
     @property
     def path(self) -> Path:
-        """The file."""
         return Path(self.name)
 
     def __getitem__(self, key: str) -> Any:

@@ -82,7 +82,6 @@ class Plan:
 
     @property
     def n_points(self) -> int:
-        """Number of points."""
         return sum(self._count(source) for source in self.sources)
 
     def _count(self, source: PlannedSource) -> int:
