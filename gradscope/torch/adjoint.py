@@ -13,6 +13,8 @@ from gradscope.jacobians.base import Array
 from gradscope.torch.layer_steps import VisitedLayer
 
 LOG10_2 = float(np.log10(2.0))
+#: Powers of two that the largest number of a step and sample may reach before it is scaled: squares stay in range.
+FAR = 100
 #: The exponent of an exact zero: below every other, and the difference of two still fits an int32.
 NOTHING = -(2**28)
 
@@ -37,13 +39,16 @@ class Graded:
 
     @classmethod
     def scaled(cls, values: Array, exponents: Array) -> Graded:
-        """The same numbers with the largest of each step and sample between 1/2 and 1."""
-        top = np.abs(values).max(axis=-1, initial=0.0)
-        shift = np.where(top > 0, np.frexp(top)[1], 0).astype(np.int64)
+        """The same numbers, those of a step and sample scaled whose largest has left 2^±FAR; zeros at NOTHING."""
+        top = np.maximum(values.max(axis=-1, initial=0.0), -values.min(axis=-1, initial=0.0))
+        power = np.frexp(top)[1].astype(np.int64)
+        shift = np.where((np.abs(power) > FAR) & (top > 0), power, 0)
         return cls(_times_power(values, -shift), np.where(top > 0, exponents + shift, NOTHING))
 
     def __add__(self, other: Graded) -> Graded:
         """The sum, at the larger exponent."""
+        if (other.exponents == NOTHING).all():
+            return self
         top = np.maximum(self.exponents, other.exponents)
         values = _times_power(self.values, self.exponents - top) + _times_power(other.values, other.exponents - top)
         return Graded.scaled(values, top)
@@ -59,6 +64,8 @@ class Graded:
 
 
 def _times_power(values: Array, exponents: Array) -> Array:
+    if not exponents.any():
+        return values
     # Below 2^-1200 nothing is left of a float64; ldexp wants an int32.
     return np.ldexp(values, np.clip(exponents, -1200, 1200)[..., None].astype(np.int32))
 

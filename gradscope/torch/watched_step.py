@@ -18,6 +18,7 @@ from gradscope.numerics.propagate import measure_norms, step_norms
 from gradscope.records import plain
 from gradscope.sources.build import build_source
 from gradscope.sources.live import spec_of
+from gradscope.torch.background import one_blas_thread
 from gradscope.torch.call_in_layers import CallInLayers, LayerOfCall, differentiate
 from gradscope.torch.from_jacobians import measure_jacobians
 from gradscope.torch.layer_steps import LayerWeights, VisitedLayer
@@ -59,7 +60,8 @@ class StepRows:
 def rows_of_step(call: CallInLayers, step: Any, asked: Asked) -> StepRows:
     """Rows of one step; what goes wrong is in them, since a training that is watched must not end by it."""
     try:
-        return StepRows(step, [row_of(layer, call.first, step, asked) for layer in differentiate(call)])
+        with one_blas_thread():
+            return StepRows(step, [row_of(layer, call.first, step, asked) for layer in differentiate(call)])
     except Exception as problem:
         return StepRows(step, [], said_of(problem))
 

@@ -426,6 +426,25 @@ for _ in range(6):
     assert found[0] == found[1]
 
 
+def test_numpy_works_with_one_thread_while_torch_keeps_its_own(monkeypatch):
+    from threadpoolctl import ThreadpoolController
+
+    from gradscope.torch import watched_step
+
+    def threads():
+        return [lib.num_threads for lib in ThreadpoolController().select(internal_api="openblas").lib_controllers]
+
+    before, seen, real = threads(), [], watched_step.differentiate
+    monkeypatch.setattr(watched_step, "differentiate", lambda call: seen.append(threads()) or real(call))
+    with gradscope.torch.watch(make("GRU")) as watched:
+        torch_threads = torch.get_num_threads()
+        watched._chosen(torch.randn(T, BATCH, INPUTS).double())[0].sum().backward()
+        assert len(watched.rows) == 1
+    assert set(seen[0]) == {1}
+    assert threads() == before
+    assert torch.get_num_threads() == torch_threads
+
+
 def test_two_passes_before_one_backward():
     module = make("GRU")
     x = torch.randn(T, BATCH, INPUTS).double()
