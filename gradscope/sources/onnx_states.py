@@ -65,7 +65,7 @@ def start_of(one: OnnxNode, folder: ConstantFolder, n_directions: int, hidden: i
     if inputs[4]:
         remarks.append(
             f"{one.module}: it takes sequence_lens, and the model stops at each sequence's own length; here every step "
-            "is run: leave the padding out of --inputs"
+            "is run: give the same lengths as --lengths"
         )
     states: list[Array | None] = []
     for d in range(n_directions):
