@@ -37,6 +37,7 @@ _ZSH = """\
     open=(${found:#* })
     (( $#whole )) && compadd -- $whole
     (( $#open )) && compadd -S '' -- $open
+    (( $#whole + $#open ))
 }
 if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
     %(complete_func)s "$@"

@@ -104,6 +104,20 @@ def test_the_fish_completes(here: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
-def test_the_script_is_zsh(here: Path) -> None:
-    script("zsh", here)
+def test_zsh_completes(here: Path) -> None:
+    """Its own functions stand in for the line editor: what the script would offer is printed."""
+    folder = script("zsh", here)
     subprocess.run(["zsh", "-n", "script"], check=True)
+    offered = {
+        "lstm:hid": "-S  -- lstm:hidden=\n",
+        "lstm:hidden=4,init=orth": "-- lstm:hidden=4,init=orthogonal\n",
+        "my": "-- my file.npz\n",
+        "models": "-S  -- models/\n",
+    }
+    for word, wanted in offered.items():
+        asked = (
+            f"path=({folder} $path); compdef() {{ }}; compadd() {{ print -r -- $@ }}; source ./script; "
+            f"words=(gradscope gradients {word}); CURRENT=3; _gradscope_completion"
+        )
+        ended = subprocess.run(["zsh", "-f", "-c", asked], capture_output=True, text=True, check=True)
+        assert (ended.stdout.replace("-S -- ", "-S  -- "), ended.stderr) == (wanted, "")
