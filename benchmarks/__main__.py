@@ -10,7 +10,16 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from benchmarks import exponents, long_runs, lstm_norms, many_networks, rnn_norms, start_up, torch_autograd
+from benchmarks import (
+    diagonal_recurrences,
+    exponents,
+    long_runs,
+    lstm_norms,
+    many_networks,
+    rnn_norms,
+    start_up,
+    torch_autograd,
+)
 from benchmarks.workload import Family, Timing, time_workload
 
 FAMILIES: dict[str, Family] = {
@@ -20,6 +29,7 @@ FAMILIES: dict[str, Family] = {
     "D": many_networks.workloads,
     "E": long_runs.workloads,
     "F": start_up.workloads,
+    "J": diagonal_recurrences.workloads,
     "T": torch_autograd.workloads,
 }
 #: A ratio has regressed when even its best round is this much worse than the worst round of the base.

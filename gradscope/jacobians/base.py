@@ -64,6 +64,14 @@ class StepJacobian(ABC):
     def push(self, Q: Array) -> Array:
         """J·Q, columns carried forward in time; Q has shape (..., n, r)."""
 
+    @property
+    def magnitudes(self) -> Array | None:
+        """The n singular values of a J_t that keeps its components, or pairs of them, apart: shape (..., n).
+
+        Those of a product of such steps are their products, component by component. None where components mix.
+        """
+        return None
+
     def pull_through(self, R: Array) -> Array:
         """R·J_T, R·J_T·J_{T−1}, …, every product on the way from the last step to the first: shape (T, ..., r, n)."""
         T = self.shape[0]

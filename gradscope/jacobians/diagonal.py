@@ -73,6 +73,11 @@ class PerUnitJacobian(StepJacobian):
         whole = own if self.direct is None else own + self.direct
         return np.broadcast_to(whole, (*self.shape, self.state_size))
 
+    @property
+    def magnitudes(self) -> Array | None:
+        """|diagonal|; None where a layer norm mixes the units."""
+        return None if self._mixes else np.abs(self.diagonal)
+
     def pull(self, R: Array) -> Array:
         out = R * self.diagonal[..., None, :]
         if self._mixes:

@@ -66,6 +66,13 @@ class RotationJacobian(StepJacobian):
         new_re[..., :m] -= b * im
         return np.concatenate([new_re, b * re[..., :m] + a[..., :m] * im], axis=-1)
 
+    @property
+    def magnitudes(self) -> Array:
+        """|λ| of each unit, for its one or two components."""
+        modulus = np.hypot(self.real[..., : self.imaginary.shape[-1]], self.imaginary)
+        alone = np.abs(self.real[..., self.imaginary.shape[-1] :])
+        return np.broadcast_to(np.concatenate([modulus, alone, modulus], axis=-1), (*self.shape, self.state_size))
+
     def pull(self, R: Array) -> Array:
         """R·J: the transpose turns back."""
         out = self._turn(R, -self.imaginary, axes=1)

@@ -14,6 +14,7 @@ from gradscope.jacobians.base import Array, StepJacobian
 from gradscope.linalg.binary_scale import log10_scaled
 from gradscope.linalg.formed_norms import log10_decomposed_norms, log10_formed_norms
 from gradscope.linalg.operator_norm import squared_norms
+from gradscope.numerics.diagonal import measure_diagonal_norms
 from gradscope.numerics.lag_norms import LagNorms
 from gradscope.numerics.lost_digits import lost_digits
 from gradscope.numerics.reference import measure_norms_densely
@@ -77,7 +78,8 @@ def measure_norms(
         ``end``: P_k = J_T ⋯ J_{T−k+1}; ``start``: P_k = J_k ⋯ J_1, in one forward pass.
     method : {"auto", "thin", "dense"}
         ``thin`` is the algorithm on one page (:mod:`gradscope.numerics.thin_product`), ``dense`` the slow reference
-        with a full decomposition at every lag; ``auto`` is ``thin``, and ``dense`` where that is cheap.
+        with a full decomposition at every lag; ``auto`` is ``thin``, ``dense`` where that is cheap, and where every
+        step is diagonal products of vectors (:mod:`gradscope.numerics.diagonal`).
     doubted : ndarray of bool, shape batch_shape, optional
         Products that cannot be measured side by side are marked here, their norms void, instead of all being multiplied
         again for their sake.
@@ -92,6 +94,10 @@ def measure_norms(
         raise UsageError(f"anchor is 'end' or 'start'; got {anchor!r}")
     T, n, batch = tape.n_steps, tape.state_size, tape.batch_shape
     n_products = prod(batch)
+    if method == "auto":
+        diagonal = measure_diagonal_norms(tape, anchor=anchor, progress=progress)
+        if diagonal is not None:
+            return diagonal
     cheap = T * n_products * seconds_to_multiply(n) < DECOMPOSE_BELOW
     if method == "dense" or (method == "auto" and cheap):
         return measure_norms_densely(tape, anchor=anchor, progress=progress)
@@ -133,6 +139,11 @@ def step_norms(tape: Tape) -> StepNorms:
     numbers = n_products * (n * n if decompose or n <= FORM_UP_TO else n)
     for first, last in chunks(T, min(STEPS_AT_ONCE, max(1, NUMBERS_AT_ONCE // max(numbers, 1)))):
         steps = tape.jacobians(first, last)
+        if steps.magnitudes is not None:
+            largest = steps.magnitudes.max(axis=-1).reshape(last - first + 1, n_products)
+            zero[first - 1 : last] = largest == 0
+            log10_norm[first - 1 : last] = log10_scaled(largest, 0)
+            continue
         here = slice(first - 1, last)
         shape = (last - first + 1, n_products)
         if decompose or n <= FORM_UP_TO:
