@@ -245,7 +245,7 @@ class Claim:
     Attributes
     ----------
     id : str
-        ``C01`` … ``C24``, as in docs/claims.md.
+        ``C01`` … ``C25``, as in docs/claims.md.
     statement : str
         What the article says, in English.
     verdict : {"true", "conditional", "false"}

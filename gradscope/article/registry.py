@@ -34,6 +34,7 @@ MODULES: dict[str, str] = {
     "C22": "c22_truncation",
     "C23": "c23_optimise",
     "C24": "c24_last_output",
+    "C25": "c25_sensitivity",
 }
 
 

@@ -23,7 +23,7 @@ from gradscope.records import Report
         "gradscope claims --claim C13 -o claims.html -o claims.json",
     ),
 )
-@click.option("--claim", "names", multiple=True, metavar="ID", help="Measure this one (C01 ... C24). Repeatable.")
+@click.option("--claim", "names", multiple=True, metavar="ID", help="Measure this one (C01 ... C25). Repeatable.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random matrix and input.")
 @click.option("-j", "--jobs", type=int, metavar="N", help="Processes (default: the cores there are).")
 @report_options

@@ -102,6 +102,9 @@ PLANTED = [
     ("C24", "at_own_end", lambda original: module_of("C24").at_last_output),
     ("C24", "at_last_output", lambda original: module_of("C24").at_own_end),
     ("C24", "measure_parameter_gradients", lambda original: _of_forgotten_state(original)),
+    ("C25", "squared_sensitivity", wrapped(lambda squares: squares * 1.001)),
+    ("C25", "reparametrised_unit", lambda original: lambda decay: module_of("C25").linear_unit(decay)),
+    ("C25", "log_norms", wrapped(lambda norms: norms * 1.0001)),
 ]
 
 
