@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import suppress
-from multiprocessing.context import SpawnContext
+from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
@@ -83,9 +83,28 @@ class _RecordingContext(SpawnContext):
         self.started: list[BaseProcess] = []
 
     def Process(self, *args: Any, **kwargs: Any) -> BaseProcess:  # type: ignore[override]
-        process = multiprocessing.get_context("spawn").Process(*args, **kwargs)
+        process = _Worker(*args, **kwargs)
         self.started.append(process)
         return process
+
+
+class _Worker(SpawnProcess):
+    """A process that does not run the caller's script again: tasks are the package's own, and need nothing of it.
+
+    So a script, or a notebook's file, may call a verb without ``if __name__ == "__main__":``.
+    """
+
+    def start(self) -> None:
+        """Start, with the main module nameless while the child is told what to import."""
+        main = vars(sys.modules["__main__"])
+        kept: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+        main.pop("__file__", None)
+        main["__spec__"] = None
+        try:
+            super().start()
+        finally:
+            main.pop("__spec__", None)
+            main.update(kept)
 
 
 class Processes:

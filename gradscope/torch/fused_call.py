@@ -7,7 +7,7 @@ and the same dropout masks (the random stream is set back for that and put where
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,8 @@ class FusedCall:
         Where each of the caller's sequences stands in the kernel's batch.
     random_states : dict
         Of the random streams before the call, where dropout draws from them.
+    autocast : dtype or None
+        In which autocast let the kernel compute; None without it.
     """
 
     module: Any
@@ -46,6 +48,7 @@ class FusedCall:
     batch_sizes: Any
     order: Array
     random_states: dict[str, Any] = field(default_factory=dict)
+    autocast: Any = None
 
     @classmethod
     def of(cls, module: Any, args: Any, kwargs: Any, out: Any, random_states: dict[str, Any]) -> FusedCall:
@@ -66,7 +69,8 @@ class FusedCall:
             if x.ndim == 2 and parts is not None:
                 parts = [part[:, None] for part in parts]
         parts = None if parts is None else [part.detach().clone() for part in parts]
-        return cls(module, heard.detach().clone(), left.detach().clone(), parts, sizes, order, random_states)
+        autocast = autocast_dtype(heard.device.type)
+        return cls(module, heard.detach().clone(), left.detach().clone(), parts, sizes, order, random_states, autocast)
 
     @property
     def directions(self) -> int:
@@ -152,7 +156,7 @@ def take_apart(call: FusedCall, output: Any, last: list[Any]) -> CallInLayers:
             last_h=ends[0],
             last_c=ends[1] if len(ends) > 1 else None,
             first=int(call.order[0]),
-            bytes_of_number=min(call.out.element_size(), call.x.element_size()),
+            bytes_of_number=min(call.out.element_size(), call.x.element_size(), 2 if call.autocast else 8),
         )
 
 
@@ -175,7 +179,7 @@ def _layer_by_layer(call: FusedCall) -> tuple[list[Any], list[Any], list[Any]]:
     heard, masks, left = [call.x], [None], []
     rate = float(module.dropout) if module.training else 0.0
     start = call.start()
-    with _random_streams_at(call.random_states):
+    with _random_streams_at(call.random_states), _autocast_of(call):
         for layer in range(module.num_layers - 1):
             here = slice(layer * D, (layer + 1) * D)
             parts = [part[here].contiguous() for part in start]
@@ -196,6 +200,25 @@ def _one_layer(call: FusedCall, x: Any, start: list[Any], weights: list[Any]) ->
     if call.batch_sizes is not None:
         return run(x, call.batch_sizes, state, weights, *flags)[0]
     return run(x, state, weights, *flags, False)[0]
+
+
+def autocast_dtype(device: str) -> Any:
+    """In which autocast computes here and now on a device of this type; None where it is off."""
+    torch = import_torch()
+    if hasattr(torch, "get_autocast_dtype"):  # torch 2.4 and later
+        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    if device == "cpu":
+        return torch.get_autocast_cpu_dtype() if torch.is_autocast_cpu_enabled() else None
+    return torch.get_autocast_gpu_dtype() if device == "cuda" and torch.is_autocast_enabled() else None
+
+
+def _autocast_of(call: FusedCall) -> Any:
+    """Autocast as it was for the call, and not as it is while gradients are computed."""
+    torch = import_torch()
+    device = call.x.device.type
+    if device not in ("cpu", "cuda"):
+        return nullcontext()
+    return torch.autocast(device, dtype=call.autocast, enabled=call.autocast is not None)
 
 
 def random_states_of(x: Any) -> dict[str, Any]:

@@ -445,6 +445,23 @@ def test_numpy_works_with_one_thread_while_torch_keeps_its_own(monkeypatch):
     assert torch.get_num_threads() == torch_threads
 
 
+@pytest.mark.parametrize("kind", ["RNN", "GRU"])
+def test_under_autocast(kind):
+    """bfloat16 inside, float32 outside: 3 digits; the lower layers are run again as they were."""
+    torch.manual_seed(4)
+    module, x = getattr(nn, kind)(INPUTS, 16, num_layers=2), torch.randn(20, BATCH, INPUTS)
+    found = []
+    for enabled in (True, False):
+        with gradscope.torch.watch(module) as watched:
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+                total = module(x)[0].float().square().mean()
+            total.backward()
+        assert [row["error"] for row in watched.rows] == [None, None]
+        found.append([row["log10_dloss_dh"] for row in watched.rows])
+    np.testing.assert_allclose(found[0], found[1], atol=0.02)
+    assert found[0] != found[1]
+
+
 def test_two_passes_before_one_backward():
     module = make("GRU")
     x = torch.randn(T, BATCH, INPUTS).double()

@@ -166,9 +166,25 @@ def test_a_broken_checkpoint_is_named_and_the_rest_is_measured(tmp_path, run):
     assert [row["step"] for row in rows] == [0, 200, 300, 400, 800, 1000]
     assert [row["error"] is None for row in rows] == [True, True, False, True, True, True]
     assert rows[2]["horizon"] is None
-    assert "Norm of the Jacobian product over training" in page.read_text()
+    for title in ("Norm of the Jacobian product", "Horizon", "Spectral radius", "Gates"):
+        assert f"{title} over training" in page.read_text()
     missing = gradscope_series(*run, tmp_path / "step-5.npz", "-T", 10, "-j", 1, "-q")
     assert missing.returncode == 3
+
+
+def test_a_script_needs_no_main_guard(tmp_path, run):
+    """The processes do not run it again."""
+    script = tmp_path / "measure.py"
+    script.write_text(
+        "import gradscope\nprint('once')\n"
+        f"report = gradscope.series(*{[str(file) for file in run]!r}, steps=20, jobs=2)\n"
+        "print([row['error'] for row in report.results[0].rows()], __file__[-10:], __spec__)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first == "once"
+    assert second == f"{[None] * len(run)} measure.py None"
 
 
 def test_gates_and_the_table(tmp_path, run):

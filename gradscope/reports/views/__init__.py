@@ -27,7 +27,7 @@ FIGURES = {
     ),
     "sweep": ("map", "curve"),
     "advise": ("changes",),
-    "series": ("horizon", "map"),
+    "series": ("horizon", "map", "radius", "gates"),
 }
 
 

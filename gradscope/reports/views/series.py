@@ -131,6 +131,29 @@ def figures_of(rows: Sequence[Mapping[str, Any]], result: Result) -> list[Block]
                 "Horizon over training", said, "training step", "horizon (steps)", (curve,), marks, name="horizon"
             )
         )
+    return [*blocks, *_radius_and_gates(good, steps)]
+
+
+def _radius_and_gates(good: Sequence[Mapping[str, Any]], steps: tuple[float, ...]) -> list[Block]:
+    """The largest spectral radius of the recurrent blocks, and each gate's mean opening, over training."""
+    blocks: list[Block] = []
+    radius = tuple(number(row.get("spectral_radius")) for row in good)
+    if any(value is not None for value in radius):
+        said = "Largest spectral radius of the recurrent blocks at every checkpoint."
+        curve = Curve("spectral radius", "measured", steps, radius)
+        title, label = "Spectral radius over training", "spectral radius"
+        blocks.append(LineFigure(title, said, "training step", label, (curve,), (("1", 1.0),), True, "radius"))
+    means = [row.get("gates") or {} for row in good]
+    names = dict.fromkeys(name for one in means for name in one)
+    if names:
+        said = "Mean opening of each gate over units, steps and batch at every checkpoint."
+        curves = tuple(
+            Curve(f"gate {printable(str(name))}", f"source{i}", steps, tuple(number(one.get(name)) for one in means))
+            for i, name in enumerate(names)
+        )
+        blocks.append(
+            LineFigure("Gates over training", said, "training step", "mean opening", curves, minor=True, name="gates")
+        )
     return blocks
 
 
