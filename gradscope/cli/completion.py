@@ -198,6 +198,14 @@ def gate_fields(ctx: click.Context, incomplete: str) -> list[str]:
     return list(dict.fromkeys(str(one.name) for one in fields))
 
 
+def figures(ctx: click.Context, incomplete: str) -> list[str]:
+    """Names of the figures of this verb; of every verb where a stored report decides."""
+    from gradscope.reports.views import FIGURES
+
+    verb = str(ctx.command.name)
+    return list(FIGURES.get(verb, dict.fromkeys(name for names in FIGURES.values() for name in names)))
+
+
 def _or_files(*words: str) -> Callable[[click.Context, str], list[str]]:
     return lambda ctx, incomplete: [*words, *files(ctx, incomplete)]
 
@@ -212,6 +220,7 @@ _CANDIDATES: dict[str, Callable[[click.Context, str], Any]] = {
     "sources": sources,
     "vary": varied,
     "names": claims,
+    "figures": figures,
     "verb": _schemas,
     "inputs": _or_files("normal", "uniform", "zeros"),
     "state": _or_files("normal"),

@@ -150,6 +150,7 @@ def deliver(verb: str, delivery: Delivery, make: Callable[[Progress], Report]) -
 
             report = diff(baseline, report, command=report.command)
         report = judged(report, delivery)
+        _say_what_is_not_drawn(report, delivery)
         outputs.write(report, figures=delivery.figures)
         write_to_stdout(report, delivery, describe_terminal(delivery.color))
     return judge(report, delivery)
@@ -188,6 +189,18 @@ def _check_figures(delivery: Delivery, verb: str) -> None:
         if name not in known:
             listed = f"known: {', '.join(known)}." if known else "it draws none."
             raise UsageError(f"--figure {name}: {verb} has no such figure; {listed}{did_you_mean(name, known)}")
+
+
+def _say_what_is_not_drawn(report: Report, delivery: Delivery) -> None:
+    """A figure that this verb has and this result has not (gates of a plain rnn) would be an empty picture."""
+    from gradscope.reports.views import view
+
+    if not delivery.figures or delivery.quiet:
+        return
+    drawn = {figure.name for _, figure in view(report, verbose=True).figures(delivery.figures)}
+    missing = [name for name in delivery.figures if name not in drawn]
+    if missing:
+        print(f"--figure {', '.join(missing)}: there is nothing of the kind in this result.", file=sys.stderr)
 
 
 def judged(report: Report, delivery: Delivery) -> Report:

@@ -163,7 +163,8 @@ def _folded(table: str, block: Table) -> str:
 def _head(column: Column) -> str:
     meaning = f' title="{text(column.meaning)}"' if column.meaning else ""
     side = ' class="r"' if column.align == "right" else ""
-    return f'<th scope="col"{side}{meaning}>{text(column.heading)}</th>'
+    unit = f'<span class="unit"> ({text(column.unit)})</span>' if column.unit else ""
+    return f'<th scope="col"{side}{meaning}>{text(column.title.strip())}{unit}</th>'
 
 
 def _cell(column: Column, value: str, place: int) -> str:

@@ -22,7 +22,8 @@ table{border-collapse:collapse;font-variant-numeric:tabular-nums;
 font-size:.9rem}
 caption{text-align:left;font-weight:600;padding-bottom:.3rem}
 th,td{white-space:pre-line;vertical-align:top;padding:.15rem .6rem;border-bottom:1px solid var(--grid)}
-th{text-align:left;font-weight:600}tbody th{font-weight:400}.r{text-align:right;white-space:nowrap}
+th{text-align:left;font-weight:600}.unit{display:block;font-weight:400;opacity:.85}
+tbody th{font-weight:400}.r{text-align:right;white-space:nowrap}
 tr.bad>*:first-child{box-shadow:inset 4px 0 var(--bad)}tr.mixed>*:first-child{box-shadow:inset 4px 0 var(--mixed)}
 .heard{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 figure{margin:1rem 0;break-inside:avoid}figure svg{width:100%;height:auto;display:block}
@@ -35,7 +36,8 @@ pre{overflow-x:auto;padding:.6rem;border:1px solid var(--grid)}
 """
     + FIGURE_STYLE
     + f"\n@media print{{:root{{{LIGHT}}}"
-    "body{max-width:none}.readout,.skip{display:none}.scroll{overflow:visible}}"
+    "body{max-width:none;font-size:13px}.scroll{overflow:visible}table{font-size:.75rem}th,td{padding:.1rem .3rem}"
+    ".readout,.skip,figcaption small,figure details{display:none}tr,.warning{break-inside:avoid}h2{break-after:avoid}}"
 )
 
 # Values under the pointer, or with the arrow keys when a figure has the focus; written into the line below it.

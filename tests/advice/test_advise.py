@@ -272,7 +272,7 @@ def test_the_first_screen_is_at_most_ten_lines(source, words, capsys):
     assert "Append" in screen[-1]
     assert run(["advise", source, *words, "-v"]) == 0
     everything = capsys.readouterr().out
-    assert "rate/step" in everything
+    assert "decades/step" in everything
     assert "W_hh: leaves out" in everything
 
 

@@ -49,6 +49,7 @@ def ask(line: str, shell: str = "zsh") -> list[str]:
         ("gradscope gradients rnn --inputs l", ["lstm.npz "], []),
         ("gradscope gradients rnn --fail-on hor", ["horizon "], []),
         ("gradscope claims --claim C1", ["C10 ", "C19 "], ["C01 "]),
+        ("gradscope gradients rnn --figure ga", ["gates "], ["map "]),
         ("gradscope show my", ["my file.npz "], []),
         ("gradscope sweep lstm --vary forget", ["forget_bias="], []),
         ("gradscope sweep rnn --vary init=gaussian,o", ["init=gaussian,orthogonal "], []),

@@ -8,6 +8,7 @@ import sys
 import unicodedata
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from pathlib import Path
 
 import hand_made_reports as hand
 import pytest
@@ -264,6 +265,16 @@ def test_every_figure_has_a_name_that_the_option_knows(make):
     assert {figure.name for figure in figures} <= set(FIGURES[report.verb])
 
 
+def test_every_name_in_the_views_is_one_that_the_option_knows():
+    from gradscope.reports import views
+
+    known = {name for names in FIGURES.values() for name in names}
+    folder = Path(views.__file__).parent
+    drawing = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py"))]
+    named = {name for text in drawing if "Figure(" in text for name in re.findall(r'\bname="([^"]*)"', text)}
+    assert {"gradient", "map", "time-constants", "loss-map"} <= named <= known
+
+
 def test_one_figure_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["gradients", "rnn:hidden=4", "-T", "20"]
@@ -274,6 +285,8 @@ def test_one_figure_alone(tmp_path, monkeypatch, capsys):
     assert "number of directions" not in capsys.readouterr().out
     assert run([*words, "--figure", "heat"]) == 0
     assert "to step t up, from step i across" in capsys.readouterr().out
+    assert run([*words, "--figure", "gates"]) == 0
+    assert capsys.readouterr().err == "--figure gates: there is nothing of the kind in this result.\n"
     assert run([*words, "--figure", "hea"]) == 2
     assert "Did you mean 'heat'" in capsys.readouterr().err
 

@@ -42,7 +42,7 @@ def test_json(capsys):
 def test_two_varied_keys_make_a_map(capsys):
     code, out, _ = call(capsys, "--vary", "gain=0.5,1", "--vary", "bias=0,1", "--value", "horizon", "--color", "never")
     assert code == 0
-    assert "Map of horizon" in out
+    assert "Horizon over " in out
 
 
 @pytest.mark.parametrize(

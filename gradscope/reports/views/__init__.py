@@ -12,7 +12,7 @@ VIEWS = ("gradients", "spectrum", "lyapunov", "inspect", "claims", "sweep", "dif
 
 #: Names of the figures that each verb draws, the main one first.
 FIGURES = {
-    "gradients": ("gradient", "rank", "heat", "gates", "bottleneck", "loss-map"),
+    "gradients": ("gradient", "rank", "heat", "gates", "bottleneck", "loss-map", "time-constants"),
     "spectrum": ("eigenvalues",),
     "lyapunov": ("exponents", "convergence"),
     "claims": (

@@ -255,5 +255,5 @@ def time_constant_figure(result: Result) -> LineFigure | None:
         said += f" Half the units below {median} steps, a tenth below {tenth}, a tenth above {ninth}."
     return LineFigure(
         "Time constants of the units", said, "log10 of the time constant in steps", "units", tuple(curves),
-        minor=True, name="time_constants",
+        minor=True, name="time-constants",
     )  # fmt: skip
