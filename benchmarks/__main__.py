@@ -16,6 +16,7 @@ from benchmarks import (
     long_runs,
     lstm_norms,
     many_networks,
+    own_size,
     rnn_norms,
     start_up,
     torch_autograd,
@@ -29,6 +30,9 @@ FAMILIES: dict[str, Family] = {
     "D": many_networks.workloads,
     "E": long_runs.workloads,
     "F": start_up.workloads,
+    "G": own_size.own,
+    "H": own_size.wide,
+    "I": own_size.several,
     "J": diagonal_recurrences.workloads,
     "T": torch_autograd.workloads,
 }
