@@ -22,7 +22,7 @@ from gradscope.records import Report
     epilog=examples(
         "gradscope diff base.json new.json",
         "gradscope diff base.json new.json --fail-on 'verdict == worse' -f md",
-        "gradscope diff step-0.pt step-900.pt --inputs features.npy -T 200",
+        "gradscope diff run/step-000.safetensors run/step-200.safetensors --inputs features.npy",
     ),
 )
 @click.argument("base", metavar="BASE")
