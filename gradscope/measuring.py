@@ -230,6 +230,7 @@ def spectrum(
     *sources: SourceLike,
     pseudospectrum: float | str | None = None,
     matrices: bool = False,
+    certify: bool = False,
     steps: int | str = 100,
     inputs: TextOrNumbers = "normal",
     tokens: TextOrNumbers | None = None,
@@ -255,6 +256,8 @@ def spectrum(
         ε/‖W‖ of the pseudospectral radius, at any size; 0.01 up to n = 100 by default.
     matrices : bool
         Also P, Λ, P⁻¹ and the W they rebuild, for blocks of at most 8 units.
+    certify : bool
+        Enclose the eigenvalues rigorously by ball arithmetic (the extra ``certify``), up to n = 128.
     seed : int
         Of built weights.
     steps, inputs, tokens, batch, dtype, state, transient, time_major, memory

@@ -13,13 +13,14 @@ from gradscope.analysis.block_conclusion import conclude, is_slope_times_weight
 from gradscope.analysis.contracting import contraction_by_weights
 from gradscope.analysis.living import nulls
 from gradscope.analysis.request import RunRequest
-from gradscope.errors import InputError, UsageError
+from gradscope.errors import InputError, UntrustedNumbersError, UsageError
 from gradscope.jacobians.base import Array
 from gradscope.records import Result
 from gradscope.sources.source import RecurrentBlock, Source
 from gradscope.theory.certificate import certify
 from gradscope.theory.decomposition import POWERS, write_out
 from gradscope.theory.eigen import Eigendecomposition, eigendecompose
+from gradscope.theory.enclosure import MOST_ENCLOSED, enclose_eigenvalues, import_flint
 from gradscope.theory.kreiss import kreiss_constant
 from gradscope.theory.non_normality import normal_surrogate
 from gradscope.theory.numerical_range import numerical_abscissa, numerical_radius, numerical_range_boundary
@@ -32,6 +33,7 @@ from gradscope.theory.radius import with_best_radius
 RELATIVE_EPSILON = 1e-2
 #: Units of the largest block whose matrices a person can look at (``--matrices``).
 MOST_WRITTEN_OUT = 8
+NOT_ENCLOSED: dict[str, Any] = {"eigenvalue_enclosures": None, "enclosure_bits": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +46,13 @@ class SpectrumRequest(RunRequest):
         ε/‖W‖ of ``pseudospectral_radius``, at any size; None means 0.01, up to n = 100 (larger costs seconds a block).
     matrices : bool
         Write P, Λ, P⁻¹ and the W they rebuild into each row, for blocks of at most 8 units.
+    certify : bool
+        Enclose the eigenvalues rigorously (Arb), for blocks of at most 128 units.
     """
 
     pseudospectrum: float | None = None
     matrices: bool = False
+    certify: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,6 +92,9 @@ def measure_spectrum(source: Source, request: RunRequest) -> list[Result]:
             f"--matrices writes out blocks of at most {MOST_WRITTEN_OUT} units; {largest.param} of "
             f"'{source.spec.text}' has {len(largest.matrix)}: drop it, or build a smaller one (hidden=4)."
         )
+    certifies = isinstance(request, SpectrumRequest) and request.certify
+    if certifies:
+        import_flint()
     rows: list[dict[str, Any]] = []
     ranges: dict[str, Any] = {}
     modes: dict[str, Any] = {}
@@ -98,6 +106,7 @@ def measure_spectrum(source: Source, request: RunRequest) -> list[Result]:
         W = np.asarray(block.matrix, dtype=np.float64)
         eigen = eigendecompose(W)
         row, certificate = _row(source, block, W, eigen, share, written_out=written_out)
+        row |= _enclosed(W, row) if certifies else NOT_ENCLOSED
         rows.append(row)
         modes[_label(block)] = [_mode(mode) for mode in slow_modes(eigen)]
         certificates.append(certificate)
@@ -105,9 +114,13 @@ def measure_spectrum(source: Source, request: RunRequest) -> list[Result]:
         ranges[_label(block)] = [[float(z.real), float(z.imag)] for z in boundary]
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
     settings: dict[str, Any] = {"dtype": request.dtype, **source.settings}
+    if certifies:
+        settings["certify"] = True
     if share is not None:
         settings["pseudospectrum"] = share
     warnings = [*source.warnings, *_projected(source), *(_doubt(row) for row in rows if row["ill_conditioned"])]
+    if certifies:
+        warnings += [_not_enclosed(row) for row in rows if row["eigenvalue_enclosures"] is None]
     proven = contraction_by_weights(source.blocks)
     if proven is not None and proven.every is not None:
         certificates = [proven.every.factor]
@@ -213,6 +226,37 @@ def _row(
     if written_out:
         row["matrices"] = _matrices(W, eigen)
     return row, slope * proof.value if proves else None
+
+
+def _enclosed(W: Array, row: dict[str, Any]) -> dict[str, Any]:
+    """Arb's discs in place of float64's eigenvalues, and what they say of ρ; nulls where it has none."""
+    found = enclose_eigenvalues(W)
+    if found is None:
+        return NOT_ENCLOSED
+    low = max(found.radius_low, row["spectral_radius_low"])
+    high = min(found.radius_high, row["spectral_radius_high"])
+    if low > high:  # two proofs that exclude each other
+        raise UntrustedNumbersError(f"ρ ≥ {low!r} by one road and ≤ {high!r} by another: report this.")
+    discs = [[z.real, z.imag, r] for z, r in zip(found.eigenvalues.tolist(), found.radii.tolist(), strict=True)]
+    how = f"with {found.bits} bits" if found.bits else "from the exact characteristic polynomial"
+    return {
+        "eigenvalues": [disc[:2] for disc in discs],
+        "spectral_radius": min(max(row["spectral_radius"], low), high),
+        "spectral_radius_low": low,
+        "spectral_radius_high": high,
+        "eigenvalue_enclosures": discs,
+        "enclosure_bits": found.bits,
+        "conclusion": f"{row['conclusion']} Arb encloses every eigenvalue ({how}) within {found.radii.max():.1e}: "
+        f"ρ is in [{low!r}, {high!r}], proved.",
+    }
+
+
+def _not_enclosed(row: dict[str, Any]) -> str:
+    if row["n"] > MOST_ENCLOSED:
+        return (
+            f"{row['param']}{_of(row['gate'])}: {row['n']} units, --certify encloses blocks of at most {MOST_ENCLOSED}"
+        )
+    return f"{row['param']}{_of(row['gate'])}: Arb could not tell the eigenvalues apart, nothing is certified"
 
 
 def _matrices(W: Array, eigen: Eigendecomposition) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from gradscope.records import Report
         "gradscope spectrum rnn:init=orthogonal,hidden=32 --plot",
         "gradscope spectrum rnn:hidden=3 --matrices",
         "gradscope spectrum rnn:gain=0.9 --pseudospectrum 1e-3 --json",
+        "gradscope spectrum rnn:hidden=16 --certify",
     ),
 )
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
@@ -34,6 +35,9 @@ from gradscope.records import Report
 )
 @click.option(
     "--matrices", is_flag=True, help="Write out P, Lambda, P^-1 and the W they rebuild (blocks of at most 8 units)."
+)
+@click.option(
+    "--certify", is_flag=True, help="Enclose the eigenvalues rigorously with Arb, up to n = 128 (the extra 'certify')."
 )
 @report_options
 def command(sources: tuple[str, ...], **values: Any) -> int:
@@ -52,6 +56,7 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
             progress=progress,
             pseudospectrum=values["pseudospectrum"],
             matrices=values["matrices"],
+            certify=values["certify"],
             **request_options(values),
         )
 

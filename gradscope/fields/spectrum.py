@@ -60,6 +60,10 @@ ROWS = (
     Field("surrogate_log10_peak_power_norm", "number", "its peak", "its largest power norm", unit="log10",
           null=NOT_COMPUTED),
     Field("conclusion", "text", "conclusion", "what this block does to a gradient, in words", null=NOT_COMPUTED),
+    Field("eigenvalue_enclosures", "pairs", "eigenvalues enclosed", "[re, im, radius] of discs that provably hold them",
+          null="--certify was not given, or the block is too large or defective for it"),
+    Field("enclosure_bits", "count", "bits of the enclosure", "precision of Arb's ball arithmetic; 0: exact polynomial",
+          null="--certify was not given, or the block is too large or defective for it"),
     Field("matrices", "matrices", "P, Λ, P⁻¹, W", "P, P_inverse, eigenvalues, the W they rebuild, and powers of both",
           null="--matrices was not given"),
 )  # fmt: skip
