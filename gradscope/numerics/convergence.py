@@ -12,6 +12,11 @@ from gradscope.numerics.statistics import mean_interval
 
 # An exponent is known if its 95 % half width is below this share of it; one that may be 0, if it is below this.
 RELATIVE, ABSOLUTE = 0.25, 0.05
+# Local gains stay correlated over about one memory 1/|λ_1|, so a short run does not know its own spread: with 9 to 26
+# memories 6 % of the runs of an lstm claimed convergence and missed (docs/lyapunov.md).
+MEMORIES = 40
+# An interval this narrow, relative to the exponent, is of gains that hardly vary: then no memory has to be averaged.
+STEADY = 0.02
 
 
 def judge(mean: Array, half: Array, rates: Array, lengths: Array) -> tuple[bool, str]:
@@ -95,6 +100,12 @@ def _width(first: Array, half: Array, steps: int) -> tuple[bool, str]:
         zero = np.all(np.abs(first) <= half) and half.max() > 1e-12
         if zero:
             return True, f"the largest exponent is indistinguishable from 0 within ±{half.max():.2g}"
+        memories = np.where((half > STEADY * np.abs(first)) & (np.abs(first) > half), steps * np.abs(first), np.inf)
+        if memories.min() < MEMORIES:
+            return False, (
+                f"not converged: {steps} steps are {memories.min():.2g} memories 1/|λ_1| of the largest exponent, too few "
+                f"to know its spread; about {_two_digits_up(MEMORIES * steps / memories.min())} steps would do"
+            )
         return True, f"the largest exponent is known to ±{half.max():.2g}"
     needed = steps * float((half / np.maximum(wanted, 1e-300)).max()) ** 2
     needed = min(needed, steps * float(half.max() / ABSOLUTE) ** 2) if np.all(np.abs(first) <= half) else needed

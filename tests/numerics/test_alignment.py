@@ -60,13 +60,29 @@ def test_an_exponent_that_may_be_zero_says_so() -> None:
     assert "indistinguishable from 0 within" in spectrum.verdict
 
 
-@pytest.mark.parametrize("n_steps", [100, 400])
-def test_short_runs_of_a_slow_network_do_not_claim_convergence_and_miss(n_steps: int) -> None:
+@pytest.mark.parametrize(
+    ("source", "exponent", "n_steps"),
+    [
+        (SLOW, SLOW_EXPONENT, 100),
+        (SLOW, SLOW_EXPONENT, 400),
+        # 9 memories: 4 of 60 claimed and missed before 40 were asked for.
+        ("lstm:hidden=8,inputs=4,forget_bias=2", -0.0871, 100),
+        ("rnn:hidden=16,inputs=4", -0.6218, 100),
+    ],
+)
+def test_short_runs_do_not_claim_convergence_and_miss(source: str, exponent: float, n_steps: int) -> None:
     """At most one of 20 input draws (60 in docs/lyapunov.md), where 57 of 60 used to."""
     missed = 0
     for draw in range(20):
         x = np.random.default_rng(1000 + draw).standard_normal((n_steps + 200, 4))
-        result = gradscope.lyapunov(SLOW, inputs=x, transient=200, k=1).results[0]
+        result = gradscope.lyapunov(source, inputs=x, transient=200, k=1).results[0]
         (row,) = result.rows()
-        missed += result.summary["converged"] and not row["low"] <= SLOW_EXPONENT <= row["high"]
+        missed += result.summary["converged"] and not row["low"] <= exponent <= row["high"]
     assert missed <= 1
+
+
+def test_a_run_of_few_memories_is_told_how_many_it_takes() -> None:
+    x = np.random.default_rng(1000).standard_normal((300, 4))
+    result = gradscope.lyapunov("lstm:hidden=8,inputs=4,forget_bias=2", inputs=x, transient=200, k=1).results[0]
+    assert not result.summary["converged"]
+    assert "memories 1/|λ_1|" in result.summary["verdict"] or "would do" in result.summary["verdict"]
