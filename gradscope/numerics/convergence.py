@@ -103,8 +103,8 @@ def _width(first: Array, half: Array, steps: int) -> tuple[bool, str]:
         memories = np.where((half > STEADY * np.abs(first)) & (np.abs(first) > half), steps * np.abs(first), np.inf)
         if memories.min() < MEMORIES:
             return False, (
-                f"not converged: {steps} steps are {memories.min():.2g} memories 1/|λ_1| of the largest exponent, too few "
-                f"to know its spread; about {_two_digits_up(MEMORIES * steps / memories.min())} steps would do"
+                f"not converged: {steps} steps are {memories.min():.2g} memories 1/|λ_1| of the largest exponent, too "
+                f"few to know its spread; about {_two_digits_up(MEMORIES * steps / memories.min())} steps would do"
             )
         return True, f"the largest exponent is known to ±{half.max():.2g}"
     needed = steps * float((half / np.maximum(wanted, 1e-300)).max()) ** 2
