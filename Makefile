@@ -70,8 +70,10 @@ fuzz: $(VENV)/.dev-ready  ## mutate and forge files of every kind for long; the 
 	$(ONE_THREAD) $(BIN)/python tests/fuzz_files.py --files 10000
 	$(ONE_THREAD) $(BIN)/python -m tests.forge --files 200
 
-verify: $(VENV)/.dev-ready  ## hunt for exceeded bounds for an hour; the record is in docs/verification.md
+verify: $(VENV)/.dev-ready  ## hunt for exceeded bounds, contractions and early convergence for over an hour; the record is in docs/verification.md
 	$(ONE_THREAD) $(BIN)/python tests/verify/hunt_bounds.py
+	$(ONE_THREAD) $(BIN)/python tests/verify/hunt_contractions.py
+	$(ONE_THREAD) $(BIN)/python tests/verify/short_runs.py
 
 format: $(VENV)/.dev-ready  ## rewrite in the house style
 	$(BIN)/ruff check --fix .

@@ -59,3 +59,20 @@ def log_mean_exp(log_values: Array, axis: int = -1) -> Array:
     with np.errstate(divide="ignore"):
         mean = np.log(np.mean(np.exp(log_values - safe), axis=axis))
     return np.asarray(mean + np.squeeze(safe, axis=axis))
+
+
+def powers_of_two(log: Array) -> tuple[Array, Array] | None:
+    """Mantissa in [1, 2) and power of two of the e^log that are positive and below float64's normal range.
+
+    Zero elsewhere; None where there are none at all.
+
+    >>> mantissa, bits = powers_of_two(np.array([-1000.0, -1.0]))
+    >>> float(np.log(mantissa[0]) + bits[0] * np.log(2.0)), mantissa[1]
+    (-1000.0, np.float64(0.0))
+    """
+    below = (log < LN_TINY) & (log > -np.inf)
+    if not below.any():
+        return None
+    two = np.where(below, log, 0.0) / np.log(2.0)
+    bits = np.floor(two)
+    return np.where(below, np.exp2(two - bits), 0.0), np.where(below, bits, 0).astype(np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,9 @@ def describe_course(
     """
     log10, status, lags = columns["log10_norm"], columns["status"], columns["lag"]
     course = describe_end(lags, log10 if survivors is None else survivors, str(status[-1]))
+    if (status[len(status) // 2 :] == "doubtful").any():
+        # The rate is that of the later half: no interval speaks of what rounding may have made up.
+        course = replace(course, low=float("nan"), high=float("nan"), reason=DOUBT)
     violations, compared = 0, False
     for name in BOUNDS:
         limit = columns[name]
@@ -113,6 +117,10 @@ def _exceeds(log10: Array, limit: Array, allowance: Array | float) -> Array:
     """Where a measured norm passes a limit; NaN is no limit, −inf an exact zero that anything passes."""
     with np.errstate(invalid="ignore"):
         return np.asarray(np.isfinite(log10) & (log10 > limit + allowance))
+
+
+#: Why there is no interval where rounding decides.
+DOUBT = "the norms of the later half are doubtful"
 
 
 def describe_end(lags: Array, log10: Array, last_status: str) -> Course:
@@ -193,7 +201,14 @@ def _warnings(summary: Mapping[str, Any], status: Array, course: Course) -> list
             f"{summary['bound_violations']} bound violations: this is a bug in gradscope; "
             "please report the command and the source"
         )
-    out += undetermined_warning(summary, course)
+    if (status == "doubtful").any():
+        first, count = int(np.argmax(status == "doubtful")), int(np.count_nonzero(status == "doubtful"))
+        out.append(
+            f"{count} lags are doubtful, from lag {first} on: the product has cancelled to below the rounding of its "
+            "factors, and its norm there is known to be small, not how small (status doubtful)"
+        )
+    if course.reason != DOUBT:
+        out += undetermined_warning(summary, course)
     return out
 
 

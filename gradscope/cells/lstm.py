@@ -15,18 +15,20 @@ from gradscope.cells.intervals import Interval, carried, image, largest_slope
 from gradscope.jacobians.base import Array
 from gradscope.jacobians.lstm import LstmJacobian
 from gradscope.jacobians.row_scaled import RowScaledSum
+from gradscope.log_domain import powers_of_two
 
 #: Boxes within boxes until the reachable set is bounded as well as it will be.
 _NESTED_BOXES = 12
 
 
 class GateDerivatives(NamedTuple):
-    """f; a = o φ′(c_t); the gates' coefficients over W_hh; and m_t = o⊙φ(c_t)."""
+    """f; a = o φ′(c_t); the gates' coefficients over W_hh; m_t = o⊙φ(c_t); and the a below float64's range."""
 
     forget: Array
     readout_slope: Array
     gates: RowScaledSum
     output: Array
+    lost_slope: tuple[Array, Array] | None
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Lstm(Cell):
         H = self.hidden_size
         h_prev = s_prev[..., :H]
         parts, traces = self.gate_derivatives(h_prev, s_prev[..., H:], drive)
-        return Linearisation(LstmJacobian(parts.forget, parts.readout_slope, parts.gates, h_prev), traces)
+        lost = parts.lost_slope
+        return Linearisation(LstmJacobian(parts.forget, parts.readout_slope, parts.gates, h_prev, lost), traces)
 
     def gate_derivatives(self, h_prev: Array, c_prev: Array, drive: Array) -> tuple[GateDerivatives, Traces]:
         """How c_t and m_t = o⊙φ(c_t) depend on the pre-activations, in float64, and what theory may know of it."""
@@ -72,7 +75,10 @@ class Lstm(Cell):
         gates = self.row_scaled(
             g * slope_i, c_prev * slope_f, i * np.exp(log_slope), phi_c * slope_o, norm=self.norm_jacobian(p)
         )
-        parts = GateDerivatives(f, o * np.exp(log_output_slope), gates, o * phi_c)
+        log_a = sigma.log_value(a_o) + log_output_slope
+        lost = powers_of_two(log_a)
+        slope = np.exp(log_a) if lost is None else np.where(lost[0] > 0, 0.0, np.exp(log_a))
+        parts = GateDerivatives(f, slope, gates, o * phi_c, lost)
         log_f = sigma.log_value(a_f)
         underflow = self.loses(log_slope, log_output_slope, log_f, sigma.log_value(a_i) + log_slope, *log_gate_slopes)
         return parts, Traces(log_slope, log_f, {"i": i, "f": f, "o": o}, underflow)

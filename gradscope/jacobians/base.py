@@ -72,6 +72,13 @@ class StepJacobian(ABC):
         """
         return None
 
+    def pulled_below_range(self, mantissa: Array, exponents: Array) -> tuple[Array, Array] | None:
+        """What pulling mantissa·2^exponents (..., n) misses since a factor of J is below float64's range.
+
+        Another such row, to be pulled as well; None where no factor is, which is nearly always.
+        """
+        return None
+
     def pull_through(self, R: Array) -> Array:
         """R·J_T, R·J_T·J_{T−1}, …, every product on the way from the last step to the first: shape (T, ..., r, n)."""
         T = self.shape[0]

@@ -32,12 +32,16 @@ class LstmJacobian(StepJacobian):
     gates : RowScaledSum
         Four coefficients (..., 4, H): ∂c/∂a_i, ∂c/∂a_f, ∂c/∂a_g, and b = ∂h/∂a_o at fixed c.
     h_prev : ndarray, shape (..., H)
+    lost_slope : tuple of ndarray (..., H), or None
+        Mantissa and power of two of those a that are positive and below float64's range (a saturated φ(c) falls as
+        e^(−2|c|)); ``readout_slope`` is 0 there.
     """
 
     forget: Array
     readout_slope: Array
     gates: RowScaledSum
     h_prev: Array
+    lost_slope: tuple[Array, Array] | None = None
 
     @property
     def hidden_size(self) -> int:
@@ -53,7 +57,19 @@ class LstmJacobian(StepJacobian):
         return tuple(self.forget.shape[:-1])
 
     def __getitem__(self, steps: Steps) -> LstmJacobian:
-        return LstmJacobian(self.forget[steps], self.readout_slope[steps], self.gates[steps], self.h_prev[steps])
+        lost = None if self.lost_slope is None else (self.lost_slope[0][steps], self.lost_slope[1][steps])
+        return LstmJacobian(self.forget[steps], self.readout_slope[steps], self.gates[steps], self.h_prev[steps], lost)
+
+    def pulled_below_range(self, mantissa: Array, exponents: Array) -> tuple[Array, Array] | None:
+        """[0; g_h⊙a] for the a that are lost: h hears c through a alone, so this is what c's cotangent lacks."""
+        if self.lost_slope is None or not self.lost_slope[0].any():
+            return None
+        H = self.hidden_size
+        slope, bits = self.lost_slope
+        into_c = mantissa[..., :H] * slope
+        found = np.concatenate([np.zeros_like(into_c), into_c], axis=-1)
+        powers = exponents[..., :H] + bits
+        return found, np.concatenate([powers, powers], axis=-1)
 
     def _parts(self) -> tuple[RowScaledSum, RowScaledSum]:
         """The sum that feeds c (i, f, g) and the one that feeds h alone (o)."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, WeightCotangent
+from gradscope.jacobians.base import Array, StepJacobian, WeightCotangent
 from gradscope.log_domain import LN10
 from gradscope.numerics.tape import Tape
 
@@ -117,15 +117,28 @@ def state_gradients(tape: Tape, direct_term: DirectTerm) -> Iterator[tuple[int, 
 
 
 def _pulled(tape: Tape, t: int, mantissa: Array, exponents: Array, top: Array) -> tuple[Array, Array]:
-    """gᵀJ_t: components of about one size are pulled together, a row for each band of `BAND` powers of two."""
+    """gᵀJ_t, with what factors below float64's range carry."""
+    J = tape.jacobian(t)
+    found = _pulled_in_range(J, mantissa, exponents, top)
+    missed = J.pulled_below_range(mantissa, exponents)
+    if missed is None:
+        return found
+    rest, powers = _normalised(*missed)
+    highest = powers.max(axis=-1)
+    more = _pulled_in_range(J, rest, powers, np.where(highest == NOTHING, 0, highest))
+    return _added(np.stack([found[0], more[0]]), np.stack([found[1], more[1]]))
+
+
+def _pulled_in_range(J: StepJacobian, mantissa: Array, exponents: Array, top: Array) -> tuple[Array, Array]:
+    """gᵀJ: components of about one size are pulled together, a row for each band of `BAND` powers of two."""
     below = np.where(exponents == NOTHING, 0, (top[..., None] - exponents) // BAND)
     n_bands = int(below.max(initial=0)) + 1
     if n_bands == 1:
         row = _times(mantissa, exponents - top[..., None])
-        return _normalised(tape.pull(t, row[..., None, :])[..., 0, :], top[..., None])
+        return _normalised(J.pull(row[..., None, :])[..., 0, :], top[..., None])
     bands = range(min(n_bands, MOST_BANDS))
     rows = [np.where(below == b, _times(mantissa, exponents - (top[..., None] - BAND * b)), 0.0) for b in bands]
-    pulled = tape.pull(t, np.stack(rows, axis=-2))
+    pulled = J.pull(np.stack(rows, axis=-2))
     scales = np.stack([np.broadcast_to(top[..., None] - BAND * b, exponents.shape) for b in bands])
     return _added(np.moveaxis(pulled, -2, 0), scales)
 

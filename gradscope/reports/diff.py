@@ -13,7 +13,7 @@ from gradscope.errors import UsageError
 from gradscope.fields import LISTS
 from gradscope.fields import names as names_of
 from gradscope.records import Report, Result, plain
-from gradscope.reports.gate_values import HORIZONS
+from gradscope.reports.gate_values import DOUBTED, HORIZONS
 from gradscope.reports.reading import has, labels, number
 from gradscope.reports.views.sweep import varied_keys
 from gradscope.reports.worse import DECIDING, IGNORED, direction_of, judged, noise_of
@@ -229,6 +229,8 @@ def _changes(
         if isinstance(old, list | dict) or isinstance(fresh, list | dict):
             continue
         row = _row(where, name, old, fresh, noise_of(name, a, b, batches))
+        if name in DOUBTED and "doubtful" in (a.get("status"), b.get("status")) and row["verdict"] != "same":
+            row["verdict"] = "changed"  # rounding may have made either up: neither better nor worse
         if is_gradient and row["verdict"] != "same":
             lags = tuple(number(side.get("T")) or limit for side, limit in zip((a, b), last, strict=True))
             row["verdict"] = judged(name, a, b, (lags[0], lags[1])) if name in DECIDING else "changed"

@@ -134,6 +134,8 @@ def _beyond(limit: float) -> Known:
 def row_value(result: Result, name: str, row: int) -> Known:
     """What one number of one row is known to be: an exact zero is below everything, a nonfinite one is nothing."""
     value = plain(result.columns[name][row])
+    if name in DOUBTED and "status" in result.columns and result.columns["status"][row] == "doubtful":
+        return _doubtful(result, name, row, value)
     if isinstance(value, int | float | str):
         nothing_changed = name in CHANGES and "field" in result.columns and value == 0
         return replace(_exact(value), unchanged=nothing_changed)
@@ -160,6 +162,27 @@ def row_value(result: Result, name: str, row: int) -> Known:
     if _is_censored(name, {key: plain(values[row]) for key, values in result.columns.items() if "horizon" in key}):
         return _beyond(_last_lag(result, row))
     return _nothing(_why_null(name) if status in ("ok", "zero") else f"no value (status {status})")
+
+
+#: What the status ``doubtful`` of a row speaks of.
+DOUBTED = ("log10_norm", "log10_norm_h", "log10_norm_std", "stable_rank", "rank")
+
+
+def _doubtful(result: Result, name: str, row: int, value: Any) -> Known:
+    """A number whose digits rounding may have made up: a norm is known to be no larger than it or that rounding."""
+    note = f"{value} (doubtful: rounding may have made it up)"
+    lag, n = (number(result.columns["lag"][row]), number(result.source.get("state_size")))
+    path = number(plain(result.columns["log10_path_bound"][row])) if "log10_path_bound" in result.columns else None
+    if not name.startswith("log10_norm") or name == "log10_norm_std" or None in (lag, n, path):
+        return _nothing(note)
+    assert lag is not None
+    assert n is not None
+    assert path is not None
+    # ‖computed − true‖ ≤ k n^{3/2} eps Π‖J_j‖ (Higham 2002, sec. 3.5).
+    rounding = path + math.log10(max(lag, 1.0) * max(n, 1.0) ** 1.5 * 2.0**-52)
+    computed = number(value)
+    top = rounding if computed is None else max(computed, rounding)
+    return Known(-math.inf, top + math.log10(2.0), note=note)
 
 
 #: Fields of ``diff`` that say how much changed.

@@ -18,7 +18,7 @@ import gradscope
 from gradscope.errors import GradscopeError
 
 CELLS = ("rnn", "skip", "forget-gate", "input-gate", "lstm", "gru", "leaky")
-BOUNDS = ("log10_bound", "log10_path_bound", "log10_block_bound")
+BOUNDS = ("log10_bound", "log10_path_bound", "log10_block_bound", "log10_contraction_bound")
 
 
 @dataclass(frozen=True)

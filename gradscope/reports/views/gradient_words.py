@@ -68,6 +68,8 @@ def left(result: Result) -> str:
         return ""
     level = level_text(result, found)
     at = f"at {count(lag, 'step')}"
+    if "status" in result.columns and result.columns["status"][rows[-1]] == "doubtful":
+        return f"{at} less is left than rounding can tell"
     if result.settings.get("wrt") == "inputs":  # the norm at lag 0 is not 1
         return f"{at} its norm is {level}"
     if found > 0:

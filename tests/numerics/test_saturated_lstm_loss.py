@@ -1,0 +1,81 @@
+"""∂L/∂s of an lstm whose c has saturated: e^(−2|c|) is far below float64's range, and so is the gradient it carries."""
+
+from __future__ import annotations
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+
+import gradscope
+
+
+def loss_column(source: object, **options: object) -> list[float | None]:
+    result = gradscope.gradients(source, loss="linear", **options).results[0]  # type: ignore[arg-type]
+    return [row["log10_dloss_dstate"] for row in result.rows()]
+
+
+@pytest.mark.parametrize("steps", [300, 372, 500, 762, 2000])
+def test_one_unit_without_recurrence(steps: int) -> None:
+    """c_T = T, so ∂L/∂c = σ(0) sech² T at every lag ≥ 1: 10^-661.6 at T = 762 (theory.md C11)."""
+    bias = np.array([60.0, 60.0, 60.0, 0.0])
+    source = {"weight_ih": np.zeros((4, 1)), "weight_hh": np.zeros((4, 1)), "bias_ih": bias, "bias_hh": np.zeros(4)}
+    column = loss_column(source, inputs=np.zeros((steps, 1)), readout=np.array([1.0]))
+    expected = math.log10(2.0) - 2.0 * steps / math.log(10.0)
+    assert column[0] == pytest.approx(0.0, abs=1e-12)
+    assert column[1] == pytest.approx(expected, abs=1e-9)
+    assert column[steps] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("height", [400.0, 900.0])
+def test_three_units_against_mpmath(height: float) -> None:
+    """Two saturated units beside a live one, coupled through W_hh; output gates shut, so that little bypasses c."""
+    rng = np.random.default_rng(1)
+    H, T = 3, 6
+    W, b = 0.5 * rng.standard_normal((4 * H, H)), rng.standard_normal(4 * H)
+    W[3 * H :] = 0.0
+    state = np.concatenate([rng.uniform(-1, 1, H), [height, -height - 30.0, 0.3]])
+    v = np.array([1.0, -2.0, 0.0])  # the live unit is not read
+    source = {"weight_ih": np.zeros((4 * H, 1)), "weight_hh": W, "bias_ih": b, "bias_hh": np.zeros(4 * H)}
+    column = loss_column(source, inputs=np.zeros((T, 1)), readout=v, state=state)
+    with mpmath.workdps(1500):
+        expected = mpmath_column(W, b, state, v, T)
+    assert column == pytest.approx(expected, abs=1e-8)
+
+
+def mpmath_column(W: np.ndarray, b: np.ndarray, state: np.ndarray, v: np.ndarray, T: int) -> list[float]:
+    """log10 ‖∂(vᵀh_T)/∂s_{T−k}‖ by the chain rule written out, 1500 digits."""
+    H = len(v)
+    h, c = [mpmath.mpf(x) for x in state[:H]], [mpmath.mpf(x) for x in state[H:]]
+    steps = []
+    for _ in range(T):
+        a = [sum(mpmath.mpf(W[r, j]) * h[j] for j in range(H)) + mpmath.mpf(b[r]) for r in range(4 * H)]
+        i, f, o = ([1 / (1 + mpmath.exp(-a[g * H + u])) for u in range(H)] for g in (0, 1, 3))
+        g = [mpmath.tanh(a[2 * H + u]) for u in range(H)]
+        before, c = c, [f[u] * c[u] + i[u] * g[u] for u in range(H)]
+        h = [o[u] * mpmath.tanh(c[u]) for u in range(H)]
+        steps.append((i, f, g, o, before, c))
+    dh, dc = [mpmath.mpf(x) for x in v], [mpmath.mpf(0)] * H
+    column = [dh + dc]
+    for i, f, g, o, before, after in reversed(steps):
+        dc = [dc[u] + dh[u] * o[u] * mpmath.sech(after[u]) ** 2 for u in range(H)]
+        da = (
+            [dc[u] * g[u] * i[u] * (1 - i[u]) for u in range(H)]
+            + [dc[u] * before[u] * f[u] * (1 - f[u]) for u in range(H)]
+            + [dc[u] * i[u] * (1 - g[u] ** 2) for u in range(H)]
+            + [dh[u] * mpmath.tanh(after[u]) * o[u] * (1 - o[u]) for u in range(H)]
+        )
+        dh = [sum(da[r] * mpmath.mpf(W[r, j]) for r in range(4 * H)) for j in range(H)]
+        dc = [dc[u] * f[u] for u in range(H)]
+        column.append(dh + dc)
+    return [float(mpmath.log10(mpmath.sqrt(sum(x**2 for x in entry)))) for entry in column]
+
+
+def test_a_planted_error_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what is below range the gradient is an exact zero, which it is not."""
+    from gradscope.jacobians.lstm import LstmJacobian
+
+    monkeypatch.setattr(LstmJacobian, "pulled_below_range", lambda *args: None)
+    with pytest.raises(AssertionError):
+        test_one_unit_without_recurrence(762)
