@@ -83,7 +83,8 @@ def _read_tokens(text: str | GivenArray) -> Array:
         return np.array([row[0] for row in rows], dtype=np.int64)  # a column: one sequence
     if len(lengths) > 1:
         raise ShapeError(
-            f"--tokens {path.name}: lines of {min(lengths)} to {max(lengths)} tokens: sequences of one length are read."
+            f"--tokens {path.name}: lines of {min(lengths)} to {max(lengths)} tokens, wanted sequences of one length.\n"
+            "Pad the shorter ones at their end with any token, and give the lengths as --lengths."
         )
     return np.array(rows, dtype=np.int64)
 

@@ -219,6 +219,23 @@ def test_files_of_lengths(tmp_path):
     assert reports[1].results[0].settings["lengths"] == "9,4,7,1,9"
 
 
+def test_tokens_of_a_padded_batch(tmp_path):
+    rng = np.random.default_rng(0)
+    state = {"rnn.weight_ih_l0": rng.standard_normal((16, 3)), "rnn.weight_hh_l0": rng.standard_normal((16, 4))}
+    state |= {"rnn.bias_ih_l0": np.zeros(16), "rnn.bias_hh_l0": np.zeros(16), "embedding.weight": np.eye(7, 3)}
+    tokens = rng.integers(1, 7, (2, 6))
+    tokens[1, 4:] = 0
+    batch = gradscope.gradients(state, tokens=tokens, lengths=[6, 4], loss="none").results[0]
+    alone = [
+        gradscope.gradients(state, tokens=row[:n], loss="none").results[0]
+        for row, n in zip(tokens, (6, 4), strict=True)
+    ]
+    np.testing.assert_allclose(found(batch, "log10_norm"), mean_of_alone("log10_norm", alone), **SAME)
+    (tmp_path / "ragged.txt").write_text("1 2 3\n4 5\n")
+    with pytest.raises(GradscopeError, match=r"lines of 2 to 3 tokens(.|\n)*--lengths"):
+        gradscope.gradients(state, tokens=tmp_path / "ragged.txt")
+
+
 def test_advice_measures_with_the_same_lengths():
     source, options = "lstm:hidden=4,inputs=3,forget_bias=-2", {"inputs": padded(3), "lengths": LENGTHS}
     report = gradscope.advise(source, **options, only=["forget_bias", "clip"])
