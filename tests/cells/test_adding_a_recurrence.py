@@ -1,4 +1,4 @@
-"""docs/adding-a-recurrence.md: the file it shows is the file there is, its example runs, and leaky is what it says."""
+"""docs/adding-a-recurrence.md: the file it shows is the file there is, its example runs, and leaky has its key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gradscope
-from gradscope.cells import leaky as leaky_module
+from gradscope.cells import indrnn as indrnn_module
 from gradscope.cells.leaky import Leaky
 from gradscope.cells.rnn import Rnn
 from gradscope.errors import UsageError
@@ -30,7 +30,7 @@ def leaky(leak=0.5, **settings):
 
 
 def test_the_page_shows_the_file(blocks):
-    assert blocks[0] == Path(leaky_module.__file__).read_text(encoding="utf-8")
+    assert blocks[0] == Path(indrnn_module.__file__).read_text(encoding="utf-8")
 
 
 def test_what_the_page_runs(blocks):
@@ -38,7 +38,7 @@ def test_what_the_page_runs(blocks):
     exec(compile(blocks[1], str(PAGE), "exec"), names)
     alone, stacked = names["alone"].item(), names["stacked"].item()
     # A stack's product is block triangular: no smaller than its diagonal block, the bottom layer's own product.
-    assert stacked >= alone > -10
+    assert stacked >= alone > -15
 
 
 def test_leak_one_is_the_plain_recurrence_and_leak_zero_keeps_everything():

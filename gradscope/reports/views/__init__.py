@@ -23,6 +23,7 @@ FIGURES = {
         "eigenvalues",
         "middle",
         "truncation",
+        "sensitivity",
         "parallel",
     ),
     "sweep": ("map", "curve"),
