@@ -275,6 +275,14 @@ def test_every_name_in_the_views_is_one_that_the_option_knows():
     assert {"gradient", "map", "time-constants", "loss-map"} <= named <= known
 
 
+def test_the_documents_list_every_figure():
+    page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| `(\w+)` \| (`.*) \|$", page.split("### Pictures")[1], re.MULTILINE)
+    assert {verb: set(re.findall(r"`([a-z-]+)`", said)) for verb, said in lines} == {
+        verb: set(names) for verb, names in FIGURES.items()
+    }
+
+
 def test_one_figure_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["gradients", "rnn:hidden=4", "-T", "20"]
