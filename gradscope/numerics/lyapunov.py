@@ -23,6 +23,7 @@ from gradscope.numerics.alignment import Alignment
 from gradscope.numerics.alignment import align as align_frames
 from gradscope.numerics.constant_jacobian import exponents_of_powers, is_constant
 from gradscope.numerics.convergence import judge, unaligned, unresolved
+from gradscope.numerics.diagonal_gains import diagonal_gains
 from gradscope.numerics.frame import Frame, LocalGains, mean_log_det
 from gradscope.numerics.statistics import bounded, mean_interval
 from gradscope.numerics.tape import Tape
@@ -172,6 +173,13 @@ def measure_lyapunov(
             f"Lyapunov exponents need steps: {n_steps} given, {skipped} of them for alignment; raise --steps"
         )
     rng = np.random.default_rng(0) if rng is None else rng
+    apart = diagonal_gains(tape, skipped + 1, n_steps, k, marks=MARKS) if qr_interval is None else None
+    if apart is not None:
+        # Every channel is a direction of its own: nothing has to be aligned, and nothing is rounded but sums.
+        spectrum = _spectrum(apart, complete=k == n)
+        if is_constant(tape, skipped + 1, n_steps, rng):
+            spectrum = _limit_of_powers(spectrum, tape, skipped + 1, k, rng)
+        return _checked_against(spectrum, mean_log_det(tape, skipped + 1, n_steps)) if log_det else spectrum
     frame = Frame.random(tape, k, rng, qr_interval=qr_interval)
     if align is None:
         frame.advance(1, min(WARM_UP, n_steps))

@@ -11,6 +11,7 @@ from gradscope.analysis.cases import cases_of
 from gradscope.analysis.request import RunRequest
 from gradscope.jacobians.diagonal import PerUnitJacobian
 from gradscope.numerics.diagonal import measure_diagonal, products_of
+from gradscope.numerics.lyapunov import measure_lyapunov
 from gradscope.numerics.propagate import measure_norms, step_norms
 from gradscope.numerics.tape import StoredTape
 from gradscope.sources.build import build_source
@@ -117,3 +118,19 @@ def test_in_stretches_of_any_size():
         assert np.allclose(whole.norms.log10_norm, other.norms.log10_norm, rtol=0, atol=1e-12)
         assert np.allclose(whole.log_channels, other.log_channels, rtol=0, atol=1e-11)
     assert np.isnan(alone.norms.stable_rank).all()
+
+
+def test_exponents_are_mean_logarithms():
+    """Exactly, however short the run; the QR road agrees where its frame had time to turn."""
+    factors = np.random.default_rng(3).uniform(0.3, 1.2, size=(600, 2, 5)) * np.array([1.0, 0.5, 0.25, 0.125, 0.06])
+    truth = np.log(factors).mean(axis=0)
+    found = measure_lyapunov(tape_of(factors))
+    assert np.allclose(found.exponents, np.sort(truth, axis=-1)[:, ::-1], rtol=0, atol=1e-13)
+    assert np.allclose(measure_lyapunov(tape_of(factors), k=2).exponents, found.exponents[:, :2], rtol=0, atol=0)
+    by_frames = measure_lyapunov(tape_of(factors), qr_interval=1)
+    assert np.allclose(found.exponents, by_frames.exponents, rtol=0, atol=1e-2)
+    assert np.allclose(found.sum, found.mean_log_det, rtol=0, atol=1e-12)
+    factors[300, :, 0] = 0.0
+    dead = measure_lyapunov(tape_of(factors))
+    assert (dead.status[:, -1] == "minus_infinity").all()
+    assert np.allclose(dead.exponents[:, 0], truth[:, 1], rtol=0, atol=1e-13)
