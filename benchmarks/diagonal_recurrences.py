@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 
 from benchmarks.workload import Workload
-from gradscope.jacobians.base import Array
 from gradscope.jacobians.diagonal import PerUnitJacobian
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.numerics.diagonal import products_of
 from gradscope.numerics.propagate import measure_norms
 from gradscope.numerics.tape import StoredTape

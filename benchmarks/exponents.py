@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.lyapunov import AGREEMENT, driven_tanh, householder_at_every_step
 from benchmarks.workload import Workload
+from gradscope.numerics.exponents import measure_lyapunov
 from gradscope.numerics.frame import Frame
-from gradscope.numerics.lyapunov import measure_lyapunov
 from gradscope.numerics.tape import Tape
 
 HIDDEN, STEPS = 128, 1000

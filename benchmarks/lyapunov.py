@@ -14,10 +14,10 @@ from collections.abc import Callable
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from gradscope.jacobians.base import Array
 from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled, RowScaledSum
+from gradscope.jacobians.step_jacobian import Array
+from gradscope.numerics.exponents import measure_lyapunov
 from gradscope.numerics.frame import Frame
-from gradscope.numerics.lyapunov import measure_lyapunov
 from gradscope.numerics.tape import StoredTape, Tape
 
 # What issue 5 asks for: exponents equal to the reference's.

@@ -10,9 +10,9 @@ import numpy as np
 from benchmarks.networks import assert_norms, one_network, random_rnns, some_networks
 from benchmarks.workload import Workload
 from gradscope.analysis.cases import Case
-from gradscope.analysis.gradients import measure_case
+from gradscope.analysis.gradient_results import measure_case
 from gradscope.analysis.request import GradientsRequest
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.numerics.propagate import measure_norms, step_norms
 from gradscope.numerics.tape import StoredTape
 from gradscope.records import Result

@@ -7,8 +7,8 @@ import numpy as np
 from gradscope.analysis.cases import cases_of
 from gradscope.analysis.request import GradientsRequest
 from gradscope.api import build
-from gradscope.jacobians.base import Array
 from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled, RowScaledSum
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.numerics.tape import StoredTape, Tape
 
 #: Dense Jacobians are prepared before the clock starts, as many as fit into the caches' neighbourhood.

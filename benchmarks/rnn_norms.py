@@ -7,7 +7,7 @@ from functools import partial
 
 from benchmarks.networks import assert_norms, multiply_densely, prepared_jacobians, tape_of
 from benchmarks.workload import Workload
-from gradscope.analysis.gradients import measure_gradients
+from gradscope.analysis.gradient_results import measure_gradients
 from gradscope.analysis.request import GradientsRequest
 from gradscope.api import build
 from gradscope.numerics.propagate import measure_norms

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 from gradscope.sweeps.engines import Here, Processes, available_cores
+from gradscope.sweeps.grid_sweep import run_sweep
 from gradscope.sweeps.plan import Plan, make_plan
 from gradscope.sweeps.point import measure_group
-from gradscope.sweeps.run import run_points
+from gradscope.sweeps.run_plan import run_points
 from gradscope.sweeps.store import Store
-from gradscope.sweeps.sweep import run_sweep
 
 
 def bare_seconds(plan: Plan) -> float:

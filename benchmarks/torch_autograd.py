@@ -10,9 +10,9 @@ import numpy as np
 
 from benchmarks.workload import Workload
 from gradscope.cells import CELLS
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.layer import Layer
-from gradscope.networks.run import run_network
+from gradscope.networks.trajectory import run_network
 from gradscope.numerics.propagate import measure_norms
 from gradscope.sources.inputs import ArrayInputs
 

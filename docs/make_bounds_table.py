@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np  # noqa: TID253 - a script, not a start-up path
 
 from gradscope.cells import CELLS
-from gradscope.cells.base import Cell
-from gradscope.jacobians.base import Array
+from gradscope.cells.cell import Cell
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.layer import Layer
 from gradscope.theory.bounds import product_bounds, stepwise_bound
 from gradscope.theory.certificate import certify

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "gradscope"
 #: In the order in which a gradient comes about; what is missing here follows in alphabetical order.
 ROOMS = (
     "cells", "jacobians", "networks", "numerics", "linalg", "theory", "sources", "analysis", "advice", "training",
-    "sweeps", "claims", "example", "torch", "records", "fields", "reports", "cli",
+    "sweeps", "article_claims", "example", "torch", "records", "fields", "reports", "cli",
 )  # fmt: skip
 
 INTRODUCTION = """\

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from gradscope.errors import GradscopeError
     from gradscope.records import Report, Result, Rows
-    from gradscope.training.series import series
+    from gradscope.training.checkpoint_series import series
 
 __all__ = [
     "GradscopeError",
@@ -62,7 +62,7 @@ _HOMES = {
     "inspect": "gradscope.api",
     "load": "gradscope.api",
     "lyapunov": "gradscope.api",
-    "series": "gradscope.training.series",
+    "series": "gradscope.training.checkpoint_series",
     "show": "gradscope.api",
     "spectrum": "gradscope.api",
     "sweep": "gradscope.api",

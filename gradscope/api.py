@@ -81,7 +81,7 @@ def inspect(*sources: SourceLike, command: Sequence[str] | None = None) -> Repor
     GradscopeError
         As for :func:`gradients`.
     """
-    from gradscope.analysis.inspect_file import inspect_source
+    from gradscope.analysis.inspect_source import inspect_source
 
     if not sources:
         raise UsageError("inspect needs at least one SOURCE, for example: gradscope inspect model.safetensors")
@@ -121,7 +121,7 @@ def claims(
     UsageError
         A claim that there is not.
     """
-    from gradscope.article.run import measure_claims
+    from gradscope.article_claims.run_claims import measure_claims
 
     seed, jobs = whole("seed", seed), whole("jobs", jobs)
     result = measure_claims(names, seed=seed, jobs=jobs, progress=progress)

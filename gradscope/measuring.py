@@ -219,7 +219,7 @@ def gradients(
     'vanishing'
     """
     given = dict(locals())  # every keyword under the name that the request has for it
-    from gradscope.analysis.gradients import gradient_parts
+    from gradscope.analysis.gradient_results import gradient_parts
 
     request = request_of(GradientsRequest, given)
     return measure("gradients", sources, request, gradient_parts, threads=given["threads"], jobs=jobs, command=command)
@@ -275,7 +275,7 @@ def spectrum(
         As for :func:`gradients`.
     """
     given = dict(locals())
-    from gradscope.analysis.spectrum import SpectrumRequest, spectrum_parts
+    from gradscope.analysis.spectrum_results import SpectrumRequest, spectrum_parts
 
     request = request_of(SpectrumRequest, given)
     return measure("spectrum", sources, request, spectrum_parts, threads=given["threads"], jobs=jobs, command=command)
@@ -335,7 +335,7 @@ def lyapunov(
         As for :func:`gradients`.
     """
     given = dict(locals())
-    from gradscope.analysis.lyapunov import LyapunovRequest, exponent_parts
+    from gradscope.analysis.lyapunov_results import LyapunovRequest, exponent_parts
 
     request = request_of(LyapunovRequest, given)
     return measure("lyapunov", sources, request, exponent_parts, threads=given["threads"], jobs=jobs, command=command)
@@ -408,8 +408,8 @@ def advise(
         As for :func:`gradients`.
     """
     given = dict(locals())
-    from gradscope.advice.advise import measure_advice
-    from gradscope.advice.request import AdviceRequest
+    from gradscope.advice.advise_request import AdviceRequest
+    from gradscope.advice.advise_source import measure_advice
 
     request = request_of(AdviceRequest, given)
 

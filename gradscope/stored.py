@@ -110,7 +110,7 @@ def diff(
     >>> report.results[0].summary["verdict"]
     'worse'
     """
-    from gradscope.reports.diff import diff as compare
+    from gradscope.reports.compare import diff as compare
 
     sides = [one if isinstance(one, Report) or is_stored(one) else None for one in (base, new)]
     if None not in sides and options:

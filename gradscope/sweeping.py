@@ -112,9 +112,9 @@ def sweep(
         As for :func:`gradients`; an option that the measured verb does not have.
     """
     given = {name: value for name, value in locals().items() if value is not None}
+    from gradscope.sweeps.grid_sweep import run_sweep
     from gradscope.sweeps.plan import make_plan
     from gradscope.sweeps.point import request_class
-    from gradscope.sweeps.sweep import run_sweep
 
     specs = [spec_of(source) for source in sources]
     varied = written_values(vary)

@@ -1,6 +1,6 @@
 """What to change, and what each change does: measured on the changed network, never guessed.
 
-``request``: what is asked (:class:`~gradscope.advice.request.AdviceRequest`).
+``request``: what is asked (:class:`~gradscope.advice.advise_request.AdviceRequest`).
 ``changes``: which changes a source can take, as text to append to it.
 ``measured``: a source with a change, measured by the same code as ``gradients``.
 ``search``: the smallest change that is enough, by bisection on what was measured.

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gradscope.advice.advise_request import AdviceRequest
 from gradscope.advice.changes import Change, appended
-from gradscope.advice.request import AdviceRequest
 from gradscope.analysis.reach import measure_reach
 from gradscope.records import Result
 from gradscope.sources.build import build_source

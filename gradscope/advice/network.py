@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 
+from gradscope.advice.advise_request import AdviceRequest
 from gradscope.advice.changes import Change, Family, alternatives, families
 from gradscope.advice.measured import Bench, Measured, overflowed, read
-from gradscope.advice.request import AdviceRequest
 from gradscope.advice.search import smallest
 from gradscope.errors import UntrustedNumbersError
 from gradscope.sources.build import build_source

@@ -23,9 +23,9 @@ from gradscope.analysis.living import flat, mean_of_nonzero
 from gradscope.analysis.losses import LossSide
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.worked_row import worked_rows
-from gradscope.jacobians.base import Array
-from gradscope.networks.run import Trajectory
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.stack import Stack
+from gradscope.networks.trajectory import Trajectory
 from gradscope.theory.closed_forms import sums_by_lag
 from gradscope.theory.power_norms import PowerNorms, power_norms
 

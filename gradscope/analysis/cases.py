@@ -14,17 +14,17 @@ import numpy as np
 from gradscope.analysis.lengths import refuse_lengths, with_lengths
 from gradscope.analysis.request import RunRequest
 from gradscope.analysis.tokens import embedded_tokens
-from gradscope.cells.base import Cell
+from gradscope.cells.cell import Cell
 from gradscope.errors import InputError, ShapeError, UsageError
-from gradscope.jacobians.base import Array
-from gradscope.networks.base import Network
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.bidirectional import probe_last_output, split_bidirectional
 from gradscope.networks.layer import Layer
+from gradscope.networks.network import Network
 from gradscope.networks.padded import Padded, turned
-from gradscope.networks.run import Inputs, Trajectory, run_network
 from gradscope.networks.seq2seq import Seq2Seq, run_seq2seq
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.networks.stack import Stack, split_stack
+from gradscope.networks.trajectory import Inputs, Trajectory, run_network
 from gradscope.numerics.tape import StoredTape, Tape, tape_of_matrices
 from gradscope.remarks import GENERATED_INPUT
 from gradscope.sources.file_format import read_start, sniff

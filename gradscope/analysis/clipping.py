@@ -14,7 +14,7 @@ from gradscope.analysis.losses import LossSide, loss_side
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.weight_gradients import parameter_gradients
 from gradscope.errors import UsageError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.seeding import generator
 
 #: Mini-batches drawn where there are more than can be gone through.

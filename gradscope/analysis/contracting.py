@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.analysis.cases import Case
-from gradscope.cells.base import Cell
+from gradscope.cells.cell import Cell
 from gradscope.cells.intervals import Interval
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.layer import Layer
-from gradscope.networks.run import Trajectory
+from gradscope.networks.trajectory import Trajectory
 from gradscope.numerics.tape import chunks
 from gradscope.sources.source import RecurrentBlock
 from gradscope.theory.contraction import Contraction, contraction_of, every_drive, input_bound

@@ -13,10 +13,10 @@ import numpy as np
 from gradscope.analysis.cases import Case
 from gradscope.analysis.request import GradientsRequest
 from gradscope.cells.skip import Skip
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.log_domain import LN10
 from gradscope.networks.layer import Layer
-from gradscope.networks.run import Trajectory
+from gradscope.networks.trajectory import Trajectory
 from gradscope.theory.closed_forms import sums_by_lag
 
 #: Lags kept where all are asked for, evenly spread on a log scale.

@@ -8,10 +8,10 @@ import numpy as np
 
 from gradscope.analysis.cases import Case
 from gradscope.analysis.request import GradientsRequest
-from gradscope.jacobians.base import Array
-from gradscope.networks.run import Trajectory
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.networks.stack import Stack
+from gradscope.networks.trajectory import Trajectory
 from gradscope.numerics.bottleneck import measure_bottleneck
 from gradscope.numerics.layer_blocks import measure_layer_blocks
 from gradscope.numerics.propagate import measure_norms

@@ -8,11 +8,11 @@ from gradscope.analysis.cases import Case
 from gradscope.analysis.living import mean_of_nonzero
 from gradscope.analysis.losses import LossSide, loss_side, output_components, total_input_gradients
 from gradscope.analysis.request import GradientsRequest
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.log_domain import LN10
-from gradscope.networks.run import Trajectory
 from gradscope.networks.sensitivity import measure_sensitivity
 from gradscope.networks.tangents import input_weight
+from gradscope.networks.trajectory import Trajectory
 
 LOG10_2 = float(np.log(2.0)) / LN10
 

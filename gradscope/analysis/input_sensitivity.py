@@ -13,9 +13,9 @@ from gradscope.analysis.living import ENDED, ZERO, Living
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.verdict import describe_end, horizon_of, peak_of, summary_of_course, undetermined_warning
 from gradscope.errors import UsageError
-from gradscope.jacobians.base import Array
-from gradscope.networks.run import Trajectory
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.sensitivity import Influence, InputSensitivity, measure_influence, sensitivity_of
+from gradscope.networks.trajectory import Trajectory
 from gradscope.records import Result
 from gradscope.sources.kinds import EncoderDecoderSource
 from gradscope.sources.seeding import generator

@@ -9,7 +9,7 @@ import numpy as np
 
 from gradscope.analysis.request import GradientsRequest, RunRequest
 from gradscope.errors import InputError, ShapeError, UsageError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.padded import aligned_to_end
 from gradscope.sources.file_format import is_one_array
 from gradscope.sources.given_arrays import GivenArray, title_of

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 
 #: What a sample's product can be, as it stands in the ``status`` column, from the least to the most doubtful.
 OK, ZERO, UNDERFLOW, NONFINITE = range(4)

@@ -10,8 +10,8 @@ from gradscope.analysis.cases import Case
 from gradscope.analysis.living import mean_of_nonzero
 from gradscope.analysis.losses import LossSide
 from gradscope.analysis.request import GradientsRequest
-from gradscope.networks.run import Trajectory
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
+from gradscope.networks.trajectory import Trajectory
 from gradscope.numerics.loss_map import measure_loss_map
 
 #: Points along each axis (of an encoder–decoder: for each phase), and the longest run that is mapped.

@@ -13,12 +13,12 @@ from gradscope.analysis.cases import Case
 from gradscope.analysis.readouts import choose_readout, output_width
 from gradscope.analysis.request import GradientsRequest
 from gradscope.errors import ShapeError, UsageError
-from gradscope.jacobians.base import Array
-from gradscope.networks.input_gradients import loss_input_gradients, sum_of_gradients
+from gradscope.jacobians.step_jacobian import Array
+from gradscope.networks.loss_input_gradients import loss_input_gradients, sum_of_gradients
 from gradscope.networks.padded import aligned_to_end, turned
 from gradscope.networks.readout import LinearLoss, Loss, MeanSquaredError, SoftmaxCrossEntropy
-from gradscope.networks.run import Trajectory
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
+from gradscope.networks.trajectory import Trajectory
 from gradscope.numerics.backprop import DirectTerm
 from gradscope.remarks import NO_LOSS
 from gradscope.sources.given_arrays import GivenReadout

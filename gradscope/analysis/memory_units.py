@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
-from gradscope.networks.run import Trajectory
+from gradscope.jacobians.step_jacobian import Array
+from gradscope.networks.trajectory import Trajectory
 
 #: A gate nearer to 0 or 1 than this is saturated; a candidate slope below it passes next to nothing.
 SATURATED = 0.05

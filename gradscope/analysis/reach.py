@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradscope.analysis.cases import Case, cases_of, layer_cases
-from gradscope.analysis.gradients import norm_columns
+from gradscope.analysis.gradient_results import norm_columns
 from gradscope.analysis.living import Living
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import gather_slopes

@@ -10,7 +10,7 @@ import numpy as np
 from gradscope.analysis.cases import Case
 from gradscope.analysis.request import GradientsRequest
 from gradscope.errors import InputError, ShapeError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.remarks import NO_LOSS
 from gradscope.sources.given_arrays import GivenArray, GivenReadout, title_of
 from gradscope.sources.heads import Table

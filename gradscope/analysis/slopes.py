@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 
 from gradscope.analysis.memory_units import time_constants_of
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.log_domain import LN10
-from gradscope.networks.run import Trajectory
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
+from gradscope.networks.trajectory import Trajectory
 from gradscope.theory.closed_forms import mean_slopes, sums_by_lag
 
 Anchor = Literal["end", "start"]

@@ -13,8 +13,8 @@ from gradscope.analysis.cases import Case
 from gradscope.analysis.contracting import EVERY_INPUT, LIKE_THESE, prove_contraction
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import LayerSlopes
-from gradscope.cells.base import Cell
-from gradscope.jacobians.base import Array
+from gradscope.cells.cell import Cell
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.independent import Independent
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.numerics.tape import chunks

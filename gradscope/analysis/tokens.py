@@ -9,7 +9,7 @@ import numpy as np
 
 from gradscope.analysis.request import RunRequest
 from gradscope.errors import InputError, ShapeError, UsageError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.file_format import is_one_array
 from gradscope.sources.given_arrays import GivenArray, title_of
 from gradscope.sources.heads import FileHead

@@ -13,9 +13,9 @@ from gradscope.analysis.living import UNDERFLOW, ZERO, Living
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import Anchor, LayerSlopes
 from gradscope.analysis.theory_columns import TheoryColumns
-from gradscope.cells.base import Cell
-from gradscope.fields.gradients import BOUNDS
-from gradscope.jacobians.base import Array
+from gradscope.cells.cell import Cell
+from gradscope.fields.gradients_fields import BOUNDS
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.log_domain import LN10, LN_TINY
 from gradscope.numerics.course import TOO_SHORT, Course, describe_curve
 from gradscope.numerics.lag_norms import LagNorms

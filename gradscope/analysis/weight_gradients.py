@@ -10,10 +10,10 @@ import numpy as np
 
 from gradscope.analysis.cases import Case
 from gradscope.analysis.request import GradientsRequest
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.parameter_gradients import ParameterGradients, measure_parameter_gradients
-from gradscope.networks.run import Trajectory
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
+from gradscope.networks.trajectory import Trajectory
 from gradscope.numerics.backprop import DirectTerm
 from gradscope.numerics.chunked_truncation import smallest_chunk
 from gradscope.numerics.weight_tails import WeightTails, measure_weight_tails

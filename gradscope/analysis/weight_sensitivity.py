@@ -20,8 +20,8 @@ from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import gather_slopes, time_constants_by_layer
 from gradscope.analysis.verdict import describe_end, horizon_of, peak_of, summary_of_course, undetermined_warning
 from gradscope.errors import UsageError
-from gradscope.jacobians.base import Array
-from gradscope.networks.run import Trajectory
+from gradscope.jacobians.step_jacobian import Array
+from gradscope.networks.trajectory import Trajectory
 from gradscope.networks.weight_sensitivity import (
     Plan,
     WeightSensitivity,

@@ -8,8 +8,8 @@ import numpy as np
 
 from gradscope.analysis.losses import LossSide
 from gradscope.analysis.request import GradientsRequest
-from gradscope.jacobians.base import Array
-from gradscope.networks.run import Trajectory
+from gradscope.jacobians.step_jacobian import Array
+from gradscope.networks.trajectory import Trajectory
 
 #: Units and outputs whose matrices still fit a screen, and steps that somebody still multiplies by hand.
 MOST_UNITS, MOST_OUTPUTS, MOST_STEPS = 6, 30, 12

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradscope.cells.base import Cell
+from gradscope.cells.cell import Cell
 from gradscope.cells.forget_gate import ForgetGate
 from gradscope.cells.gru import Gru
 from gradscope.cells.indrnn import IndRnn

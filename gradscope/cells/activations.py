@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gradscope.errors import UsageError, did_you_mean
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.log_domain import log_sech_squared, log_sigmoid, log_sigmoid_slope
 
 

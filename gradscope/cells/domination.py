@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from gradscope.cells.intervals import Interval
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 
 
 @dataclass(frozen=True)

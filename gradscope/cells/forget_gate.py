@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradscope.cells.base import Cell, Linearisation, Traces, product_bound
+from gradscope.cells.cell import Cell, Linearisation, Traces, product_bound
 from gradscope.cells.domination import Block, Domination
 from gradscope.cells.intervals import Interval, image, largest_slope
-from gradscope.jacobians.base import Array
 from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled
+from gradscope.jacobians.step_jacobian import Array
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from gradscope.cells.base import Cell, Linearisation, Traces, product_bound
+from gradscope.cells.cell import Cell, Linearisation, Traces, product_bound
 from gradscope.cells.domination import Block, Domination
 from gradscope.cells.intervals import Interval, affine, image, largest_slope
 from gradscope.cells.keys import Key, one_of
 from gradscope.errors import UsageError
-from gradscope.jacobians.base import Array, StepJacobian
-from gradscope.jacobians.gru import GruJacobian
+from gradscope.jacobians.gru_jacobian import GruJacobian
 from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled
+from gradscope.jacobians.step_jacobian import Array, StepJacobian
 
 #: Boxes within boxes until the reachable set is bounded as well as it will be.
 _NESTED_BOXES = 12

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gradscope.cells.base import Cell, Linearisation, RecurrentWeights, Traces
-from gradscope.jacobians.base import Array
+from gradscope.cells.cell import Cell, Linearisation, RecurrentWeights, Traces
 from gradscope.jacobians.diagonal import PerUnitJacobian
+from gradscope.jacobians.step_jacobian import Array
 
 
 @dataclass(frozen=True)

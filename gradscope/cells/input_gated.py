@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradscope.cells.base import Cell, RecurrentWeights
-from gradscope.jacobians.base import Array
+from gradscope.cells.cell import Cell, RecurrentWeights
+from gradscope.jacobians.step_jacobian import Array
 
 
 @dataclass(frozen=True)

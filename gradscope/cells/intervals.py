@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.cells.activations import Activation
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 
 #: Outward rounding, relative to what was added up: more than the n·eps of any sum here.
 OUTWARD = 1e-12

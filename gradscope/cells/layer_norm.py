@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
-from gradscope.jacobians.layer_norm import NormJacobian
+from gradscope.jacobians.norm_jacobian import NormJacobian
+from gradscope.jacobians.step_jacobian import Array
 
 #: ε under the root, PyTorch's default.
 EPSILON = 1e-5

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradscope.cells.base import Cell, Linearisation, Traces
+from gradscope.cells.cell import Cell, Linearisation, Traces
 from gradscope.cells.keys import Key, share
 from gradscope.errors import UsageError
-from gradscope.jacobians.base import Array
 from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled
+from gradscope.jacobians.step_jacobian import Array
 
 
 @dataclass(frozen=True)

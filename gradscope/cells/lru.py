@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gradscope.cells.base import Cell, Linearisation, RecurrentWeights, Traces, underflows
+from gradscope.cells.cell import Cell, Linearisation, RecurrentWeights, Traces, underflows
 from gradscope.cells.keys import Key, positive, share
 from gradscope.errors import UsageError
-from gradscope.jacobians.base import Array
 from gradscope.jacobians.rotation import RotationJacobian
+from gradscope.jacobians.step_jacobian import Array
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from gradscope.cells.base import Cell, Linearisation, Traces
+from gradscope.cells.cell import Cell, Linearisation, Traces
 from gradscope.cells.domination import Block, Domination
 from gradscope.cells.intervals import Interval, carried, image, largest_slope
-from gradscope.jacobians.base import Array
-from gradscope.jacobians.lstm import LstmJacobian
+from gradscope.jacobians.lstm_jacobian import LstmJacobian
 from gradscope.jacobians.row_scaled import RowScaledSum
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.log_domain import powers_of_two
 
 #: Boxes within boxes until the reachable set is bounded as well as it will be.
@@ -54,7 +54,7 @@ class Lstm(Cell):
         return np.concatenate([o * phi(c), c], axis=-1)
 
     def linearise(self, s_prev: Array, drive: Array) -> Linearisation:
-        """The block form of :class:`~gradscope.jacobians.lstm.LstmJacobian`."""
+        """The block form of :class:`~gradscope.jacobians.lstm_jacobian.LstmJacobian`."""
         H = self.hidden_size
         h_prev = s_prev[..., :H]
         parts, traces = self.gate_derivatives(h_prev, s_prev[..., H:], drive)

@@ -8,13 +8,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradscope.cells.base import Linearisation
+from gradscope.cells.cell import Linearisation
 from gradscope.cells.domination import Domination
 from gradscope.cells.intervals import Interval
 from gradscope.cells.lstm import Lstm, norm_of_two_by_two
 from gradscope.errors import ShapeError
-from gradscope.jacobians.base import Array
-from gradscope.jacobians.lstm_projected import ProjectedLstmJacobian
+from gradscope.jacobians.lstm_projected_jacobian import ProjectedLstmJacobian
+from gradscope.jacobians.step_jacobian import Array
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradscope.cells.base import Linearisation, Traces
+from gradscope.cells.cell import Linearisation, Traces
 from gradscope.cells.input_gated import InputGated
-from gradscope.jacobians.base import Array
 from gradscope.jacobians.diagonal import PerUnitJacobian
+from gradscope.jacobians.step_jacobian import Array
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradscope.cells.base import Cell, Linearisation, Traces
-from gradscope.jacobians.base import Array
+from gradscope.cells.cell import Cell, Linearisation, Traces
 from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled
+from gradscope.jacobians.step_jacobian import Array
 
 
 @dataclass(frozen=True)

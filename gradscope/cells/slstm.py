@@ -10,11 +10,11 @@ from typing import ClassVar
 import numpy as np
 
 from gradscope.cells.activations import analytic_log_sigmoid, sigmoid
-from gradscope.cells.base import Cell, Linearisation, Traces
+from gradscope.cells.cell import Cell, Linearisation, Traces
 from gradscope.cells.keys import Key, one_of
 from gradscope.errors import UsageError
-from gradscope.jacobians.base import Array
-from gradscope.jacobians.slstm import SlstmJacobian
+from gradscope.jacobians.slstm_jacobian import SlstmJacobian
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.log_domain import log_sigmoid
 
 
@@ -67,7 +67,7 @@ class Slstm(Cell):
         return np.concatenate([sigmoid(a_o) * y, a_i - analytic_log_sigmoid(-lead), y], axis=-1)
 
     def linearise(self, s_prev: Array, drive: Array) -> Linearisation:
-        """The block form of :class:`~gradscope.jacobians.slstm.SlstmJacobian`."""
+        """The block form of :class:`~gradscope.jacobians.slstm_jacobian.SlstmJacobian`."""
         h_prev, log_n, y_prev = np.split(s_prev, 3, axis=-1)
         p = np.asarray(drive + self.recurrent_products(h_prev), dtype=np.float64)
         a_i, a_f, a_g, a_o = self.split(self.normalised(p))

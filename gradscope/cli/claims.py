@@ -37,7 +37,7 @@ def command(names: tuple[str, ...], seed: int, jobs: int | None, **values: Any) 
 
     def make(progress: Progress) -> Report:
         from gradscope.api import claims
-        from gradscope.article.run import available_jobs
+        from gradscope.article_claims.run_claims import available_jobs
 
         report = claims(
             *names,

@@ -185,7 +185,7 @@ def varied(ctx: click.Context, incomplete: str) -> list[str]:
 
 def claims(ctx: click.Context, incomplete: str) -> list[str]:
     """Ids of the article's claims, from the names of their files."""
-    names = (entry.name for entry in resources.files("gradscope.article").iterdir())
+    names = (entry.name for entry in resources.files("gradscope.article_claims").iterdir())
     return sorted(name[:3].upper() for name in names if re.match(r"c\d\d_.*\.py$", name))
 
 

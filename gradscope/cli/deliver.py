@@ -146,7 +146,7 @@ def deliver(verb: str, delivery: Delivery, make: Callable[[Progress], Report]) -
         with Progress(delivery.progress, quiet=delivery.quiet) as progress:
             report = make(progress)
         if baseline is not None:
-            from gradscope.reports.diff import diff
+            from gradscope.reports.compare import diff
 
             report = diff(baseline, report, command=report.command)
         report = judged(report, delivery)

@@ -47,7 +47,7 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
     made: list[Report] = []
 
     def make(progress: Progress) -> Report:
-        from gradscope.training.series import series
+        from gradscope.training.checkpoint_series import series
 
         own = {name: values[name] for name in ("step", "store", "fresh", "jobs")}
         made.append(

@@ -13,7 +13,7 @@ field adds a row here, and ``make docs`` writes the rest.
 
 from __future__ import annotations
 
-from gradscope.fields import advise, gradients, lyapunov, others, spectrum
+from gradscope.fields import advise_fields, gradients_fields, lyapunov_fields, other_fields, spectrum_fields
 from gradscope.fields.field import Field, Part
 
 __all__ = ["LISTS", "ROWS", "SOURCE_FIELDS", "SUMMARY", "VERBS", "Field", "Part", "every", "field", "is_text", "names"]
@@ -33,27 +33,33 @@ def _once(*groups: tuple[Field, ...]) -> tuple[Field, ...]:
 
 
 ROWS: dict[str, tuple[Field, ...]] = {
-    "gradients": gradients.ROWS,
-    "spectrum": spectrum.ROWS,
-    "lyapunov": lyapunov.ROWS,
-    "inspect": others.INSPECT_ROWS,
-    "claims": others.CLAIMS_ROWS,
-    "diff": others.DIFF_ROWS,
-    "advise": advise.ADVISE_ROWS,
-    "series": advise.SERIES_ROWS,
+    "gradients": gradients_fields.ROWS,
+    "spectrum": spectrum_fields.ROWS,
+    "lyapunov": lyapunov_fields.ROWS,
+    "inspect": other_fields.INSPECT_ROWS,
+    "claims": other_fields.CLAIMS_ROWS,
+    "diff": other_fields.DIFF_ROWS,
+    "advise": advise_fields.ADVISE_ROWS,
+    "series": advise_fields.SERIES_ROWS,
     # A sweep's rows are the varied keys, then the summary fields of whatever was measured.
-    "sweep": _once(gradients.SUMMARY, lyapunov.SUMMARY, spectrum.SUMMARY, spectrum.ROWS, others.SWEEP_EXTRA),
+    "sweep": _once(
+        gradients_fields.SUMMARY,
+        lyapunov_fields.SUMMARY,
+        spectrum_fields.SUMMARY,
+        spectrum_fields.ROWS,
+        other_fields.SWEEP_EXTRA,
+    ),
 }
 SUMMARY: dict[str, tuple[Field, ...]] = {
-    "gradients": gradients.SUMMARY,
-    "spectrum": spectrum.SUMMARY,
-    "lyapunov": lyapunov.SUMMARY,
-    "inspect": others.INSPECT_SUMMARY,
-    "claims": others.CLAIMS_SUMMARY,
-    "diff": others.DIFF_SUMMARY,
-    "advise": advise.ADVISE_SUMMARY,
-    "series": advise.SERIES_SUMMARY,
-    "sweep": others.SWEEP_SUMMARY,
+    "gradients": gradients_fields.SUMMARY,
+    "spectrum": spectrum_fields.SUMMARY,
+    "lyapunov": lyapunov_fields.SUMMARY,
+    "inspect": other_fields.INSPECT_SUMMARY,
+    "claims": other_fields.CLAIMS_SUMMARY,
+    "diff": other_fields.DIFF_SUMMARY,
+    "advise": advise_fields.ADVISE_SUMMARY,
+    "series": advise_fields.SERIES_SUMMARY,
+    "sweep": other_fields.SWEEP_SUMMARY,
 }
 VERBS = tuple(ROWS)
 

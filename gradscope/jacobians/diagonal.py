@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, StepJacobian, Steps, WeightCotangent
-from gradscope.jacobians.layer_norm import NormJacobian
+from gradscope.jacobians.norm_jacobian import NormJacobian
+from gradscope.jacobians.step_jacobian import Array, StepJacobian, Steps, WeightCotangent
 
 
 @dataclass(frozen=True)

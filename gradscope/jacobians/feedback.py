@@ -6,7 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, StepJacobian, Steps, WeightCotangent, shared_matmul, shared_matmul_left
+from gradscope.jacobians.step_jacobian import (
+    Array,
+    StepJacobian,
+    Steps,
+    WeightCotangent,
+    shared_matmul,
+    shared_matmul_left,
+)
 
 
 @dataclass(frozen=True)

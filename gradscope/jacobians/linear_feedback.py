@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gradscope.jacobians.base import Array, StepJacobian, Steps, WeightCotangent, shared_matmul, shared_matmul_left
+from gradscope.jacobians.step_jacobian import (
+    Array,
+    StepJacobian,
+    Steps,
+    WeightCotangent,
+    shared_matmul,
+    shared_matmul_left,
+)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, StepJacobian, Steps
+from gradscope.jacobians.step_jacobian import Array, StepJacobian, Steps
 
 
 @dataclass(frozen=True)

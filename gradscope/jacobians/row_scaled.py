@@ -6,8 +6,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, StepJacobian, Steps, WeightCotangent, shared_matmul, shared_matmul_left
-from gradscope.jacobians.layer_norm import NormJacobian
+from gradscope.jacobians.norm_jacobian import NormJacobian
+from gradscope.jacobians.step_jacobian import (
+    Array,
+    StepJacobian,
+    Steps,
+    WeightCotangent,
+    shared_matmul,
+    shared_matmul_left,
+)
 
 #: Blocks thinner than this multiply gate by gate; thicker ones pay for forming Σ_g diag(c_g) W_g once.
 FORM_FROM = 12

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, StepJacobian, Steps, WeightCotangent
+from gradscope.jacobians.step_jacobian import Array, StepJacobian, Steps, WeightCotangent
 
 
 @dataclass(frozen=True)

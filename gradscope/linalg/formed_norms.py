@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.linalg.binary_scale import log10_scaled, normalise
 from gradscope.linalg.largest_eigenvalue import largest_eigenvalues
 from gradscope.linalg.singular_values import finite_singular_values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 
 #: Up to this size all eigenvalues of a stack are as cheap as one, and need no scipy.
 ALL_UP_TO = 64

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.linalg.tridiagonal import largest_tridiagonal_eigenvalues
 
 #: Indices of operators to what applies A·Aᵀ of each to a row of its own.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.linalg.singular_values import EPS
 
 #: Laguerre's steps converge cubically; more than these are never seen, and what is left open is NaN.

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.cells.base import Cell
+from gradscope.cells.cell import Cell
 from gradscope.errors import ShapeError
-from gradscope.jacobians.base import Array
 from gradscope.jacobians.linear_feedback import LinearFeedback
-from gradscope.networks.base import Linearised, Network
+from gradscope.jacobians.step_jacobian import Array
+from gradscope.networks.network import Linearised, Network
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from gradscope.errors import UsageError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 
 #: Keeps the masks' random numbers apart from those that the same seed draws weights and inputs with.
 STREAM = 0x6D61736B

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradscope.cells.base import Traces, underflows
+from gradscope.cells.cell import Traces, underflows
 from gradscope.cells.rnn import Rnn
 from gradscope.errors import UsageError
-from gradscope.jacobians.base import Array
 from gradscope.jacobians.row_scaled import DiagonalPlusRowScaled, RowScaledSum
-from gradscope.networks.base import Linearised
+from gradscope.jacobians.step_jacobian import Array
+from gradscope.networks.network import Linearised
 from gradscope.networks.one_cell import OneCell
 
 #: W_t for a step t = 1, 2, …, the same whenever it is asked for: shape (..., H, H).

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.cells.base import Cell
-from gradscope.jacobians.base import Array, StepJacobian, Steps, WeightCotangent
-from gradscope.networks.base import Linearised, Network
+from gradscope.cells.cell import Cell
+from gradscope.jacobians.step_jacobian import Array, StepJacobian, Steps, WeightCotangent
+from gradscope.networks.network import Linearised, Network
 
 
 def aligned_to_end(values: Array, starts: Array) -> Array:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradscope.cells.base import Cell
-from gradscope.jacobians.base import Array, StepJacobian, WeightCotangent
+from gradscope.cells.cell import Cell
+from gradscope.jacobians.step_jacobian import Array, StepJacobian, WeightCotangent
 
 
 class Term(NamedTuple):

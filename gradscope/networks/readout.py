@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 
 
 class Loss(Protocol):

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.errors import UsageError
-from gradscope.jacobians.base import Array, shared_matmul
+from gradscope.jacobians.step_jacobian import Array, shared_matmul
 from gradscope.linalg.binary_scale import log10_scaled, normalise
 from gradscope.linalg.singular_values import finite_singular_values, rank_above_rounding
-from gradscope.networks.base import Network
-from gradscope.networks.run import Trajectory
+from gradscope.networks.network import Network
 from gradscope.networks.tangents import input_weight
+from gradscope.networks.trajectory import Trajectory
 from gradscope.numerics.tape import StoredTape, Tape
 
 #: U at step t, shape (G·H, I) or (..., 1, G·H, I); None at a step that reads no input.

@@ -8,13 +8,13 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from gradscope.cells.base import Cell
+from gradscope.cells.cell import Cell
 from gradscope.errors import ShapeError, UsageError, did_you_mean
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.layer import Layer
-from gradscope.networks.run import GivenSteps, Inputs, run_network
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.networks.soft_decoder import SoftDecoder
+from gradscope.networks.trajectory import GivenSteps, Inputs, run_network
 
 Feedback = Literal["teacher", "soft", "greedy"]
 

@@ -8,11 +8,11 @@ from typing import Literal
 
 import numpy as np
 
-from gradscope.cells.base import Cell
-from gradscope.jacobians.base import Array, StepJacobian
+from gradscope.cells.cell import Cell
 from gradscope.jacobians.spans import SpanJacobian
+from gradscope.jacobians.step_jacobian import Array, StepJacobian
 from gradscope.networks.readout import SoftmaxCrossEntropy
-from gradscope.networks.run import Anchor, Segment, Trajectory
+from gradscope.networks.trajectory import Anchor, Segment, Trajectory
 from gradscope.numerics.tape import Tape
 
 Phase = Literal["encoder", "decoder"]

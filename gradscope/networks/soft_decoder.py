@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
 from gradscope.jacobians.feedback import FeedbackJacobian
-from gradscope.networks.base import Linearised
+from gradscope.jacobians.step_jacobian import Array
+from gradscope.networks.network import Linearised
 from gradscope.networks.one_cell import OneCell
 
 

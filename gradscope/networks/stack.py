@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gradscope.cells.base import Cell
+from gradscope.cells.cell import Cell
 from gradscope.errors import ShapeError
-from gradscope.jacobians.base import Array
 from gradscope.jacobians.block_triangular import BlockTriangularJacobian, Coupling
-from gradscope.networks.base import Linearised
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.dropout import Dropout
 from gradscope.networks.layer import Layer
+from gradscope.networks.network import Linearised
 from gradscope.networks.part import Part
 
 

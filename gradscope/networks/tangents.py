@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, shared_matmul_left
-from gradscope.networks.base import Network
+from gradscope.jacobians.step_jacobian import Array, shared_matmul_left
+from gradscope.networks.network import Network
 
 
 def input_weight(network: Network, first: int, last: int) -> Array:

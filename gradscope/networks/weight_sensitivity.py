@@ -14,10 +14,10 @@ from typing import Literal
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, StepJacobian
+from gradscope.jacobians.step_jacobian import Array, StepJacobian
 from gradscope.log_domain import LN10
 from gradscope.networks.parameter_terms import ParameterMatrix, Term, joined, parameter_matrices, terms_of
-from gradscope.networks.run import Segment, Trajectory
+from gradscope.networks.trajectory import Segment, Trajectory
 
 LOG10_2 = float(np.log(2.0)) / LN10
 #: Steps whose copies are summed in one product on the way back.

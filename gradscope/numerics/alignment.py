@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.numerics.frame import Frame
 from gradscope.numerics.orthonormal import orthonormalise
 from gradscope.numerics.tape import Tape

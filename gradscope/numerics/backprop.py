@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, StepJacobian, WeightCotangent
+from gradscope.jacobians.step_jacobian import Array, StepJacobian, WeightCotangent
 from gradscope.log_domain import LN10
 from gradscope.numerics.tape import Tape
 

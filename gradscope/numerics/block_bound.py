@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, StepJacobian
+from gradscope.jacobians.step_jacobian import Array, StepJacobian
 from gradscope.linalg.binary_scale import LOG10_2, normalise
 from gradscope.linalg.formed_norms import log10_formed_norms
 from gradscope.numerics.tape import Tape, chunks

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.linalg.binary_scale import log10_scaled
 from gradscope.linalg.singular_values import finite_singular_values, rank_above_rounding
 from gradscope.numerics.backprop import rescaled

@@ -11,7 +11,7 @@ from math import ceil
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.numerics.backprop import DirectTerm, add_direct, rescaled
 from gradscope.numerics.tape import Tape, chunks
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.linalg import eig
 from scipy.sparse.csgraph import connected_components
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.numerics.orthonormal import EPS, orthonormalise, rounding_floor
 from gradscope.numerics.tape import Tape
 

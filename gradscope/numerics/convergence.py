@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.numerics.alignment import SHARE, Alignment
 from gradscope.numerics.statistics import mean_interval
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.numerics.statistics import fit_rate, repeats_after
 
 #: Up to this many steps nothing can be said about a course.

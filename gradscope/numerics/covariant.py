@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.errors import UntrustedNumbersError, UsageError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.numerics.frame import LN2, Frame
 from gradscope.numerics.tape import Tape
 

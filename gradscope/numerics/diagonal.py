@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.linalg.singular_values import EPS
 from gradscope.log_domain import LN10
 from gradscope.numerics.lag_norms import LagNorms

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from gradscope.errors import UntrustedNumbersError
-from gradscope.jacobians.base import Array, StepJacobian
+from gradscope.jacobians.step_jacobian import Array, StepJacobian
 from gradscope.numerics.orthonormal import orthonormalise, roughly_orthonormalise, rounding_floor, try_one_pass
 from gradscope.numerics.tape import Tape
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.linalg.binary_scale import log10_scaled, normalise
 from gradscope.linalg.singular_values import finite_singular_values
 from gradscope.numerics.tape import Tape

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.numerics.backprop import DirectTerm, log10_weight_norm, state_gradients
 from gradscope.numerics.tape import Prefix, Tape
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.log_domain import LN10
 from gradscope.numerics.tape import Tape, chunks
 

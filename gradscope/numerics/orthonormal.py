@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import blas, lapack
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 
 EPS = float(np.finfo(np.float64).eps)
 # Below this many columns a Householder QR costs less than the calls into LAPACK from Python, of two passes and of one.

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from gradscope.errors import UsageError
-from gradscope.jacobians.base import Array, StepJacobian
+from gradscope.jacobians.step_jacobian import Array, StepJacobian
 from gradscope.linalg.binary_scale import log10_scaled
 from gradscope.linalg.formed_norms import log10_decomposed_norms, log10_formed_norms
 from gradscope.linalg.operator_norm import squared_norms

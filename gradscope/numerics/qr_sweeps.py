@@ -20,7 +20,7 @@ from typing import cast
 import numpy as np
 
 from gradscope.errors import UsageError
-from gradscope.jacobians.base import Array, StepJacobian
+from gradscope.jacobians.step_jacobian import Array, StepJacobian
 from gradscope.numerics.frame import LN2, Frame, mean_log_det
 from gradscope.numerics.orthonormal import EPS
 from gradscope.numerics.tape import Tape

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.linalg.binary_scale import exponent_of, log10_scaled, scale_by_power_of_two
 from gradscope.linalg.singular_values import EPS, finite_singular_values, rank_above_rounding
 from gradscope.numerics.lag_norms import LagNorms

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 
 LEVEL = 0.95
 # From 24 batches the interval is 5 % wider than with the variance known; 12 and 6 are the retreat where 24 would be

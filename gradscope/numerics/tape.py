@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, StepJacobian
 from gradscope.jacobians.ready import ReadyJacobian
+from gradscope.jacobians.step_jacobian import Array, StepJacobian
 
 
 class Tape:

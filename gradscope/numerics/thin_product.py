@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.linalg.binary_scale import exponent_of, scale_by_power_of_two
 from gradscope.linalg.largest_eigenvalue import largest_eigenvalues
 from gradscope.linalg.product_history import ProductHistory

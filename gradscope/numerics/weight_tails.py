@@ -13,7 +13,7 @@ from math import prod
 
 import numpy as np
 
-from gradscope.jacobians.base import Array, WeightCotangent
+from gradscope.jacobians.step_jacobian import Array, WeightCotangent
 from gradscope.log_domain import LN10
 from gradscope.numerics.backprop import DirectTerm, rescaled, state_gradients
 from gradscope.numerics.tape import Tape

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.cells.base import Cell
+from gradscope.cells.cell import Cell
 from gradscope.errors import InputError, ShapeError, UsageError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.seq2seq import Seq2Seq
 from gradscope.sources.drawing import draw_cell
 from gradscope.sources.layer_weights import LayerWeights, WeightFile

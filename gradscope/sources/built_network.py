@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gradscope.cells import CELLS
-from gradscope.cells.base import Cell
+from gradscope.cells.cell import Cell
 from gradscope.cells.rnn import Rnn
 from gradscope.errors import UsageError
 from gradscope.networks.dropout import SeededDropout

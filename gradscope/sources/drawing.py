@@ -9,7 +9,7 @@ import numpy as np
 
 from gradscope.cells import CELLS
 from gradscope.cells.activations import find_activation
-from gradscope.cells.base import Cell
+from gradscope.cells.cell import Cell
 from gradscope.errors import UsageError
 from gradscope.sources.ensembles import UNIT_FORGET_BIAS, chrono_bias, draw_layer
 from gradscope.sources.spec import SourceSpec

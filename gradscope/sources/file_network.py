@@ -12,10 +12,10 @@ import numpy as np
 
 from gradscope.cells import ALL_CELLS, CELLS, keys_of_cells
 from gradscope.cells.activations import find_activation
-from gradscope.cells.base import Cell
+from gradscope.cells.cell import Cell
 from gradscope.cells.keys import Key
 from gradscope.errors import InputError, UsageError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.layer import Layer
 from gradscope.sources.build_seq2seq import one_layer, read_seq2seq
 from gradscope.sources.edits import Edits

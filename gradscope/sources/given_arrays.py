@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradscope.errors import InputError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.stored_tensor import shown
 
 #: Floats of one or two bytes that numpy does not have; float32 holds each of them exactly.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 
 
 def haar(rng: np.random.Generator, n: int, columns: int | None = None) -> Array:

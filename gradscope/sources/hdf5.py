@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from gradscope.errors import GradscopeError, InputError, MissingExtraError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.budget import FLOOR_BYTES, MAX_RATIO, Budget
 from gradscope.sources.hdf5_heaps import check_global_heaps, longest_text_said
 from gradscope.sources.stored_tensor import StoredTensor, bfloat16_to_float32, check_total, shown

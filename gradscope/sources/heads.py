@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.errors import InputError, did_you_mean
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 
 #: Formats whose dense layers hold (inputs, outputs), the transpose of PyTorch's.
 _INPUTS_FIRST = ("keras2", "keras3")

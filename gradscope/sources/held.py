@@ -12,7 +12,7 @@ import numpy as np
 
 from gradscope.cells.activations import ACTIVATIONS
 from gradscope.errors import InputError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.budget import Budget
 from gradscope.sources.file_bytes import plain_messages
 from gradscope.sources.file_keys import FileKeys

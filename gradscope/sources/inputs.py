@@ -10,8 +10,8 @@ from typing import IO, Any, TypeGuard
 import numpy as np
 
 from gradscope.errors import InputError, ShapeError, UsageError, did_you_mean
-from gradscope.jacobians.base import Array
-from gradscope.networks.run import GivenSteps
+from gradscope.jacobians.step_jacobian import Array
+from gradscope.networks.trajectory import GivenSteps
 from gradscope.sources.budget import Budget
 from gradscope.sources.file_bytes import about, opened
 from gradscope.sources.file_format import described, read_start, sniff

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gradscope.errors import InputError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.file_keys import FileKeys, settle
 from gradscope.sources.keras_config import CELL_OF_CLASS
 from gradscope.sources.layer_weights import Direction, LayerWeights, module_title

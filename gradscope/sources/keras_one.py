@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.stored_tensor import StoredTensor
 
 _NAMED = re.compile(r"(?P<stem>.+)_(?P<role>[WUb])(_(?P<gate>[ifcozrh]))?(:\d+)?\Z")

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gradscope.cells.base import Cell
+from gradscope.cells.cell import Cell
 from gradscope.errors import UsageError
-from gradscope.jacobians.base import Array
-from gradscope.networks.base import Network
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.dropout import SeededDropout
+from gradscope.networks.network import Network
 from gradscope.networks.seq2seq import Seq2Seq
 from gradscope.sources.source import NamedCell, RecurrentBlock, Source, blocks_of, record_of
 from gradscope.sources.spec import SourceSpec

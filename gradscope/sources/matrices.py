@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradscope.errors import InputError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.budget import Budget
 from gradscope.sources.file_bytes import check_start, opened, plain_messages, sha256_of
 from gradscope.sources.npy_header import MAGIC, MAX_HEADER, NpyHeader

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from gradscope.errors import InputError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.budget import Budget
 from gradscope.sources.file_bytes import about, opened
 from gradscope.sources.file_format import described, read_start, sniff

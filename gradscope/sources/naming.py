@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 from gradscope.cells import ALL_CELLS
 from gradscope.errors import InputError, UsageError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.beside_the_cell import check_beside
 from gradscope.sources.budget import OverBudgetError
 from gradscope.sources.echo_state import echo_states

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from gradscope.errors import InputError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.budget import MAX_AXES, Budget
 from gradscope.sources.file_format import NPY_MAGIC
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from gradscope.errors import InputError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.npy_header import MAX_HEADER, NoNumbersError, NpyHeader
 from gradscope.sources.stored_tensor import StoredTensor, check_total
 from gradscope.sources.zip_members import ZipMembers

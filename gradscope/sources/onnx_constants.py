@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gradscope.errors import GradscopeError, InputError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.budget import MAX_AXES
 from gradscope.sources.onnx_external import ExternalData
 from gradscope.sources.onnx_graph import STANDARD, Scope

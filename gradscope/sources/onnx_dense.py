@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 
 
 def dense_layers(graphs: Iterable[Any], arrays: Mapping[str, Array]) -> dict[str, Array]:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gradscope.errors import InputError, MissingExtraError, UsageError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.budget import Budget
 from gradscope.sources.file_keys import FileKeys, settle
 from gradscope.sources.layer_weights import Direction, LayerWeights, readout_widths

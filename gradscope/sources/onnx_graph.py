@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gradscope.errors import InputError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.budget import MAX_NAME, Budget
 
 #: Recurrent operators, and the one of onnxruntime that keeps an lstm's weights in 8 bits.

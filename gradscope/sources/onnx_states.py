@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradscope.errors import InputError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.onnx_constants import OPERATORS, ConstantFolder, NotConstantError
 from gradscope.sources.onnx_graph import STANDARD, OnnxNode, Scope
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.errors import InputError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.layer_weights import Direction
 from gradscope.sources.stored_tensor import StoredTensor, load_weights
 

@@ -23,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 
 from gradscope.errors import InputError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.budget import Budget
 from gradscope.sources.stored_tensor import StoredTensor, bfloat16_to_float32, check_total
 

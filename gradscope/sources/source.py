@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.cells.base import Cell
-from gradscope.jacobians.base import Array
-from gradscope.networks.base import Network
+from gradscope.cells.cell import Cell
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.dropout import SeededDropout
 from gradscope.networks.layer import Layer
+from gradscope.networks.network import Network
 from gradscope.networks.stack import Stack
 from gradscope.sources.heads import FileHead
 from gradscope.sources.spec import SourceSpec

@@ -37,7 +37,7 @@ MEASURE_ROAD = "gradscope.torch.measure(step, inputs, state) with step(x, state)
 _KEYS = re.compile(r":(?=[A-Za-z_]+=)")
 
 
-#: Of every network built here; its cell adds what it declares (:meth:`gradscope.cells.base.Cell.declared_keys`).
+#: Of every network built here; its cell adds what it declares (:meth:`gradscope.cells.cell.Cell.declared_keys`).
 WEIGHT_KEYS: dict[str, Key] = {
     "hidden": Key(integer(1), 64, "hidden units of each layer"),
     "inputs": Key(integer(1), 16, "width of the input"),

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from gradscope.errors import InputError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.budget import Budget
 
 #: The dtypes that can carry weights, as they are named in ``LayerWeights.dtype``.

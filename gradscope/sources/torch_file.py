@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from gradscope.errors import InputError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.budget import Budget
 from gradscope.sources.pickle_machine import StorageRef, TensorRef
 from gradscope.sources.pickle_names import BITS

@@ -46,7 +46,7 @@ _BLOCK_FIELDS = (
 
 MEASURES: dict[str, Measure] = {
     "gradients": Measure(
-        "gradscope.analysis.gradients",
+        "gradscope.analysis.gradient_results",
         "measure_gradients",
         "gradscope.analysis.request",
         "GradientsRequest",
@@ -58,16 +58,16 @@ MEASURES: dict[str, Measure] = {
         {"loss": "none"},  # no summary field reads the loss, and it costs a second pass
     ),
     "spectrum": Measure(
-        "gradscope.analysis.spectrum",
+        "gradscope.analysis.spectrum_results",
         "measure_spectrum",
         "gradscope.analysis.request",
         "RunRequest",
         ("max_spectral_radius", "max_spectral_norm", "blocks", *_BLOCK_FIELDS),
     ),
     "lyapunov": Measure(
-        "gradscope.analysis.lyapunov",
+        "gradscope.analysis.lyapunov_results",
         "measure_exponents",
-        "gradscope.analysis.lyapunov",
+        "gradscope.analysis.lyapunov_results",
         "LyapunovRequest",
         ("max", "sum", "mean_log_det", "kaplan_yorke_dimension", "entropy_rate", "converged", "steps", "verdict"),
     ),

@@ -15,13 +15,13 @@ from typing import Any, Literal
 import numpy as np
 
 from gradscope.analysis.cases import Case, cases_of
-from gradscope.analysis.gradients import Beforehand, measure_case
+from gradscope.analysis.gradient_results import Beforehand, measure_case
 from gradscope.analysis.losses import LossSide, loss_side
 from gradscope.analysis.request import GradientsRequest
-from gradscope.cells.base import Cell
-from gradscope.jacobians.base import Array
+from gradscope.cells.cell import Cell
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.layer import Layer
-from gradscope.networks.run import Segment, Trajectory
+from gradscope.networks.trajectory import Segment, Trajectory
 from gradscope.numerics.backprop import LossGradients, measure_loss_gradients
 from gradscope.numerics.block_bound import log10_block_bound
 from gradscope.numerics.lag_norms import LagNorms

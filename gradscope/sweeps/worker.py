@@ -21,7 +21,7 @@ def start_worker(lifeline: Connection) -> None:
     """Initialise a worker; it ends at once when the other end of ``lifeline`` closes, however the parent died."""
     follow_parent(lifeline)
     use_one_thread()
-    import gradscope.analysis.gradients
+    import gradscope.analysis.gradient_results
     import gradscope.sources.build  # noqa: F401  warm before the first point arrives
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.theory.lanczos import largest_singular_values
 from gradscope.theory.schur import power_of_two_scale
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from gradscope.cells.base import Cell
-from gradscope.jacobians.base import Array
+from gradscope.cells.cell import Cell
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.theory.certificate import Certificate
 from gradscope.theory.closed_forms import sums_by_lag
 from gradscope.theory.powers import log10_absolute_power_norms

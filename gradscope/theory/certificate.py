@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.theory.scaled_norm import ScaledNorm, log10_condition_of, rounded_up_norm, scaled_norm
 from gradscope.theory.scaling_starts import perron_vector, scale_without_loss, scaled_matrix
 from gradscope.theory.schur import EPS, square_matrix

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.log_domain import LN10, log_mean_exp
 
 Anchor = Literal["end", "start"]

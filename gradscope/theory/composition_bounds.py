@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gradscope.cells.base import Cell
-from gradscope.jacobians.base import Array
+from gradscope.cells.cell import Cell
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.theory.bounds import Anchor, block_norms
 
 

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.cells.base import Cell
+from gradscope.cells.cell import Cell
 from gradscope.cells.domination import Block, Domination
 from gradscope.cells.intervals import Interval
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.theory.powers import log10_power_norms
 
 #: Up to this size ‖M^k‖₂ itself is followed, the sharpest of all at short lags.

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.theory.schur import (
     EPS,
     is_normal_to_rounding,

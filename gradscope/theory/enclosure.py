@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from gradscope.errors import MissingExtraError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.theory.schur import square_matrix
 
 #: Largest block: 20 s at 128 bits, and eight times that for twice the size.

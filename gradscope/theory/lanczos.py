@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 
 #: Indices of the operators still wanted, to the function V ↦ V·A·Aᵀ that takes a row for each of them.
 Squares = Callable[[Array], Callable[[Array], Array]]

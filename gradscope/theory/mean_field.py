@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.errors import UsageError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.theory.schur import EPS, diagonal_blocks, power_of_two_scale, schur_form, square_matrix
 
 

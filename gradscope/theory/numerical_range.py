@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.theory.schur import EPS, power_of_two_scale, schur_form, square_matrix
 
 #: Largest n for which the level-set test solves a 2n × 2n generalised eigenproblem (0.1 s at 64, 1 s at 128).

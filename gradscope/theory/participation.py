@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.theory.eigen import Eigendecomposition
 
 #: Modes looked at, a conjugate pair being one.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.theory.eigen import Eigendecomposition, eigendecompose
 from gradscope.theory.power_norms import power_norms
 from gradscope.theory.schur import EPS, power_of_two_scale, square_matrix

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradscope.errors import UsageError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.theory.eigen import eigendecompose
 from gradscope.theory.resolvent import complex_triangle, smallest_singular_triplet, smallest_singular_values
 from gradscope.theory.schur import EPS, power_of_two_scale, square_matrix

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.theory.certificate import Certificate
 from gradscope.theory.eigen import Eigendecomposition, eigendecompose, permuted_triangle_diagonal
 from gradscope.theory.scaled_norm import rounded_up_norm

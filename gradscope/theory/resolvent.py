@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.theory.schur import EPS
 
 #: Up to this size a stacked dense SVD is faster than triangular solves driven from Python.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.theory.scaling_starts import balanced, geometric, perron, scale_without_loss, scaled_matrix
 from gradscope.theory.schur import EPS, square_matrix
 

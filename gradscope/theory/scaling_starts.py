@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 
 LN2 = float(np.log(2.0))
 

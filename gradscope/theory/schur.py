@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.errors import InputError, ShapeError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 
 EPS = float(np.finfo(np.float64).eps)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.torch.layer_steps import VisitedLayer
 
 LOG10_2 = float(np.log10(2.0))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.errors import UntrustedNumbersError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.torch.adjoint import Graded, LayerAdjoint, carry_back
 from gradscope.torch.layer_steps import LayerWeights, VisitedLayer
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gradscope.errors import InputError, UsageError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.torch.recurrent_modules import choose, is_plain, recurrent_modules, title_of, weights_of
 from gradscope.torch.requirement import import_torch
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from gradscope.analysis.cases import Case
-from gradscope.analysis.gradients import measure_case
+from gradscope.analysis.gradient_results import measure_case
 from gradscope.analysis.request import GradientsRequest
-from gradscope.jacobians.base import Array
 from gradscope.jacobians.ready import ReadyJacobian
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.numerics.tape import StoredTape
 from gradscope.records import Result
 from gradscope.sources.kinds import JacobianSource

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.torch.call_in_layers import CallInLayers
 from gradscope.torch.layer_steps import LayerWeights
 from gradscope.torch.requirement import import_torch

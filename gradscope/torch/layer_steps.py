@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 
 #: Gates that open and close, by name, in the order of the rows; an lstm's third block is its candidate.
 GATES: Mapping[str, tuple[str, ...]] = {"rnn": (), "relu": (), "lstm": ("i", "f", "", "o"), "gru": ("r", "z")}

@@ -11,7 +11,7 @@ import numpy as np
 from gradscope.analysis.request import GradientsRequest, Progress
 from gradscope.analysis.threads import blas_threads, choose_threads
 from gradscope.errors import ShapeError, UsageError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.keywords import LagsLike, known_names_only, request_of, whole
 from gradscope.measuring import assemble
 from gradscope.records import Report

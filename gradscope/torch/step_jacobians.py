@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradscope.errors import UntrustedNumbersError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.torch.requirement import import_torch
 from gradscope.torch.states import StateLayout
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.torch.adjoint import Graded
 from gradscope.torch.layer_steps import VisitedLayer
 

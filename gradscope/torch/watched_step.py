@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from gradscope.analysis.cases import cases_of
-from gradscope.analysis.gradients import Beforehand, measure_case
+from gradscope.analysis.gradient_results import Beforehand, measure_case
 from gradscope.analysis.request import GradientsRequest
 from gradscope.errors import GradscopeError
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.keywords import request_of
 from gradscope.numerics.propagate import measure_norms, step_norms
 from gradscope.records import plain

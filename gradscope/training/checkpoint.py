@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.analysis.gradients import measure_gradients
+from gradscope.analysis.gradient_results import measure_gradients
 from gradscope.analysis.request import GradientsRequest
-from gradscope.cells.base import Cell
+from gradscope.cells.cell import Cell
 from gradscope.records import Result, plain
 from gradscope.sources.source import Source
 from gradscope.theory.certificate import certify

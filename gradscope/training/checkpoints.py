@@ -13,9 +13,9 @@ from gradscope.errors import InputError, UsageError
 from gradscope.records import Result, plain
 from gradscope.sources.source import source_name
 from gradscope.sources.spec import SourceSpec, parse_source, split_keys
+from gradscope.sweeps.grid_sweep import kept_lines, report_header, run_missing
 from gradscope.sweeps.plan import Plan, PlannedSource, option_files, sha256_of_file
 from gradscope.sweeps.store import Store
-from gradscope.sweeps.sweep import kept_lines, report_header, run_missing
 from gradscope.training.columns import CHECKPOINT, MEASURED
 from gradscope.training.steps import compiled, step_of
 from gradscope.training.summary import summarise

@@ -9,7 +9,7 @@ import pytest
 
 import gradscope
 from gradscope.analysis import direct_paths as module
-from gradscope.cells.base import Cell
+from gradscope.cells.cell import Cell
 
 Array = Any
 

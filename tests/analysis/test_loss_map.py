@@ -13,7 +13,7 @@ from gradscope.analysis import loss_map as module
 from gradscope.analysis.cases import cases_of
 from gradscope.analysis.losses import loss_side
 from gradscope.analysis.request import GradientsRequest
-from gradscope.cells.base import Cell
+from gradscope.cells.cell import Cell
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.numerics.loss_map import measure_loss_map
 from gradscope.sources.build import build_source

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import gradscope
-from gradscope.advice.request import AdviceRequest
-from gradscope.analysis.lyapunov import LyapunovRequest
+from gradscope.advice.advise_request import AdviceRequest
+from gradscope.analysis.lyapunov_results import LyapunovRequest
 from gradscope.analysis.request import GradientsRequest
-from gradscope.analysis.spectrum import SpectrumRequest
+from gradscope.analysis.spectrum_results import SpectrumRequest
 from gradscope.cli import run
 from gradscope.errors import UsageError
 

@@ -11,9 +11,9 @@ import jsonschema
 import pytest
 
 import gradscope
-from gradscope.article.base import Check, Experiment
-from gradscope.article.registry import MODULES, choose_claims, load_claim
-from gradscope.article.run import measure_claims
+from gradscope.article_claims.claim import Check, Experiment
+from gradscope.article_claims.registry import MODULES, choose_claims, load_claim
+from gradscope.article_claims.run_claims import measure_claims
 from gradscope.cli import run
 from gradscope.errors import UsageError
 from gradscope.reports.schemas import load_schema
@@ -213,7 +213,7 @@ class TestCommand:
     def test_a_claim_against_the_prediction_is_exit_1(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from gradscope.article import c03_gradient_formula as module
+        from gradscope.article_claims import c03_gradient_formula as module
 
         # The article's own formula in place of the product in its order.
         monkeypatch.setattr(module, "in_order", lambda W, slopes: module.commuted(W, slopes[::-1]))

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradscope.article.registry import MODULES
+from gradscope.article_claims.registry import MODULES
 
 
 def module_of(name: str) -> Any:
-    return import_module(f"gradscope.article.{MODULES[name]}")
+    return import_module(f"gradscope.article_claims.{MODULES[name]}")
 
 
 def wrapped(change: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -8,7 +8,7 @@ from gradscope.cells.activations import find_activation
 
 
 class GivenInputs:
-    """Inputs held in an array, as :class:`gradscope.networks.run.Inputs` wants them."""
+    """Inputs held in an array, as :class:`gradscope.networks.trajectory.Inputs` wants them."""
 
     def __init__(self, x):
         self.x = x

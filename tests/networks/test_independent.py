@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gradscope.errors import UsageError
 from gradscope.networks.independent import Independent
 from gradscope.networks.layer import Layer
-from gradscope.networks.run import run_network, step_bytes
+from gradscope.networks.trajectory import run_network, step_bytes
 from gradscope.numerics.backprop import backpropagate
 from gradscope.numerics.propagate import measure_norms
 

@@ -77,7 +77,7 @@ CHAOTIC = ["rnn:hidden=12,gain=2.5", "lstm:hidden=6,norm=layer,gain=4", "gru:hid
 @pytest.mark.parametrize("source", CHAOTIC)
 def test_stretches_across_checkpoints_are_the_trajectory(source, monkeypatch):
     """A run kept in many stretches: J_first … J_last are bit for bit what J_t are one by one."""
-    monkeypatch.setattr("gradscope.networks.run.SEGMENT_BYTES", 2**15)
+    monkeypatch.setattr("gradscope.networks.trajectory.SEGMENT_BYTES", 2**15)
     request = GradientsRequest(steps=400, seed=1, loss="none", memory=1)
     (case,) = cases_of(build_source(parse_source(source), seed=1, dtype="float64"), request)
     tape = case.tape

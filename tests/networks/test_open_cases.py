@@ -11,8 +11,8 @@ import pytest
 from gradscope.cells import CELLS
 from gradscope.networks.layer import Layer
 from gradscope.networks.readout import LinearLoss
-from gradscope.networks.run import run_network
 from gradscope.networks.stack import Stack
+from gradscope.networks.trajectory import run_network
 from gradscope.numerics.backprop import backpropagate
 
 CASES = {

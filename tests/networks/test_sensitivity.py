@@ -9,11 +9,11 @@ from gradscope.errors import InputError, UsageError
 from gradscope.networks.dropout import SeededDropout
 from gradscope.networks.independent import Independent
 from gradscope.networks.layer import Layer
-from gradscope.networks.run import run_network
 from gradscope.networks.sensitivity import measure_influence, measure_sensitivity, sensitivity_of
 from gradscope.networks.seq2seq import Seq2Seq, run_seq2seq
 from gradscope.networks.stack import Stack
 from gradscope.networks.tangents import every_input_apart, input_weight, push_inputs
+from gradscope.networks.trajectory import run_network
 from gradscope.numerics.tape import tape_of_matrices
 
 

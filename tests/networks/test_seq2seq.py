@@ -13,8 +13,8 @@ from gradscope.cells import CELLS
 from gradscope.errors import ShapeError, UsageError
 from gradscope.jacobians.spans import SpanJacobian
 from gradscope.networks.parameter_gradients import measure_parameter_gradients
-from gradscope.networks.run import run_network
 from gradscope.networks.seq2seq import Seq2Seq, run_seq2seq
+from gradscope.networks.trajectory import run_network
 from gradscope.numerics.backprop import backpropagate, measure_loss_gradients
 from gradscope.numerics.bottleneck import measure_bottleneck
 from gradscope.numerics.propagate import measure_norms

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from gradscope.errors import ShapeError, UsageError
 from gradscope.networks.dropout import FixedDropout, SeededDropout
 from gradscope.networks.layer import Layer
-from gradscope.networks.run import run_network
 from gradscope.networks.stack import Stack, split_stack
+from gradscope.networks.trajectory import run_network
 from gradscope.numerics.backprop import measure_loss_gradients
 from gradscope.numerics.layer_blocks import measure_layer_blocks
 from gradscope.numerics.propagate import measure_norms

@@ -9,9 +9,9 @@ from gradscope.cells import CELLS
 from gradscope.cells.activations import find_activation
 from gradscope.networks.bidirectional import layer_output, output_input_jacobians, split_bidirectional
 from gradscope.networks.layer import Layer
-from gradscope.networks.run import run_network
 from gradscope.networks.seq2seq import Seq2Seq, run_seq2seq
 from gradscope.networks.stack import Stack
+from gradscope.networks.trajectory import run_network
 from gradscope.numerics.backprop import backpropagate
 from gradscope.numerics.propagate import measure_norms
 

@@ -13,8 +13,8 @@ import pytest
 
 from gradscope.networks.bidirectional import split_bidirectional
 from gradscope.networks.layer import Layer
-from gradscope.networks.run import run_network
 from gradscope.networks.seq2seq import Seq2Seq, run_seq2seq
+from gradscope.networks.trajectory import run_network
 from gradscope.numerics.propagate import measure_norms
 from gradscope.sources.file_network import cell_of_layer
 from gradscope.sources.files import read_weights, select_layers

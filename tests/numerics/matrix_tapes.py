@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy.special import digamma, polygamma
 
-from gradscope.numerics.lyapunov import measure_lyapunov
+from gradscope.numerics.exponents import measure_lyapunov
 from gradscope.numerics.tape import tape_of_matrices
 
 

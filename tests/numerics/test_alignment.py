@@ -7,7 +7,7 @@ import pytest
 
 import gradscope
 from gradscope.numerics.alignment import align
-from gradscope.numerics.lyapunov import measure_lyapunov
+from gradscope.numerics.exponents import measure_lyapunov
 from gradscope.numerics.tape import tape_of_matrices
 
 SLOW = "forget-gate:hidden=16,inputs=4,forget_bias=4"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from matrix_tapes import gaussians, newman, qr_road, repeated
 
 from gradscope.errors import UntrustedNumbersError
+from gradscope.numerics.exponents import entropy_rate, kaplan_yorke_dimension, measure_lyapunov
 from gradscope.numerics.frame import Frame, mean_log_det
-from gradscope.numerics.lyapunov import entropy_rate, kaplan_yorke_dimension, measure_lyapunov
 from gradscope.numerics.tape import tape_of_matrices
 
 # --- the exact law of Gaussian products -------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from gradscope.errors import UntrustedNumbersError, UsageError
 from gradscope.numerics.covariant import covariant_vectors
-from gradscope.numerics.lyapunov import measure_lyapunov
+from gradscope.numerics.exponents import measure_lyapunov
 from gradscope.numerics.tape import tape_of_matrices
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matrix_tapes import gaussians, qr_road, repeated
 
-from gradscope.numerics.lyapunov import measure_lyapunov
+from gradscope.numerics.exponents import measure_lyapunov
 from gradscope.numerics.tape import tape_of_matrices
 
 

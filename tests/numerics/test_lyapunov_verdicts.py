@@ -7,7 +7,7 @@ import pytest
 from matrix_tapes import gaussians, newman, repeated
 
 from gradscope.errors import UsageError
-from gradscope.numerics.lyapunov import measure_lyapunov
+from gradscope.numerics.exponents import measure_lyapunov
 from gradscope.numerics.tape import tape_of_matrices
 
 
@@ -61,7 +61,7 @@ def test_pooling_one_entry_only_drops_the_axis():
 
 
 def test_exponents_that_do_not_add_up_are_not_called_converged(monkeypatch):
-    monkeypatch.setattr("gradscope.numerics.lyapunov.mean_log_det", lambda *_: np.array([0.123]))
+    monkeypatch.setattr("gradscope.numerics.exponents.mean_log_det", lambda *_: np.array([0.123]))
     spectrum = measure_lyapunov(tape_of_matrices(gaussians(0, 4000, 1, 4)))
     assert not spectrum.converged
     assert "rounding" in spectrum.verdict

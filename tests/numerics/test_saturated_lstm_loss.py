@@ -74,7 +74,7 @@ def mpmath_column(W: np.ndarray, b: np.ndarray, state: np.ndarray, v: np.ndarray
 
 def test_a_planted_error_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without what is below range the gradient is an exact zero, which it is not."""
-    from gradscope.jacobians.lstm import LstmJacobian
+    from gradscope.jacobians.lstm_jacobian import LstmJacobian
 
     monkeypatch.setattr(LstmJacobian, "pulled_below_range", lambda *args: None)
     with pytest.raises(AssertionError):

@@ -11,7 +11,7 @@ from gradscope.analysis.cases import Case, cases_of
 from gradscope.analysis.losses import LossSide, loss_side
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.weight_gradients import measure_weight_gradients, parameter_gradients
-from gradscope.jacobians.base import WeightCotangent
+from gradscope.jacobians.step_jacobian import WeightCotangent
 from gradscope.numerics.backprop import DirectTerm, backpropagate
 from gradscope.numerics.chunked_truncation import chunked_biases
 from gradscope.numerics.weight_tails import _RunningSums, measure_weight_tails

@@ -7,7 +7,7 @@ import pytest
 
 from gradscope.errors import UsageError
 from gradscope.reports import formats
-from gradscope.reports.diff import diff
+from gradscope.reports.compare import diff
 from gradscope.reports.gates import evaluate
 from gradscope.reports.json_report import read_report
 from gradscope.reports.query import pivot, select

@@ -14,7 +14,7 @@ import gradscope
 from gradscope import fields
 from gradscope.fields.field import Field
 from gradscope.reports import formats
-from gradscope.reports.diff import diff
+from gradscope.reports.compare import diff
 from gradscope.reports.schemas import generate, load_schema
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ import pytest
 from gradscope import fields
 from gradscope.errors import UsageError
 from gradscope.reports import formats
-from gradscope.reports.diff import diff
+from gradscope.reports.compare import diff
 from gradscope.reports.schemas import VERBS, load_schema
 
 

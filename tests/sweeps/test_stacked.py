@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gradscope
-from gradscope.analysis.gradients import measure_case
+from gradscope.analysis.gradient_results import measure_case
 from gradscope.analysis.request import GradientsRequest
 from gradscope.jacobians.ready import ReadyJacobian
 from gradscope.numerics.reference import measure_norms_densely

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from gradscope.cells import CELLS
 from gradscope.cells.activations import find_activation
 from gradscope.networks.dropout import SeededDropout
-from gradscope.networks.run import GivenSteps, run_network
 from gradscope.networks.seq2seq import Seq2Seq, run_seq2seq
 from gradscope.networks.stack import Stack
+from gradscope.networks.trajectory import GivenSteps, run_network
 from gradscope.numerics.propagate import measure_norms
 from gradscope.theory.bounds import step_norm_bounds
 from gradscope.theory.composition_bounds import decoder_step_bounds, feedback_gain, stack_bound

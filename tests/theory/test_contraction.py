@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from gradscope.article.runs import build, log_norms, run
+from gradscope.article_claims.runs import build, log_norms, run
 from gradscope.cells.activations import ACTIVATIONS, GATE_ACTIVATIONS
-from gradscope.cells.base import Cell
+from gradscope.cells.cell import Cell
 from gradscope.cells.domination import Domination
 from gradscope.cells.intervals import Interval, affine, carried, image, largest_slope
 from gradscope.networks.layer import Layer

@@ -16,7 +16,7 @@ import time
 import numpy as np
 from scipy.optimize import minimize
 
-from gradscope.article.runs import build, log_norms, run
+from gradscope.article_claims.runs import build, log_norms, run
 from gradscope.cells.intervals import Interval
 from gradscope.networks.layer import Layer
 from gradscope.theory.contraction import Contraction, contraction_of, drives_within, input_bound

@@ -12,9 +12,9 @@ import sys
 
 import numpy as np
 
-from gradscope.article.runs import build, run
+from gradscope.article_claims.runs import build, run
 from gradscope.networks.layer import Layer
-from gradscope.numerics.lyapunov import LyapunovSpectrum, measure_lyapunov
+from gradscope.numerics.exponents import LyapunovSpectrum, measure_lyapunov
 
 NETWORKS = (
     "rnn:hidden=16,inputs=4",

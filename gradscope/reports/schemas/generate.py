@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gradscope.fields import ROWS, SUMMARY, VERBS, Field
-from gradscope.fields.gradients import ALWAYS_BUT_FOR_INPUTS
+from gradscope.fields.gradients_fields import ALWAYS_BUT_FOR_INPUTS
 
 Schema = dict[str, Any]
 

@@ -40,5 +40,5 @@ def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Docu
     """
     picked = any(result.settings.get(key) for result in report.results for key in ("columns", "sort"))
     name = report.verb if report.verb in VIEWS and not picked else "rows"
-    make: Callable[..., Document] = import_module(f"gradscope.reports.views.{name}").view
+    make: Callable[..., Document] = import_module(f"gradscope.reports.views.{name}_view").view
     return make(report, verbose=verbose, figures=figures)

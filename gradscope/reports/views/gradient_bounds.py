@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gradscope.fields.gradients import BOUNDS
+from gradscope.fields.gradients_fields import BOUNDS
 from gradscope.records import Result
 from gradscope.reports.document import Number
 from gradscope.reports.numbers import is_null

@@ -1,0 +1,189 @@
+"""The lstm's step Jacobian on the state (h, c) together.
+
+With c_t = f⊙c_{t−1} + i⊙g, h_t = o⊙φ(c_t) and G = diag(∂c/∂a_i) W_i + diag(∂c/∂a_f) W_f + diag(∂c/∂a_g) W_g:
+
+    J = [ diag(a) G + diag(b) W_o   diag(a f) ]      a = o φ′(c_t),  b = φ(c_t) σ′(a_o)
+        [ G                         diag(f)   ]
+
+Two H × H products on a block instead of a dense 2H × 2H one: half the work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from gradscope.jacobians.row_scaled import FORM_FROM, RowScaledSum
+from gradscope.jacobians.step_jacobian import (
+    Array,
+    StepJacobian,
+    Steps,
+    WeightCotangent,
+    shared_matmul,
+    shared_matmul_left,
+)
+
+
+@dataclass(frozen=True)
+class LstmJacobian(StepJacobian):
+    """J_t of an lstm, gates in the order i, f, g, o.
+
+    Attributes
+    ----------
+    forget : ndarray, shape (..., H)
+        f.
+    readout_slope : ndarray, shape (..., H)
+        a = o φ′(c_t), how c_t reaches h_t.
+    gates : RowScaledSum
+        Four coefficients (..., 4, H): ∂c/∂a_i, ∂c/∂a_f, ∂c/∂a_g, and b = ∂h/∂a_o at fixed c.
+    h_prev : ndarray, shape (..., H)
+    lost_slope : tuple of ndarray (..., H), or None
+        Mantissa and power of two of those a that are positive and below float64's range (a saturated φ(c) falls as
+        e^(−2|c|)); ``readout_slope`` is 0 there.
+    """
+
+    forget: Array
+    readout_slope: Array
+    gates: RowScaledSum
+    h_prev: Array
+    lost_slope: tuple[Array, Array] | None = None
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.forget.shape[-1])
+
+    @property
+    def state_size(self) -> int:
+        """2H."""
+        return 2 * self.hidden_size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.forget.shape[:-1])
+
+    def __getitem__(self, steps: Steps) -> LstmJacobian:
+        lost = None if self.lost_slope is None else (self.lost_slope[0][steps], self.lost_slope[1][steps])
+        return LstmJacobian(self.forget[steps], self.readout_slope[steps], self.gates[steps], self.h_prev[steps], lost)
+
+    def pulled_below_range(self, mantissa: Array, exponents: Array) -> tuple[Array, Array] | None:
+        """[0; g_h⊙a] for the a that are lost: h hears c through a alone, so this is what c's cotangent lacks."""
+        if self.lost_slope is None or not self.lost_slope[0].any():
+            return None
+        H = self.hidden_size
+        slope, bits = self.lost_slope
+        into_c = mantissa[..., :H] * slope
+        found = np.concatenate([np.zeros_like(into_c), into_c], axis=-1)
+        powers = exponents[..., :H] + bits
+        return found, np.concatenate([powers, powers], axis=-1)
+
+    def _parts(self) -> tuple[RowScaledSum, RowScaledSum]:
+        """The sum that feeds c (i, f, g) and the one that feeds h alone (o)."""
+        return self.gates.gates(0, 3), self.gates.gates(3, 4)
+
+    def _pull_gates(self, R_h: Array, R_c: Array) -> Array:
+        """Cotangents of the four pre-activations, side by side; R_c already holds what h passed on to c."""
+        c = self.gates.coefficients
+        to_c = R_c[..., :, None, :] * c[..., None, :3, :]
+        to_h = (R_h * c[..., 3, :][..., None, :])[..., :, None, :]
+        both = np.concatenate([to_c, to_h], axis=-2)
+        if self.gates.norm is not None:
+            both = self.gates.norm.pull(both)
+        return both.reshape(*both.shape[:-2], 4 * self.hidden_size)
+
+    def pull(self, R: Array) -> Array:
+        H = self.hidden_size
+        R_h, R_c = R[..., :H], R[..., H:]
+        R_c = R_c + R_h * self.readout_slope[..., None, :]
+        if R.shape[-2] >= FORM_FROM:
+            to_c, to_h = self._parts()
+            out_h = to_c.pull(R_c) + to_h.pull(R_h)
+        else:
+            out_h = shared_matmul(self._pull_gates(R_h, R_c), self.gates.stacked)
+        return np.concatenate([out_h, R_c * self.forget[..., None, :]], axis=-1)
+
+    def pull_through(self, R: Array) -> Array:
+        """R·J_T, R·J_T·J_{T−1}, …, in place: the columns of h by one product per step, those of c by scaling."""
+        weights = self.gates.weights
+        if self.gates.norm is not None or (weights.ndim > 3 and weights.shape[0] > 1):
+            return super().pull_through(R)
+        T, H = self.shape[0], self.hidden_size
+        W = weights if weights.ndim == 3 else weights[0]
+        a, f, c = self.readout_slope[..., None, :], self.forget[..., None, :], self.gates.coefficients
+        out = np.empty((T, *R.shape))
+        # [R_h a + R_c, R_h b] meets [G; W_o], of which only G changes from step to step.
+        rows = np.empty(R.shape)
+        blocks = np.empty((*R.shape[:-2], 2 * H, H))
+        blocks[..., H:, :] = W[..., 3, :, :]
+        to_c, to_h = rows[..., :H], rows[..., H:]
+        for i in range(T):
+            t = T - 1 - i
+            np.einsum("...gi,...gij->...ij", c[t, ..., :3, :], W[..., :3, :, :], out=blocks[..., :H, :])
+            np.multiply(R[..., :H], a[t], out=to_c)
+            to_c += R[..., H:]
+            np.multiply(R[..., :H], c[t, ..., 3, None, :], out=to_h)
+            np.matmul(rows, blocks, out=out[i, ..., :H])
+            np.multiply(to_c, f[t], out=out[i, ..., H:])
+            R = out[i]
+        return out
+
+    def _push_gates(self, products: Array) -> tuple[Array, Array]:
+        """From V_g (..., 4H, r) to (Σ_{i,f,g} diag(c_g) N_g V_g, diag(b) N_o V_o)."""
+        H = self.hidden_size
+        to_c, to_h = self._parts()
+        return to_c.push_products(products[..., : 3 * H, :]), to_h.push_products(products[..., 3 * H :, :])
+
+    def push(self, Q: Array) -> Array:
+        H = self.hidden_size
+        Q_h, Q_c = Q[..., :H, :], Q[..., H:, :]
+        if Q.shape[-1] >= FORM_FROM:
+            to_c, to_h = self._parts()
+            through_c, through_o = to_c.push(Q_h), to_h.push(Q_h)
+        else:
+            through_c, through_o = self._push_gates(shared_matmul_left(self.gates.stacked, Q_h))
+        c = self.forget[..., :, None] * Q_c + through_c
+        return np.concatenate([self.readout_slope[..., :, None] * c + through_o, c], axis=-2)
+
+    @cached_property
+    def _coefficients_by_gate(self) -> Array:
+        """The coefficients gate by gate, shape (4, steps·batch, H): what `square` asks for again and again."""
+        H = self.hidden_size
+        return np.ascontiguousarray(np.moveaxis(self.gates.coefficients.reshape(-1, 4, H), 1, 0))
+
+    def square(self, R: Array) -> Array:
+        """R·J·Jᵀ; for one row per step gate by gate, so that numpy meets long contiguous stretches only."""
+        if R.shape[-2] > 1 or R.shape[:-2] != self.shape or self.gates.weights.ndim > 3 or self.gates.norm is not None:
+            return super().square(R)
+        H, W, c = self.hidden_size, self.gates.weights, self._coefficients_by_gate
+        f, a = self.forget.reshape(-1, H), self.readout_slope.reshape(-1, H)
+        rows = R.reshape(-1, 2 * H)
+        R_h = np.ascontiguousarray(rows[:, :H])
+        to_c = R_h * a
+        to_c += rows[:, H:]
+        scaled = np.empty_like(c)
+        np.multiply(c[:3], to_c, out=scaled[:3])
+        np.multiply(c[3], R_h, out=scaled[3])
+        back = np.matmul(np.matmul(scaled, W).sum(axis=0), np.swapaxes(W, -1, -2))
+        back *= c
+        to_c *= f
+        to_c *= f
+        to_c += back[:3].sum(axis=0)
+        back[3] += a * to_c
+        return np.concatenate([back[3], to_c], axis=-1).reshape(R.shape)
+
+    @property
+    def drive_size(self) -> int:
+        return 4 * self.hidden_size
+
+    def pull_drive(self, R: Array) -> Array:
+        H = self.hidden_size
+        return self._pull_gates(R[..., :H], R[..., H:] + R[..., :H] * self.readout_slope[..., None, :])
+
+    def push_drive(self, Q: Array) -> Array:
+        c, through_o = self._push_gates(Q)
+        return np.concatenate([self.readout_slope[..., :, None] * c + through_o, c], axis=-2)
+
+    def weight_cotangents(self, g: Array) -> tuple[tuple[WeightCotangent, ...], ...]:
+        """∂L/∂W_hh = δ h_{t−1}ᵀ with δ the cotangent of the four pre-activations."""
+        return ((WeightCotangent(self.pull_drive(g[..., None, :])[..., 0, :], self.h_prev),),)
