@@ -1,4 +1,8 @@
-"""One recurrence per file, and the registry: adding a recurrence is a file here and a line below."""
+"""One recurrence per file, and the registry: adding a recurrence is a file here and a line below.
+
+``cell``: what a cell is. ``keys``: what it declares of the SOURCE grammar. ``activations``, ``layer_norm``: parts.
+``CELLS``: name to class, of those that can be built; ``ALL_CELLS``: with those that only files bring.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ Schemas
     ``schemas.load_schema(verb) -> dict``, ``schemas.schema_text(verb) -> str``, ``schemas.VERBS``.
 
 A person's formats share one intermediate, ``document``: a verb's *view* (``views/``) says in blocks what there is to
-say (sentences, tables, figures), and every renderer knows only blocks. Figures draw what ``Result.details`` holds:
+say (sentences, tables, figures), and every renderer knows only blocks. Figures draw what ``Result.details`` holds,
 ``numerical_range`` (param or ``param:gate`` → [[re, im], ...]), ``heat`` (``t``, ``i``, ``log10_norm[t][i]``),
 ``gates`` (name → mean opening per step), ``convergence`` (``steps``, ``exponents``), ``layer_blocks``,
 ``bottleneck``, and for claims ``experiments`` (id → rows).

@@ -5,6 +5,7 @@ product, and the measurement without weights.
 """
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
@@ -144,3 +145,14 @@ def test_the_reader_of_imports_sees_deferred_ones():
     tree = ast.parse('def f():\n    from gradscope.theory import bounds\n"from gradscope.cells import rnn"\n')
     assert imported(tree, set(modules())) == {"gradscope.theory.bounds"}
     assert imported(tree, set(modules()), whole=False) == set()
+
+
+@pytest.mark.parametrize("room", sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py")))
+def test_a_rooms_docstring_is_its_table_of_contents(room: str) -> None:
+    """What stands before a colon at a line's start is a module or a name of the room."""
+    said = ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text("utf-8"))) or ""
+    lines = re.findall(r"^((?:``[a-z_0-9]+``, )*``[a-z_0-9]+``):", said, flags=re.MULTILINE)
+    listed = re.findall(r"``([a-z_0-9]+)``", " ".join(lines))
+    source = "".join(path.read_text("utf-8") for path in (PACKAGE / room).glob("*.py"))
+    missing = [name for name in listed if not (PACKAGE / room / f"{name}.py").exists() and f"def {name}(" not in source]
+    assert not missing
