@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from gradscope.jacobians.base import Array
+from gradscope.jacobians.step_jacobian import Array
 from gradscope.numerics.diagonal import NUMBERS_AT_ONCE
 from gradscope.numerics.frame import LocalGains
 from gradscope.numerics.tape import Tape

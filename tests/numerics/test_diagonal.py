@@ -11,7 +11,7 @@ from gradscope.analysis.cases import cases_of
 from gradscope.analysis.request import RunRequest
 from gradscope.jacobians.diagonal import PerUnitJacobian
 from gradscope.numerics.diagonal import measure_diagonal, products_of
-from gradscope.numerics.lyapunov import measure_lyapunov
+from gradscope.numerics.exponents import measure_lyapunov
 from gradscope.numerics.propagate import measure_norms, step_norms
 from gradscope.numerics.tape import StoredTape
 from gradscope.sources.build import build_source
