@@ -144,7 +144,7 @@ def is_stored(one: Any) -> bool:
 
 
 def _measured(source: Any, options: Mapping[str, Any]) -> Report:
-    from gradscope.api import gradients
+    from gradscope.measuring import gradients
 
     return gradients(source, **options)
 
