@@ -111,7 +111,7 @@ def test_the_report_is_what_the_schema_says(report: gradscope.Report) -> None:
     assert result["source"]["name"] == "the article's claims"
     assert result["source"]["cell"] is None
     assert (
-        result["summary"] | {"agree": 24, "disagree": 0, "true": 4, "conditional": 12, "false": 8} == result["summary"]
+        result["summary"] | {"agree": 25, "disagree": 0, "true": 4, "conditional": 13, "false": 8} == result["summary"]
     )
 
 
