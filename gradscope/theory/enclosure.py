@@ -66,7 +66,7 @@ def import_flint() -> Any:
         import flint
     except ImportError:
         raise MissingExtraError(
-            "--certify needs Arb, through python-flint: pip install 'gradscope-rnn[certify]'"
+            "--certify needs Arb, through python-flint: pip install python-flint"
         ) from None
     return flint
 
