@@ -65,9 +65,7 @@ def import_flint() -> Any:
     try:
         import flint
     except ImportError:
-        raise MissingExtraError(
-            "--certify needs Arb, through python-flint: pip install python-flint"
-        ) from None
+        raise MissingExtraError("--certify needs Arb, through python-flint: pip install python-flint") from None
     return flint
 
 

@@ -97,7 +97,7 @@ def test_without_flint_one_sentence_says_how_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "flint", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'gradscope-rnn\[certify\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install python-flint"):
         gradscope.spectrum(np.eye(2), certify=True)
     assert run(["spectrum", "rnn:hidden=2", "--certify"]) == 3
     captured = capsys.readouterr()
