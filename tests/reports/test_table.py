@@ -135,6 +135,11 @@ def test_the_next_command_speaks_of_the_same_run():
     assert "Next:" not in text(hand.report("gradients", short, command=given))
 
 
+def test_what_rounding_did_is_no_change():
+    said = text(hand.report("gradients", hand.gradients_result(rate=4e-17)))
+    assert "at 100 steps it is as large as at first." in said
+
+
 def test_a_model_in_memory_has_no_next_command():
     report = hand.report("gradients", hand.gradients_result("LSTM"), command=("a call in Python",))
     assert "Next:" not in text(report)

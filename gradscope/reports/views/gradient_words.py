@@ -15,6 +15,8 @@ from gradscope.reports.views.gradient_next import next_step
 _ENDINGS = {"zero": "exactly zero", "underflow": "below what float64 holds", "nonfinite": "not finite"}
 #: A peak is told when the norm at least doubles before it falls.
 _PEAK_TOLD = math.log10(2.0)
+#: Decades that are rounding, and not a change.
+_UNCHANGED = 1e-9
 
 
 def answer_blocks(result: Result, command: Sequence[str]) -> list[Block]:
@@ -72,6 +74,8 @@ def left(result: Result) -> str:
         return f"{at} less is left than rounding can tell"
     if result.settings.get("wrt") == "inputs":  # the norm at lag 0 is not 1
         return f"{at} its norm is {level}"
+    if abs(found) < _UNCHANGED:
+        return f"{at} it is as large as at first"
     if found > 0:
         return (
             f"{at} {'the gradient' if result.summary.get('verdict') == 'exploding' else 'it'} is {level} times as large"
