@@ -8,9 +8,9 @@ from functools import partial
 import numpy as np
 
 from benchmarks.workload import Workload
-from gradscope.jacobians.diagonal import PerUnitJacobian
+from gradscope.jacobians.per_unit import PerUnitJacobian
 from gradscope.jacobians.step_jacobian import Array
-from gradscope.numerics.diagonal import products_of
+from gradscope.numerics.diagonal_products import products_of
 from gradscope.numerics.propagate import measure_norms
 from gradscope.numerics.tape import StoredTape
 

@@ -7,7 +7,7 @@ from typing import Any
 from gradscope.advice.advise_request import AdviceRequest
 from gradscope.advice.changes import NETWORK_KINDS, SHRINKING
 from gradscope.advice.measured import Measured, read
-from gradscope.advice.network import Question, measure_changes
+from gradscope.advice.network_changes import Question, measure_changes
 from gradscope.advice.snippets import clip_snippet, network_snippet, truncation_snippet
 from gradscope.advice.words import holding_back, honesty, network_why
 from gradscope.analysis.cases import Case, cases_of

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from gradscope.analysis.cases import Case
-from gradscope.analysis.direct_paths import direct_path_details
+from gradscope.analysis.direct_path_details import direct_path_details
 from gradscope.analysis.living import flat, mean_of_nonzero
 from gradscope.analysis.losses import LossSide
 from gradscope.analysis.request import GradientsRequest

@@ -13,7 +13,7 @@ from gradscope.analysis.article_factors import article_factors
 from gradscope.analysis.cases import Case, cases_of, layer_cases
 from gradscope.analysis.figure_details import figure_details
 from gradscope.analysis.living import ENDED, UNDERFLOW, ZERO, Living, by_layer, flat, mean_of_nonzero
-from gradscope.analysis.loss_map import loss_map_details
+from gradscope.analysis.loss_map_details import loss_map_details
 from gradscope.analysis.losses import LossSide, loss_side
 from gradscope.analysis.memory_units import time_constant_summary
 from gradscope.analysis.readouts import what_follows
@@ -65,7 +65,7 @@ def _measured(case: Case, request: GradientsRequest) -> Result:
     if request.wrt == "state":
         return _result(case, request)
     if request.wrt == "weights":
-        from gradscope.analysis.weight_sensitivity import measure_sensitivity_to_weights
+        from gradscope.analysis.weight_sensitivity_results import measure_sensitivity_to_weights
 
         return measure_sensitivity_to_weights(case, request)
     from gradscope.analysis.input_sensitivity import measure_input_sensitivity

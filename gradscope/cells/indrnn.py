@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gradscope.cells.cell import Cell, Linearisation, RecurrentWeights, Traces
-from gradscope.jacobians.diagonal import PerUnitJacobian
+from gradscope.jacobians.per_unit import PerUnitJacobian
 from gradscope.jacobians.step_jacobian import Array
 
 

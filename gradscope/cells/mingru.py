@@ -9,7 +9,7 @@ import numpy as np
 
 from gradscope.cells.cell import Linearisation, Traces
 from gradscope.cells.input_gated import InputGated
-from gradscope.jacobians.diagonal import PerUnitJacobian
+from gradscope.jacobians.per_unit import PerUnitJacobian
 from gradscope.jacobians.step_jacobian import Array
 
 

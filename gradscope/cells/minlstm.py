@@ -11,7 +11,7 @@ from gradscope.cells.activations import analytic_log_sigmoid, sigmoid
 from gradscope.cells.cell import Linearisation, Traces
 from gradscope.cells.input_gated import InputGated
 from gradscope.errors import UsageError
-from gradscope.jacobians.diagonal import PerUnitJacobian
+from gradscope.jacobians.per_unit import PerUnitJacobian
 from gradscope.jacobians.step_jacobian import Array
 from gradscope.log_domain import log_sigmoid
 

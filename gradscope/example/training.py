@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.example.language_model import Arrays, fresh, loss_and_gradients
-from gradscope.example.text import SYMBOLS, sonnets, tokens_of
+from gradscope.example.sonnets import SYMBOLS, sonnets, tokens_of
 
 #: Letters a window is long, windows side by side, and the state's and the embedding's size.
 WINDOW, BATCH, HIDDEN, WIDTH = 60, 8, 16, 8

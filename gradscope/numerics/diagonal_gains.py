@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from gradscope.jacobians.step_jacobian import Array
-from gradscope.numerics.diagonal import NUMBERS_AT_ONCE
+from gradscope.numerics.diagonal_products import NUMBERS_AT_ONCE
 from gradscope.numerics.frame import LocalGains
 from gradscope.numerics.tape import Tape
 

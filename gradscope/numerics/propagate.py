@@ -14,7 +14,7 @@ from gradscope.jacobians.step_jacobian import Array, StepJacobian
 from gradscope.linalg.binary_scale import log10_scaled
 from gradscope.linalg.formed_norms import log10_decomposed_norms, log10_formed_norms
 from gradscope.linalg.operator_norm import squared_norms
-from gradscope.numerics.diagonal import measure_diagonal_norms
+from gradscope.numerics.diagonal_products import measure_diagonal_norms
 from gradscope.numerics.lag_norms import LagNorms
 from gradscope.numerics.lost_digits import lost_digits
 from gradscope.numerics.reference import measure_norms_densely
@@ -79,7 +79,7 @@ def measure_norms(
     method : {"auto", "thin", "dense"}
         ``thin`` is the algorithm on one page (:mod:`gradscope.numerics.thin_product`), ``dense`` the slow reference
         with a full decomposition at every lag; ``auto`` is ``thin``, ``dense`` where that is cheap, and where every
-        step is diagonal products of vectors (:mod:`gradscope.numerics.diagonal`).
+        step is diagonal products of vectors (:mod:`gradscope.numerics.diagonal_products`).
     doubted : ndarray of bool, shape batch_shape, optional
         Products that cannot be measured side by side are marked here, their norms void, instead of all being multiplied
         again for their sake.

@@ -242,7 +242,7 @@ def test_every_report_fits_its_schema_and_comes_back(source, options, tmp_path):
 
 
 def test_processes_change_no_number(monkeypatch):
-    from gradscope.advice import network
+    from gradscope.advice import network_changes as network
 
     source, options = "lstm:hidden=8,inputs=4,layers=2,bidirectional=true", {"steps": 30, "reach": 25}
     alone = gradscope.advise(source, **options)

@@ -7,7 +7,7 @@ import pytest
 
 import gradscope
 from gradscope.example.language_model import fresh, loss_and_gradients, step_jacobians
-from gradscope.example.text import SYMBOLS, sonnets, tokens_of
+from gradscope.example.sonnets import SYMBOLS, sonnets, tokens_of
 from gradscope.example.training import GRAIN, held_out, train
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from gradscope.analysis.cases import cases_of
 from gradscope.analysis.request import RunRequest
-from gradscope.jacobians.diagonal import PerUnitJacobian
-from gradscope.numerics.diagonal import measure_diagonal, products_of
+from gradscope.jacobians.per_unit import PerUnitJacobian
+from gradscope.numerics.diagonal_products import measure_diagonal, products_of
 from gradscope.numerics.exponents import measure_lyapunov
 from gradscope.numerics.propagate import measure_norms, step_norms
 from gradscope.numerics.tape import StoredTape

@@ -10,7 +10,7 @@ from gradscope.records import Result, plain
 from gradscope.reports.document import Block, Column, Sentence, Table
 from gradscope.reports.numbers import fixed, is_null, log_value, significant
 from gradscope.reports.reading import has, picked, shown_rows
-from gradscope.reports.views.direct_paths import direct_blocks
+from gradscope.reports.views.direct_path_tables import direct_blocks
 
 # The factors in the article's order: the field, its head in the table, and its name in a sentence (with its verb).
 _FACTORS = (

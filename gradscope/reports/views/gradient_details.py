@@ -6,7 +6,7 @@ from gradscope.records import Result, plain
 from gradscope.reports.document import Block, Column, Sentence, Table
 from gradscope.reports.numbers import fixed, log_value
 from gradscope.reports.reading import number
-from gradscope.reports.views.loss_map import loss_map_blocks
+from gradscope.reports.views.loss_map_table import loss_map_blocks
 
 
 def further(result: Result) -> list[Block]:

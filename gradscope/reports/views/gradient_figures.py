@@ -12,7 +12,7 @@ from gradscope.reports.numbers import count, significant
 from gradscope.reports.reading import column, has, number, picked
 from gradscope.reports.views.gradient_bounds import held_bounds, tightest_bound, tightest_meaning
 from gradscope.reports.views.gradient_words import is_users_loss, verdict_sentence
-from gradscope.reports.views.loss_map import loss_map_figure
+from gradscope.reports.views.loss_map_table import loss_map_figure
 from gradscope.reports.views.thinning import thinned
 
 _LAG_AXIS = "lag k (steps back)"
