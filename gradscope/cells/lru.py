@@ -82,7 +82,8 @@ class Lru(Cell):
 
     def recurrent_blocks(self) -> dict[str, Array]:
         """[[a, −b], [b, a]], for whoever asks about eigenvalues and norms of the one block."""
-        a, b, _ = self._eigenvalues(self.weight_hh)
+        # In float64 whatever the weights are kept in: a bound must not underflow where the Jacobian does not.
+        a, b, _ = self._eigenvalues(np.asarray(self.weight_hh, dtype=np.float64))
         H, units, pairs = self.hidden_size, a.shape[-1], b.shape[-1]
         W = np.zeros((*a.shape[:-1], H, H), dtype=a.dtype)
         all_units, all_pairs = np.arange(units), np.arange(pairs)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gradscope
-from gradscope.analysis import direct_paths as module
+from gradscope.analysis import direct_path_details as module
 from gradscope.cells.cell import Cell
 
 Array = Any

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gradscope
-from gradscope.networks import run as networks_run
+from gradscope.networks import trajectory as networks_run
 
 
 @pytest.mark.parametrize(

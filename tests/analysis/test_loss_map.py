@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gradscope
-from gradscope.analysis import loss_map as module
+from gradscope.analysis import loss_map_details as module
 from gradscope.analysis.cases import cases_of
 from gradscope.analysis.losses import loss_side
 from gradscope.analysis.request import GradientsRequest

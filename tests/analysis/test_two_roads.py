@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import gradscope
-from gradscope.analysis import gradients as analysis
+from gradscope.analysis import gradient_results as analysis
 
 DECADES_PER_LAG = 0.02
 

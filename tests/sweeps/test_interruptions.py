@@ -50,7 +50,7 @@ def test_interrupted_and_resumed_with_other_workers(undisturbed, launch, tmp_pat
     if len(kept) < 100:
         assert process.returncode == (-sent if sent == signal.SIGKILL else 128 + sent)
     if sent != signal.SIGKILL:
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 15  # a run to its end takes longer; how much depends on the machine
         words = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
         assert err == f"gradscope: {words[sent]}\n"  # and nothing about leaked semaphores
         assert "Traceback" not in err

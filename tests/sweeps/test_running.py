@@ -9,7 +9,7 @@ from scipy import stats
 
 import gradscope
 from gradscope.errors import InputError, UntrustedNumbersError, UsageError
-from gradscope.sweeps import run
+from gradscope.sweeps import run_plan as run
 from gradscope.sweeps.estimate import estimate
 from gradscope.sweeps.pivot import pivot
 from gradscope.sweeps.plan import make_plan

@@ -68,7 +68,7 @@ class TestWithFlint:
 
     def test_a_planted_error_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An enclosure of another matrix contradicts what power traces prove of this one."""
-        from gradscope.analysis import spectrum as module
+        from gradscope.analysis import spectrum_results as module
 
         honest = module.enclose_eigenvalues
         monkeypatch.setattr(module, "enclose_eigenvalues", lambda W: honest(1.001 * W))
