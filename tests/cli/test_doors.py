@@ -122,6 +122,8 @@ def test_no_machine_has_so_many_threads(threads: str, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_cancelled_run_leaves_nothing(sent: signal.Signals, code: int, tmp_path: Path) -> None:
+    if signal.getsignal(sent) == signal.SIG_IGN:
+        pytest.skip("whoever started these tests ignores the signal (nohup), and what they start inherits that")
     words = [sys.executable, "-m", "gradscope", "lyapunov", "lstm:hidden=64", "-T", "500000", "-o", "r.json"]
     with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         for _ in range(300):
