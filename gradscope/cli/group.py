@@ -23,7 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "sweep": ("sweep", "A grid of points, in parallel, resumable, on one machine or a cluster."),
     "claims": ("claims", "Every claim of the article measured, with its control and a verdict."),
     "show": ("show", "Stored results again: other formats, rows, columns, gates."),
-    "diff": ("diff", "What changed between two stored results."),
+    "diff": ("diff", "What changed between two results, or two networks."),
     "example": ("example", "A small trained model, with inputs, to try every command on."),
     "schema": ("schema", "The JSON Schema of a verb's machine format."),
 }

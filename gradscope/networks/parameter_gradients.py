@@ -73,13 +73,23 @@ def measure_parameter_gradients(
     # From the end: the decoder's steps come first, and the encoder goes on where they began.
     decoder = _summed(run.decoder, gradients, biases)
     encoder = _summed(run.encoder, gradients, biases)
-    top = np.maximum(encoder.exponent, decoder.exponent)
+    # A part that is exactly zero has no scale; it must not push the other below what float64 holds.
+    top = np.where(
+        ~_any(encoder),
+        decoder.exponent,
+        np.where(~_any(decoder), encoder.exponent, np.maximum(encoder.exponent, decoder.exponent)),
+    )
     names, values = list[str](), list[Array]()
     for part, found in (("encoder", encoder), ("decoder", decoder)):
         names += [f"{part}.{name}" for name in found.names]
         down = _powers(found.exponent - top)
         values += [np.ldexp(value, down[:, None, None]) for value in found.values]
     return ParameterGradients(tuple(names), tuple(values), top)
+
+
+def _any(found: ParameterGradients) -> Array:
+    """Which samples have a gradient at all, shape (batch,)."""
+    return np.asarray(np.any([np.any(value, axis=(1, 2)) for value in found.values], axis=0))
 
 
 def _summed(trajectory: Trajectory, gradients: Iterator[tuple[int, Array, Array]], biases: int) -> ParameterGradients:

@@ -9,9 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import gradscope
+from gradscope.analysis.cases import cases_of
+from gradscope.analysis.request import GradientsRequest
 from gradscope.cells import CELLS
 from gradscope.errors import ShapeError, UsageError
 from gradscope.jacobians.spans import SpanJacobian
+from gradscope.networks import parameter_gradients
 from gradscope.networks.parameter_gradients import measure_parameter_gradients
 from gradscope.networks.seq2seq import Seq2Seq, run_seq2seq
 from gradscope.networks.trajectory import run_network
@@ -19,6 +23,8 @@ from gradscope.numerics.backprop import backpropagate, measure_loss_gradients
 from gradscope.numerics.bottleneck import measure_bottleneck
 from gradscope.numerics.propagate import measure_norms
 from gradscope.numerics.tape import Tape
+from gradscope.sources.build import build_source
+from gradscope.sources.spec import parse_source
 
 V = 4
 
@@ -164,6 +170,40 @@ def test_parameter_gradients_of_both_networks(name, feedback, build_cell, given_
             moved = replace(model, **{phase: replace(cell, **{fields[key]: after})})
             by_entry[entry] = run_by_hand(moved, x, s0, target.T)[1].sum().imag / 1e-30
         np.testing.assert_allclose(summed.reshape(before.shape), by_entry, atol=1e-12 * np.abs(by_entry).max())
+
+
+@pytest.mark.parametrize("silent", ["encoder", "decoder"])
+def test_a_part_without_gradient_has_no_say_in_the_scale(silent, build_cell, given_inputs, monkeypatch):
+    model = model_of(build_cell, "rnn", "teacher")
+    rng = np.random.default_rng(9)
+    tape = run_seq2seq(model, given_inputs(rng.normal(size=(3, 1, 2))), np.zeros((1, 3)), rng.integers(V, size=(1, 2)))
+    summed = parameter_gradients._summed
+
+    def far_down(run, gradients, biases):
+        found = summed(run, gradients, biases)
+        if run is getattr(tape, silent):
+            return replace(found, values=tuple(0 * v for v in found.values), exponent=0 * found.exponent)
+        return replace(found, exponent=found.exponent - 3000)
+
+    whole = measure_parameter_gradients(tape, tape.direct_term).log10_norms()
+    monkeypatch.setattr(parameter_gradients, "_summed", far_down)
+    low = measure_parameter_gradients(tape, tape.direct_term).log10_norms()
+    assert np.all((low > whole - 3000 * np.log10(2) - 3) & (low < whole - 3000 * np.log10(2) + 1e-9))
+
+
+def test_the_summary_has_the_whole_gradient_of_both():
+    text = "seq2seq:cell=gru,hidden=4"
+    (result,) = gradscope.gradients(text, steps=6, batch=3).results
+    (case,) = cases_of(build_source(parse_source(text), seed=0), GradientsRequest(steps=6, batch=3))
+    sums = {}
+    for gradient in backpropagate(case.tape, case.tape.direct_term):
+        for number, block in enumerate(gradient.weights[0] if gradient.step else ()):
+            scale = 2.0 ** gradient.exponent[:, None, None]
+            copy = (scale * block.rows[..., :, None] * block.columns[..., None, :]).mean(axis=0)
+            key = (gradient.step <= 6, number)
+            sums[key] = sums.get(key, 0.0) + copy
+    total = 0.5 * np.log10(sum(np.square(value).sum() for value in sums.values()))
+    assert result.summary["log10_dloss_dweight_total"] == pytest.approx(total, abs=1e-12)
 
 
 @given(

@@ -130,6 +130,8 @@ def test_the_next_command_speaks_of_the_same_run():
     given = ("gradients", "m.pt", *options, "-f", "json", "-v", "--expect", "horizon > 3")
     said = text(hand.report("gradients", hand.gradients_result("m.pt", rate=0.1), command=given)).splitlines()[-1]
     assert said.startswith("Next: gradscope advise m.pt --tokens 3,1,4 --target 7 --loss-at all --time-major  (")
+    attached = hand.report("gradients", hand.gradients_result(rate=0.1), command=("gradients", "rnn", "-T300"))
+    assert text(attached).splitlines()[-1].startswith("Next: gradscope advise rnn -T 300  (")
     # No option makes a given sequence longer.
     short = hand.gradients_result("m.pt", rate=-0.3, steps=3, verdict="undetermined")
     assert "Next:" not in text(hand.report("gradients", short, command=given))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import gradscope
 from gradscope.errors import InputError
 from gradscope.sources import stored_tensor
 from gradscope.sources.heads import find_head
@@ -106,3 +107,13 @@ def test_what_may_follow_the_head_is_said() -> None:
     assert find(arrays, head="fc1").followers == ()
     # An embedding as wide as the vocabulary is no layer after the head.
     assert find({"out.weight": array(4, 6), "out.bias": array(4), "embedding.weight": array(4, 4)}).followers == ()
+
+
+def test_a_result_warns_of_what_may_follow_its_head() -> None:
+    rnn = {"rnn.weight_ih_l0": array(6, 4), "rnn.weight_hh_l0": array(6, 6)}
+    rnn |= {"rnn.bias_ih_l0": array(6), "rnn.bias_hh_l0": array(6), "fc1.weight": array(5, 6), "fc1.bias": array(5)}
+    (alone,) = gradscope.gradients(rnn, steps=5).results
+    (followed,) = gradscope.gradients({**rnn, "fc2.weight": array(3, 5), "fc2.bias": array(3)}, steps=5).results
+    assert alone.settings["readout"] == followed.settings["readout"] == "fc1 (5, 6)"
+    assert not any("fc2" in said for said in alone.warnings)
+    assert sum("fc2 (3, 5) fits what it puts out" in said for said in followed.warnings) == 1

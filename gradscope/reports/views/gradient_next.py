@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Collection, Sequence
 
@@ -36,8 +37,9 @@ def next_step(result: Result, command: Sequence[str]) -> str:
     same, given_length = _same_run(command), _length_is_given(command)
     longer = [] if given_length else _same_run(command, without=_LENGTH)
     if need is not None and summary.get("enough") is None:
-        length = [] if given_length else [f"-T {max(int(need), steps)}"]
-        return _said(result, "gradients", [*(longer or same), f"--need {int(need)}", *length], "long enough to tell")
+        length = f"-T {max(int(need), steps)}"
+        why = "long enough to tell"
+        return "" if given_length else _said(result, "gradients", [*longer, f"--need {int(need)}", length], why)
     if verdict == "undetermined":
         more = max(_DEFAULT_STEPS, 4 * steps)
         why = f"{steps} steps were too few for a verdict"
@@ -91,7 +93,7 @@ def _same_run(command: Sequence[str], without: Collection[str] = ()) -> list[str
     """The options of ``command`` without which the next one would speak of another run or another loss."""
     out, words = [], iter(command)
     for word in words:
-        name, equals, value = word.partition("=")
+        name, equals, value = ("-T", "=", word[2:]) if re.match(r"-T\d", word) else word.partition("=")
         if name in _FLAGS and name not in without:
             out.append(name)
         elif name in _OF_THE_RUN:
