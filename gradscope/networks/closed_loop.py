@@ -6,15 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.cells.cell import Cell
 from gradscope.errors import ShapeError
 from gradscope.jacobians.linear_feedback import LinearFeedback
 from gradscope.jacobians.step_jacobian import Array
-from gradscope.networks.network import Linearised, Network
+from gradscope.networks.network import Linearised, Wrapping
 
 
 @dataclass(frozen=True)
-class ClosedLoop:
+class ClosedLoop(Wrapping):
     """A network whose next input is its readout's output.
 
     Attributes
@@ -25,7 +24,6 @@ class ClosedLoop:
     bias : ndarray, shape (I,)
     """
 
-    network: Network
     weight: Array
     bias: Array
 
@@ -44,45 +42,9 @@ class ClosedLoop:
             )
 
     @property
-    def name(self) -> str:
-        return self.network.name
-
-    @property
-    def layers(self) -> tuple[Cell, ...]:
-        return self.network.layers
-
-    @property
-    def state_size(self) -> int:
-        return self.network.state_size
-
-    @property
     def input_size(self) -> int:
         """0: nothing comes from outside."""
         return 0
-
-    @property
-    def h_components(self) -> Array | None:
-        return self.network.h_components
-
-    @property
-    def output_components(self) -> Array:
-        return self.network.output_components
-
-    @property
-    def layer_slices(self) -> tuple[slice, ...]:
-        return self.network.layer_slices
-
-    @property
-    def weight_axes(self) -> tuple[int, ...]:
-        return self.network.weight_axes
-
-    @property
-    def mask_gain(self) -> float:
-        return self.network.mask_gain
-
-    @property
-    def step_weight_bytes(self) -> int:
-        return self.network.step_weight_bytes
 
     def input_matrix(self, first: int, last: int) -> Array:
         """No input reaches the drive."""

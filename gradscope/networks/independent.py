@@ -53,11 +53,6 @@ class Independent(OneCell):
         return "dnn"
 
     @property
-    def mask_gain(self) -> float:
-        """1: there is no layer above."""
-        return 1.0
-
-    @property
     def step_weight_bytes(self) -> int:
         """Bytes of one step's own weights, drawn in float64."""
         return int(8 * self.cell.weight_hh.size)

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.cells.cell import Cell
 from gradscope.jacobians.step_jacobian import Array, StepJacobian, Steps, WeightCotangent
-from gradscope.networks.network import Linearised, Network
+from gradscope.networks.network import Linearised, Wrapping
 
 
 def aligned_to_end(values: Array, starts: Array) -> Array:
@@ -102,7 +101,7 @@ class Begun(StepJacobian):
 
 
 @dataclass(frozen=True)
-class Padded:
+class Padded(Wrapping):
     """A network whose sequences begin one after another.
 
     Attributes
@@ -114,56 +113,8 @@ class Padded:
         s_0, in which each sequence waits.
     """
 
-    network: Network
     starts: Array
     initial_state: Array
-
-    @property
-    def name(self) -> str:
-        return self.network.name
-
-    @property
-    def layers(self) -> tuple[Cell, ...]:
-        return self.network.layers
-
-    @property
-    def state_size(self) -> int:
-        return self.network.state_size
-
-    @property
-    def input_size(self) -> int:
-        return self.network.input_size
-
-    @property
-    def h_components(self) -> Array | None:
-        return self.network.h_components
-
-    @property
-    def output_components(self) -> Array:
-        return self.network.output_components
-
-    @property
-    def layer_slices(self) -> tuple[slice, ...]:
-        return self.network.layer_slices
-
-    @property
-    def weight_axes(self) -> tuple[int, ...]:
-        return self.network.weight_axes
-
-    @property
-    def step_weight_bytes(self) -> int:
-        return self.network.step_weight_bytes
-
-    @property
-    def mask_gain(self) -> float:
-        return self.network.mask_gain
-
-    def input_matrix(self, first: int, last: int) -> Array:
-        return self.network.input_matrix(first, last)
-
-    def layer_inputs(self, states: Array, x: Array, *, first: int = 1) -> list[Array]:
-        """What each layer reads."""
-        return self.network.layer_inputs(states, x, first=first)
 
     def advance(self, state: Array, x: Array, *, first: int = 1) -> Array:
         """Run from one beginning to the next; who has not begun is put back to s_0."""

@@ -52,11 +52,6 @@ class SoftDecoder(OneCell):
         return ()
 
     @property
-    def mask_gain(self) -> float:
-        """1: there is no layer above."""
-        return 1.0
-
-    @property
     def step_weight_bytes(self) -> int:
         """Probabilities are V numbers a step; the weights are shared."""
         return int(8 * self.head_bias.size)

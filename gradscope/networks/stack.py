@@ -12,12 +12,12 @@ from gradscope.jacobians.block_triangular import BlockTriangularJacobian, Coupli
 from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.dropout import Dropout
 from gradscope.networks.layer import Layer
-from gradscope.networks.network import Linearised
+from gradscope.networks.network import Linearised, Network
 from gradscope.networks.part import Part
 
 
 @dataclass(frozen=True)
-class Stack:
+class Stack(Network):
     """Cells on top of one another; the state is all layers' states, bottom first ([h1; c1; h2; c2] of an lstm).
 
     Attributes
@@ -46,63 +46,9 @@ class Stack:
         return 1.0 if self.dropout is None else self.dropout.largest
 
     @property
-    def name(self) -> str:
-        """The bottom cell's name."""
-        return self.cells[0].name
-
-    @property
     def layers(self) -> tuple[Cell, ...]:
         """The cells, bottom first."""
         return self.cells
-
-    @property
-    def state_size(self) -> int:
-        """n, all layers."""
-        return sum(cell.state_size for cell in self.cells)
-
-    @property
-    def input_size(self) -> int:
-        """I of the bottom layer."""
-        return self.cells[0].input_size
-
-    @property
-    def layer_slices(self) -> tuple[slice, ...]:
-        """Where each layer's state stands."""
-        ends = np.cumsum([cell.state_size for cell in self.cells])
-        return tuple(slice(int(end) - cell.state_size, int(end)) for end, cell in zip(ends, self.cells, strict=True))
-
-    @property
-    def h_slices(self) -> tuple[slice, ...]:
-        """Where each layer's h stands."""
-        return tuple(
-            slice(part.start, part.start + cell.hidden_size)
-            for part, cell in zip(self.layer_slices, self.cells, strict=True)
-        )
-
-    @property
-    def h_components(self) -> Array | None:
-        """All layers' h; None when there is nothing else."""
-        indices = np.concatenate([np.arange(part.start, part.stop) for part in self.h_slices])
-        return None if len(indices) == self.state_size else indices
-
-    @property
-    def output_components(self) -> Array:
-        """The top layer's h."""
-        return np.arange(self.h_slices[-1].start, self.h_slices[-1].stop)
-
-    @property
-    def weight_axes(self) -> tuple[int, ...]:
-        """Leading axes of the weights."""
-        return tuple(self.cells[0].weight_hh.shape[:-2])
-
-    @property
-    def step_weight_bytes(self) -> int:
-        """0: every step has the same weights."""
-        return 0
-
-    def input_matrix(self, first: int, last: int) -> Array:
-        """U of the bottom layer."""
-        return self.cells[0].weight_ih
 
     def _mask(self, layer: int, first: int, h: Array) -> Array | None:
         """The mask on h^layer, h of shape (steps, ..., batch, H) for steps first …."""
