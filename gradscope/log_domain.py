@@ -15,6 +15,8 @@ Array = NDArray[Any]
 LN10 = float(np.log(10.0))
 #: Natural log of the smallest normal float64. A slope below exp of it is not held to full precision.
 LN_TINY = float(np.log(np.finfo(np.float64).tiny))
+#: What a factor below float64's range is carried down to: 2^this. Millions of such steps stay within an int64.
+LOWEST_POWER = -(2**40)
 
 
 def softplus(a: Array) -> Array:
@@ -64,15 +66,16 @@ def log_mean_exp(log_values: Array, axis: int = -1) -> Array:
 def powers_of_two(log: Array) -> tuple[Array, Array] | None:
     """Mantissa in [1, 2) and power of two of the e^log that are positive and below float64's normal range.
 
-    Zero elsewhere; None where there are none at all.
+    Zero elsewhere, and where the power would pass :data:`LOWEST_POWER` (a gate whose pre-activation is beyond −7·10¹¹);
+    None where there are none at all.
 
-    >>> mantissa, bits = powers_of_two(np.array([-1000.0, -1.0]))
-    >>> float(np.log(mantissa[0]) + bits[0] * np.log(2.0)), mantissa[1]
-    (-1000.0, np.float64(0.0))
+    >>> mantissa, bits = powers_of_two(np.array([-1000.0, -1.0, -1e300]))
+    >>> float(np.log(mantissa[0]) + bits[0] * np.log(2.0)), mantissa[1:].tolist()
+    (-1000.0, [0.0, 0.0])
     """
-    below = (log < LN_TINY) & (log > -np.inf)
+    below = (log < LN_TINY) & (log > LOWEST_POWER * np.log(2.0))
     if not below.any():
         return None
     two = np.where(below, log, 0.0) / np.log(2.0)
     bits = np.floor(two)
-    return np.where(below, np.exp2(two - bits), 0.0), np.where(below, bits, 0).astype(np.int64)
+    return np.where(below, np.exp2(two - bits), 0.0), bits.astype(np.int64)

@@ -22,13 +22,14 @@ _NESTED_BOXES = 12
 
 
 class GateDerivatives(NamedTuple):
-    """f; a = o φ′(c_t); the gates' coefficients over W_hh; m_t = o⊙φ(c_t); and the a below float64's range."""
+    """f; a = o φ′(c_t); the gates' coefficients over W_hh; m_t = o⊙φ(c_t); and what of a and b float64 cannot hold."""
 
     forget: Array
     readout_slope: Array
     gates: RowScaledSum
     output: Array
     lost_slope: tuple[Array, Array] | None
+    lost_output: tuple[Array, Array] | None
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class Lstm(Cell):
         H = self.hidden_size
         h_prev = s_prev[..., :H]
         parts, traces = self.gate_derivatives(h_prev, s_prev[..., H:], drive)
-        lost = parts.lost_slope
-        return Linearisation(LstmJacobian(parts.forget, parts.readout_slope, parts.gates, h_prev, lost), traces)
+        lost = parts.lost_slope, parts.lost_output
+        return Linearisation(LstmJacobian(parts.forget, parts.readout_slope, parts.gates, h_prev, *lost), traces)
 
     def gate_derivatives(self, h_prev: Array, c_prev: Array, drive: Array) -> tuple[GateDerivatives, Traces]:
         """How c_t and m_t = o⊙φ(c_t) depend on the pre-activations, in float64, and what theory may know of it."""
@@ -78,7 +79,8 @@ class Lstm(Cell):
         log_a = sigma.log_value(a_o) + log_output_slope
         lost = powers_of_two(log_a)
         slope = np.exp(log_a) if lost is None else np.where(lost[0] > 0, 0.0, np.exp(log_a))
-        parts = GateDerivatives(f, slope, gates, o * phi_c, lost)
+        lost_output = _held_by_no_float(phi_c, log_gate_slopes[2])
+        parts = GateDerivatives(f, slope, gates, o * phi_c, lost, lost_output)
         log_f = sigma.log_value(a_f)
         underflow = self.loses(log_slope, log_output_slope, log_f, sigma.log_value(a_i) + log_slope, *log_gate_slopes)
         return parts, Traces(log_slope, log_f, {"i": i, "f": f, "o": o}, underflow)
@@ -156,6 +158,17 @@ class Lstm(Cell):
             return np.array([[largest * kappa + norm(through_o), (readout * f.high).max()], [kappa, f.high.max()]])
 
         return Domination(fixed, None, None, norms, Interval(np.append(h.low, c.low), np.append(h.high, c.high)))
+
+
+def _held_by_no_float(value: Array, log_factor: Array) -> tuple[Array, Array] | None:
+    """value·e^log_factor − its nearest float64, where that is below the normal range: mantissa and power of two."""
+    with np.errstate(divide="ignore"):
+        lost = powers_of_two(np.log(np.abs(value)) + log_factor)
+    if lost is None:
+        return None
+    mantissa, bits = lost
+    held = np.ldexp(np.abs(value) * np.exp(log_factor), np.minimum(-bits, 2000).astype(np.int32))
+    return np.where(mantissa > 0, np.sign(value) * (mantissa - held), 0.0), bits
 
 
 def norm_of_two_by_two(a: float, b: float, c: float, d: float) -> float:

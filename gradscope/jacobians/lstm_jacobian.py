@@ -10,6 +10,7 @@ Two H × H products on a block instead of a dense 2H × 2H one: half the work.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,6 +19,7 @@ import numpy as np
 from gradscope.jacobians.row_scaled import FORM_FROM, RowScaledSum
 from gradscope.jacobians.step_jacobian import (
     Array,
+    BelowRange,
     StepJacobian,
     Steps,
     WeightCotangent,
@@ -42,6 +44,8 @@ class LstmJacobian(StepJacobian):
     lost_slope : tuple of ndarray (..., H), or None
         Mantissa and power of two of those a that are positive and below float64's range (a saturated φ(c) falls as
         e^(−2|c|)); ``readout_slope`` is 0 there.
+    lost_output : tuple of ndarray (..., H), or None
+        The same of b, as far as its coefficient does not hold it (an output gate shut or open beyond e^±708).
     """
 
     forget: Array
@@ -49,6 +53,7 @@ class LstmJacobian(StepJacobian):
     gates: RowScaledSum
     h_prev: Array
     lost_slope: tuple[Array, Array] | None = None
+    lost_output: tuple[Array, Array] | None = None
 
     @property
     def hidden_size(self) -> int:
@@ -64,19 +69,31 @@ class LstmJacobian(StepJacobian):
         return tuple(self.forget.shape[:-1])
 
     def __getitem__(self, steps: Steps) -> LstmJacobian:
-        lost = None if self.lost_slope is None else (self.lost_slope[0][steps], self.lost_slope[1][steps])
-        return LstmJacobian(self.forget[steps], self.readout_slope[steps], self.gates[steps], self.h_prev[steps], lost)
+        lost = [
+            None if pair is None else (pair[0][steps], pair[1][steps]) for pair in (self.lost_slope, self.lost_output)
+        ]
+        return LstmJacobian(self.forget[steps], self.readout_slope[steps], self.gates[steps], self.h_prev[steps], *lost)
 
-    def pulled_below_range(self, mantissa: Array, exponents: Array) -> tuple[Array, Array] | None:
-        """[0; g_h⊙a] for the a that are lost: h hears c through a alone, so this is what c's cotangent lacks."""
-        if self.lost_slope is None or not self.lost_slope[0].any():
-            return None
+    def pulled_below_range(self, mantissa: Array, exponents: Array) -> tuple[BelowRange, ...]:
+        """[0; g_h⊙a] for the a that are lost, what c's cotangent lacks, and g_h⊙b, what that of a_o lacks."""
         H = self.hidden_size
-        slope, bits = self.lost_slope
-        into_c = mantissa[..., :H] * slope
-        found = np.concatenate([np.zeros_like(into_c), into_c], axis=-1)
-        powers = exponents[..., :H] + bits
-        return found, np.concatenate([powers, powers], axis=-1)
+        h, powers = mantissa[..., :H], exponents[..., :H]
+        found = []
+        if self.lost_slope is not None and self.lost_slope[0].any():
+            slope, bits = self.lost_slope
+            found.append(_row_of((np.zeros_like(h), h * slope), powers + bits, self.pull))
+        if self.lost_output is not None and self.lost_output[0].any():
+            slope, bits = self.lost_output
+            found.append(_row_of((h * slope, np.zeros_like(h)), powers + bits, self._pull_output_gate))
+        return tuple(found)
+
+    def _pull_output_gate(self, R: Array) -> Array:
+        """R_h·N_o·W_o, from the output gate's pre-activations to h_{t−1}."""
+        H = self.hidden_size
+        sum_o = self.gates.gates(3, 4)
+        one = RowScaledSum(np.ones_like(sum_o.coefficients), sum_o.weights, sum_o.norm)
+        to_h = one.pull(R[..., :H])
+        return np.concatenate([to_h, np.zeros_like(to_h)], axis=-1)
 
     def _parts(self) -> tuple[RowScaledSum, RowScaledSum]:
         """The sum that feeds c (i, f, g) and the one that feeds h alone (o)."""
@@ -187,3 +204,8 @@ class LstmJacobian(StepJacobian):
     def weight_cotangents(self, g: Array) -> tuple[tuple[WeightCotangent, ...], ...]:
         """∂L/∂W_hh = δ h_{t−1}ᵀ with δ the cotangent of the four pre-activations."""
         return ((WeightCotangent(self.pull_drive(g[..., None, :])[..., 0, :], self.h_prev),),)
+
+
+def _row_of(parts: tuple[Array, Array], powers: Array, pull: Callable[[Array], Array]) -> BelowRange:
+    """A row [h; c] of which both halves have the same powers of two."""
+    return BelowRange(np.concatenate(parts, axis=-1), np.concatenate([powers, powers], axis=-1), pull)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
@@ -30,6 +31,21 @@ class WeightCotangent(NamedTuple):
 
     rows: Array
     columns: Array
+
+
+class BelowRange(NamedTuple):
+    """A row that factors of J below float64's range have carried on the way: mantissa·2^exponents, yet to be pulled.
+
+    Attributes
+    ----------
+    mantissa, exponents : ndarray, shape (..., n)
+    pull : callable
+        What of J is left for it, for rows (..., r, n).
+    """
+
+    mantissa: Array
+    exponents: Array
+    pull: Callable[[Array], Array]
 
 
 class StepJacobian(ABC):
@@ -72,12 +88,12 @@ class StepJacobian(ABC):
         """
         return None
 
-    def pulled_below_range(self, mantissa: Array, exponents: Array) -> tuple[Array, Array] | None:
-        """What pulling mantissa·2^exponents (..., n) misses since a factor of J is below float64's range.
+    def pulled_below_range(self, mantissa: Array, exponents: Array) -> tuple[BelowRange, ...]:
+        """What pulling mantissa·2^exponents (..., n) misses since factors of J are below float64's range.
 
-        Another such row, to be pulled as well; None where no factor is, which is nearly always.
+        Nothing where no factor is, which is nearly always.
         """
-        return None
+        return ()
 
     def pull_through(self, R: Array) -> Array:
         """R·J_T, R·J_T·J_{T−1}, …, every product on the way from the last step to the first: shape (T, ..., r, n)."""

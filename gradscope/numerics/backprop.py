@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradscope.jacobians.step_jacobian import Array, StepJacobian, WeightCotangent
+from gradscope.jacobians.step_jacobian import Array, WeightCotangent
 from gradscope.log_domain import LN10
 from gradscope.numerics.tape import Tape
 
@@ -19,7 +19,7 @@ LOG10_2 = float(np.log(2.0)) / LN10
 STEPS_AT_ONCE, NUMBERS_AT_ONCE = 128, 2**17
 
 #: The exponent of a component that is exactly zero.
-NOTHING = -(2**40)
+NOTHING = -(2**62)
 #: Components within this many powers of two of one another are pulled as one row, with as many left before a factor of
 #: J takes one out of float64's range; beyond so many bands the smallest are let go.
 BAND, MOST_BANDS = 400, 64
@@ -119,26 +119,27 @@ def state_gradients(tape: Tape, direct_term: DirectTerm) -> Iterator[tuple[int, 
 def _pulled(tape: Tape, t: int, mantissa: Array, exponents: Array, top: Array) -> tuple[Array, Array]:
     """gᵀJ_t, with what factors below float64's range carry."""
     J = tape.jacobian(t)
-    found = _pulled_in_range(J, mantissa, exponents, top)
-    missed = J.pulled_below_range(mantissa, exponents)
-    if missed is None:
-        return found
-    rest, powers = _normalised(*missed)
-    highest = powers.max(axis=-1)
-    more = _pulled_in_range(J, rest, powers, np.where(highest == NOTHING, 0, highest))
-    return _added(np.stack([found[0], more[0]]), np.stack([found[1], more[1]]))
+    found = _pulled_in_range(J.pull, mantissa, exponents, top)
+    for missed in J.pulled_below_range(mantissa, exponents):
+        rest, powers = _normalised(missed.mantissa, missed.exponents)
+        highest = powers.max(axis=-1)
+        more = _pulled_in_range(missed.pull, rest, powers, np.where(highest == NOTHING, 0, highest))
+        found = _added(np.stack([found[0], more[0]]), np.stack([found[1], more[1]]))
+    return found
 
 
-def _pulled_in_range(J: StepJacobian, mantissa: Array, exponents: Array, top: Array) -> tuple[Array, Array]:
+def _pulled_in_range(
+    pull: Callable[[Array], Array], mantissa: Array, exponents: Array, top: Array
+) -> tuple[Array, Array]:
     """gᵀJ: components of about one size are pulled together, a row for each band of `BAND` powers of two."""
     below = np.where(exponents == NOTHING, 0, (top[..., None] - exponents) // BAND)
     n_bands = int(below.max(initial=0)) + 1
     if n_bands == 1:
         row = _times(mantissa, exponents - top[..., None])
-        return _normalised(J.pull(row[..., None, :])[..., 0, :], top[..., None])
+        return _normalised(pull(row[..., None, :])[..., 0, :], top[..., None])
     bands = range(min(n_bands, MOST_BANDS))
     rows = [np.where(below == b, _times(mantissa, exponents - (top[..., None] - BAND * b)), 0.0) for b in bands]
-    pulled = J.pull(np.stack(rows, axis=-2))
+    pulled = pull(np.stack(rows, axis=-2))
     scales = np.stack([np.broadcast_to(top[..., None] - BAND * b, exponents.shape) for b in bands])
     return _added(np.moveaxis(pulled, -2, 0), scales)
 
