@@ -19,7 +19,7 @@ from gradscope.analysis.memory_units import time_constant_summary
 from gradscope.analysis.readouts import what_follows
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import LayerSlopes, gather_slopes, time_constants_by_layer
-from gradscope.analysis.theory_columns import theory_columns
+from gradscope.analysis.theory_columns import TheoryQuestion, theory_columns
 from gradscope.analysis.verdict import describe_course, underflowed_lags
 from gradscope.analysis.weight_gradients import measure_weight_gradients
 from gradscope.errors import UsageError
@@ -113,7 +113,7 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     survivors = None if living.all_alive else living.to_the_end(norms.log10_norm)
     del norms, steps, underflow
     powers = None if beforehand is None else beforehand.powers
-    theory = theory_columns(case, request, gathered, powers=powers, mean=living.mean)
+    theory = theory_columns(TheoryQuestion(case, anchor, gathered, living.mean, powers))
     log10_slopes = gathered[0].log10_mean if request.factors and gathered else None
     times = _time_constants(case, gathered)
     del gathered
@@ -154,7 +154,7 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     if case.starts is not None:
         columns["samples"] = living.n_samples - living.count(ENDED)
     columns["status"] = columns.pop("status")  # the last column, as in the contract
-    warnings = [*case.warnings, *theory.warnings, *(factors.warnings if factors else ())]
+    warnings = [*case.warnings, *(factors.warnings if factors else ())]
     if isinstance(found, str):
         warnings.append(found)
     warnings += what_follows(case, loss.readout) if loss else ()
@@ -170,7 +170,7 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
         columns = {name: values[keep] for name, values in columns.items()}
     settings = {**case.settings, "loss": loss.description if loss else "none"}
     settings["readout"] = loss.readout if loss else None
-    details = {**theory.details, **figure_details(case, request), **(factors.details if factors else {})}
+    details = {**figure_details(case, request), **(factors.details if factors else {})}
     details |= {} if beforehand is not None else loss_map_details(case, request, loss)
     if any(layer is not None for layer in times):
         details["time_constants"] = [_with_nulls(layer) for layer in times]

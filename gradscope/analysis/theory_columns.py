@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import singledispatch
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from gradscope.analysis.cases import Case
 from gradscope.analysis.contracting import EVERY_INPUT, LIKE_THESE, prove_contraction
-from gradscope.analysis.request import GradientsRequest
-from gradscope.analysis.slopes import LayerSlopes
+from gradscope.analysis.slopes import Anchor, LayerSlopes
 from gradscope.cells.cell import Cell
 from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.independent import Independent
@@ -39,6 +38,34 @@ Mean: TypeAlias = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
+class TheoryQuestion:
+    """What theory is asked: a case, its lags counted from an anchor.
+
+    Attributes
+    ----------
+    case : Case
+    anchor : {"end", "start"}
+    gathered : list of LayerSlopes
+        Along the run, bottom layer first; empty where there is no network.
+    mean : callable
+        (T + 1, *batch_shape) to the column of the samples that were measured.
+    powers : PowerNorms or None
+        The norms ‖W^k‖₂ of a single layer, where they are known already.
+    """
+
+    case: Case
+    anchor: Anchor
+    gathered: list[LayerSlopes]
+    mean: Mean
+    powers: PowerNorms | None = None
+
+    @property
+    def n_steps(self) -> int:
+        """T."""
+        return self.case.tape.n_steps
+
+
+@dataclass(frozen=True)
 class TheoryColumns:
     """log10 per lag, batch mean taken; NaN where a column has no meaning, −inf where it is exactly zero."""
 
@@ -50,74 +77,36 @@ class TheoryColumns:
     certificate: float | None = None
     contraction: Contraction | None = None
     contracts_for: str | None = None
-    warnings: tuple[str, ...] = ()
-    details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def theory_columns(
-    case: Case,
-    request: GradientsRequest,
-    gathered: list[LayerSlopes],
-    *,
-    mean: Mean,
-    powers: PowerNorms | None = None,
-) -> TheoryColumns:
-    """Closed form, eigenvalue rate and input-independent bound of a case, from its weights and gathered slopes.
-
-    ``mean`` reduces (T + 1, *batch_shape) to the column of the samples that were measured; ``powers`` are the norms
-    ‖W^k‖₂ of a single layer, where they are known already.
-    """
-    return _theory_of(case.source, case, request, gathered, mean, powers)
+def theory_columns(asked: TheoryQuestion) -> TheoryColumns:
+    """Closed form, eigenvalue rate and input-independent bound of a case, from its weights and gathered slopes."""
+    return _theory_of(asked.case.source, asked)
 
 
 @singledispatch
-def _theory_of(
-    source: Source,
-    case: Case,
-    request: GradientsRequest,
-    gathered: list[LayerSlopes],
-    mean: Mean,
-    powers: PowerNorms | None,
-) -> TheoryColumns:
+def _theory_of(source: Source, asked: TheoryQuestion) -> TheoryColumns:
     raise TypeError(f"no theory of a {type(source).__name__}")
 
 
 @_theory_of.register
-def _of_jacobians(
-    source: JacobianSource,
-    case: Case,
-    request: GradientsRequest,
-    gathered: list[LayerSlopes],
-    mean: Mean,
-    powers: PowerNorms | None,
-) -> TheoryColumns:
-    nothing = np.full(case.tape.n_steps + 1, np.nan)
+def _of_jacobians(source: JacobianSource, asked: TheoryQuestion) -> TheoryColumns:
+    nothing = np.full(asked.n_steps + 1, np.nan)
     return TheoryColumns("none: only Jacobians are known", nothing, nothing, nothing, None)
 
 
 @_theory_of.register(NetworkSource)
 @_theory_of.register(BidirectionalSource)
-def _of_layers(
-    source: Source,
-    case: Case,
-    request: GradientsRequest,
-    gathered: list[LayerSlopes],
-    mean: Mean,
-    powers: PowerNorms | None,
-) -> TheoryColumns:
-    T, network = case.tape.n_steps, case.network
+def _of_layers(source: Source, asked: TheoryQuestion) -> TheoryColumns:
+    case, network = asked.case, asked.case.network
     assert network is not None  # only ready Jacobians and encoder–decoders have none
-    layers = [
-        _layer_columns(cell, slopes, request, T, case.initial_bound, mean, powers)
-        for cell, slopes in zip(network.layers, gathered, strict=True)
-    ]
+    layers = [_layer_columns(cell, slopes, asked) for cell, slopes in zip(network.layers, asked.gathered, strict=True)]
     if len(layers) == 1:
         return _with_contraction(layers[0], case)
     # A stack is block triangular: the estimate is that of its diagonal blocks; the bound composes block norms.
     estimate = np.max([layer.estimate for layer in layers], axis=0)
     eigen = np.max([layer.eigen for layer in layers], axis=0)
-    anchor: Any = request.anchor
-    bound = stack_bound(network.layers, T, case.initial_bound, anchor, mask_gain=network.mask_gain)
+    bound = stack_bound(network.layers, asked.n_steps, case.initial_bound, asked.anchor, mask_gain=network.mask_gain)
     name = "norms of the stack's block norms" if np.isfinite(bound).all() else None
     # What couples layers is bounded, so a stack whose layers all contract (in a norm each) vanishes as well.
     certificates = [layer.certificate for layer in layers]
@@ -147,18 +136,10 @@ def _with_contraction(columns: TheoryColumns, case: Case) -> TheoryColumns:
 
 
 @_theory_of.register
-def _of_encoder_decoder(
-    source: EncoderDecoderSource,
-    case: Case,
-    request: GradientsRequest,
-    gathered: list[LayerSlopes],
-    mean: Mean,
-    powers: PowerNorms | None,
-) -> TheoryColumns:
+def _of_encoder_decoder(source: EncoderDecoderSource, asked: TheoryQuestion) -> TheoryColumns:
     """The direct path runs through decoder and encoder alike; other closed forms have no single W."""
-    model, slopes, tape = source.seq2seq, gathered[0], case.tape
+    model, slopes, case, tape = source.seq2seq, asked.gathered[0], asked.case, asked.case.tape
     assert isinstance(tape, Seq2SeqTape)
-    anchor: Any = request.anchor
     nothing = np.full(tape.n_steps + 1, np.nan)
     encoder, decoder, T = model.encoder, model.decoder, tape.encoder_steps
     handed_over = case.initial_bound
@@ -170,58 +151,42 @@ def _of_encoder_decoder(
         step_norm_bounds(encoder, T, case.initial_bound),
         decoder_step_bounds(decoder, tape.decoder_steps, handed_over, gain),
     ]
-    bound = sums_by_lag(np.concatenate(steps), anchor)
+    bound = sums_by_lag(np.concatenate(steps), asked.anchor)
     bound_name = "Π_t of the step bounds of decoder and encoder" if np.isfinite(bound).all() else None
     if slopes.direct is None:
         return TheoryColumns("none: encoder and decoder have different W", nothing, nothing, bound, bound_name)
     name = "the direct path through decoder and encoder, its largest unit"
-    return TheoryColumns(name, mean(slopes.direct), nothing, bound, bound_name)
+    return TheoryColumns(name, asked.mean(slopes.direct), nothing, bound, bound_name)
 
 
 @_theory_of.register
-def _of_separate_weights(
-    source: IndependentSource,
-    case: Case,
-    request: GradientsRequest,
-    gathered: list[LayerSlopes],
-    mean: Mean,
-    powers: PowerNorms | None,
-) -> TheoryColumns:
+def _of_separate_weights(source: IndependentSource, asked: TheoryQuestion) -> TheoryColumns:
     """Π φ′ ‖W_t‖: with a W of its own at every step there is no power, only the product of norms, and it is a bound."""
-    T, network, slopes = case.tape.n_steps, case.network, gathered[0]
+    T, anchor, network, slopes = asked.n_steps, asked.anchor, asked.case.network, asked.gathered[0]
     assert isinstance(network, Independent)
-    anchor: Any = request.anchor
     with np.errstate(divide="ignore"):
         norms = np.concatenate(
             [np.log10(network.step_norms(first, last)) for first, last in chunks(T, 64)] or [np.zeros(0)]
         )
     spans = sums_by_lag(norms, anchor)
     gamma = np.arange(T + 1) * np.log10(network.cell.activation.max_slope)
-    estimate = mean(sums_by_lag(slopes.log10_mean, anchor) + spans.reshape(-1, 1))
+    estimate = asked.mean(sums_by_lag(slopes.log10_mean, anchor) + spans.reshape(-1, 1))
     name = "Π mean φ′ ‖W_t‖₂ over the steps (each step has its own W)"
     return TheoryColumns(name, estimate, np.full(T + 1, np.nan), spans + gamma + 1e-12, "Π_t γσ₁(W_t)")
 
 
-def _layer_columns(
-    cell: Cell,
-    slopes: LayerSlopes,
-    request: GradientsRequest,
-    T: int,
-    initial_bound: float,
-    mean: Mean,
-    powers: PowerNorms | None = None,
-) -> TheoryColumns:
-    anchor: Any = request.anchor
+def _layer_columns(cell: Cell, slopes: LayerSlopes, asked: TheoryQuestion) -> TheoryColumns:
+    T, anchor, mean = asked.n_steps, asked.anchor, asked.mean
     nothing = np.full(T + 1, np.nan)
     norms = block_norms(cell)
-    stepwise = stepwise_bound(cell, T, initial_bound, anchor, norms=norms)
+    stepwise = stepwise_bound(cell, T, asked.case.initial_bound, anchor, norms=norms)
     bounds = [Bound(cell.bound_formula, stepwise)] if np.isfinite(stepwise).all() else []
     if slopes.direct is not None:
         estimate = mean(slopes.direct)
         bound, name = tightest(bounds) if bounds else (nothing, None)
         return TheoryColumns(cell.closed_form, estimate, nothing, bound, name)
     W = np.asarray(cell.recurrent_blocks()[cell.gates[-1]], dtype=np.float64)
-    powers = powers or power_norms(W, T)
+    powers = asked.powers or power_norms(W, T)
     estimate = mean(article_estimate(slopes.log10_mean, np.where(powers.zero, -np.inf, powers.log10_norm), anchor))
     slope = cell.activation.max_slope
     proof = certify(W, slope=slope)
