@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 from scipy.special import stdtrit
 
 Verdict = Literal["true", "conditional", "false"]
+Relation = Literal["=", "≤", "≥"]
 
 #: Standard errors that a random mean may be off: one in 150 000 honest checks would fail (theory.md N12).
 STANDARD_ERRORS = 4.5
@@ -30,7 +31,7 @@ class Check:
 
     quantity: str
     measured: float
-    relation: Literal["=", "≤", "≥"]
+    relation: Relation
     expected: float
     allowance: float
     identity: bool = False
@@ -66,6 +67,17 @@ class Estimate(NamedTuple):
 
     def __format__(self, spec: str) -> str:
         return f"{self.mean:{spec}}±{self.half:{spec.removeprefix('+')}}"
+
+
+#: One number, or the mean of many draws.
+Measured: TypeAlias = float | Estimate
+
+
+class Margin(TypedDict, total=False):
+    """What a check may say beside its numbers, as in :class:`Check`: nothing is allowed, and it is evidence."""
+
+    allowance: float
+    identity: bool
 
 
 def estimate(samples: Any) -> Estimate:
@@ -128,41 +140,17 @@ class Experiment:
     checks: list[Check] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
 
-    def equal(
-        self,
-        quantity: str,
-        measured: float | Estimate,
-        expected: float,
-        *,
-        allowance: float = 0.0,
-        identity: bool = False,
-    ) -> float:
+    def equal(self, quantity: str, measured: Measured, expected: float, **margin: Unpack[Margin]) -> float:
         """Predict ``expected`` ± ``allowance``; returns what was measured."""
-        return self._add(quantity, measured, "=", expected, allowance, identity)
+        return self._add(quantity, measured, "=", expected, **margin)
 
-    def at_most(
-        self,
-        quantity: str,
-        measured: float | Estimate,
-        limit: float,
-        *,
-        allowance: float = 0.0,
-        identity: bool = False,
-    ) -> float:
+    def at_most(self, quantity: str, measured: Measured, limit: float, **margin: Unpack[Margin]) -> float:
         """Predict no more than ``limit`` (and a rounding allowance)."""
-        return self._add(quantity, measured, "≤", limit, allowance, identity)
+        return self._add(quantity, measured, "≤", limit, **margin)
 
-    def at_least(
-        self,
-        quantity: str,
-        measured: float | Estimate,
-        limit: float,
-        *,
-        allowance: float = 0.0,
-        identity: bool = False,
-    ) -> float:
+    def at_least(self, quantity: str, measured: Measured, limit: float, **margin: Unpack[Margin]) -> float:
         """Predict no less than ``limit``."""
-        return self._add(quantity, measured, "≥", limit, allowance, identity)
+        return self._add(quantity, measured, "≥", limit, **margin)
 
     def mean(self, quantity: str, samples: Any, expected: float, *, variance: float | None = None) -> Estimate:
         """Predict the mean of independent samples, to 4.5 standard errors (of the exact variance, where it is known).
@@ -176,17 +164,18 @@ class Experiment:
         spread = float(values.var(ddof=1)) if variance is None else variance
         error = float(np.sqrt(spread / values.size))
         found = Estimate(float(values.mean()), 1.96 * error)
-        self._add(quantity, found, "=", expected, STANDARD_ERRORS * error, False)
+        self._add(quantity, found, "=", expected, allowance=STANDARD_ERRORS * error)
         return found
 
     def _add(
         self,
         quantity: str,
-        measured: float | Estimate,
-        relation: Literal["=", "≤", "≥"],
+        measured: Measured,
+        relation: Relation,
         expected: float,
-        allowance: float,
-        identity: bool,
+        *,
+        allowance: float = 0.0,
+        identity: bool = False,
     ) -> float:
         value, half = measured if isinstance(measured, Estimate) else (float(measured), None)
         self.checks.append(Check(quantity, value, relation, float(expected), float(allowance), identity, half))
