@@ -6,12 +6,10 @@ from typing import Any
 
 import click
 
-from gradscope.cli.deliver import Delivery, command_line, deliver
+from gradscope.cli.deliver import measure
 from gradscope.cli.gradient_options import gradient_options, gradient_values
 from gradscope.cli.group import Verb
-from gradscope.cli.options import examples, refuse_empty, report_options, request_options, run_options
-from gradscope.cli.progress import Progress
-from gradscope.records import Report
+from gradscope.cli.options import examples, report_options, request_options, run_options
 
 
 @click.command(
@@ -52,22 +50,8 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
     Where to truncate, what to clip at, and the smallest forget bias, gain, leak, start or norm that
     lets gradients reach the lag asked for. A change is text to append to the source.
     """
-    refuse_empty(sources, "advise")
-    arguments = command_line() or ("advise", *sources)
+    from gradscope.analysis.threads import cores
 
-    def make(progress: Progress) -> Report:
-        from gradscope.analysis.threads import cores
-        from gradscope.api import advise
-
-        return advise(
-            *sources,
-            threads=values["threads"],
-            command=arguments,
-            progress=progress,
-            jobs=cores() if values["jobs"] is None else values["jobs"],
-            **{name: values[name] for name in ("reach", "clip_percentile", "clip_batch", "only")},
-            **gradient_values(values),
-            **request_options(values),
-        )
-
-    return deliver("advise", Delivery.from_options(values), make)
+    own = {name: values[name] for name in ("threads", "reach", "clip_percentile", "clip_batch", "only")}
+    own["jobs"] = cores() if values["jobs"] is None else values["jobs"]
+    return measure("advise", sources, values, **own, **gradient_values(values), **request_options(values))[0]

@@ -32,25 +32,22 @@ def command(names: tuple[str, ...], seed: int, jobs: int | None, **values: Any) 
 
     Exit 1 if a measurement comes out against the prediction: this is also the tool's own test.
     """
-    arguments = command_line() or ("claims",)
-    reports: list[Report] = []
+    arguments = command_line()
 
     def make(progress: Progress) -> Report:
         from gradscope.api import claims
         from gradscope.article_claims.run_claims import available_jobs
 
-        report = claims(
+        return claims(
             *names,
             seed=seed,
             jobs=available_jobs() if jobs is None else jobs,
             command=arguments,
             progress=progress,
         )
-        reports.append(report)
-        return report
 
-    code = deliver("claims", Delivery.from_options(values), make)
-    rows = [row for report in reports for result in report.results for row in result.rows()]
+    code, report = deliver("claims", Delivery.from_options(values), make)
+    rows = [row for result in report.results for row in result.rows()]
     against = [str(row["id"]) for row in rows if not row["agrees"]]
     if against:
         print(

@@ -12,10 +12,11 @@ from typing import Any
 
 import click
 
-from gradscope.cli.output import Outputs, Terminal, describe_terminal
+from gradscope.cli.options import refuse_empty
 from gradscope.cli.progress import Progress
 from gradscope.errors import GradscopeError, InputError, UsageError, did_you_mean
 from gradscope.records import GateOutcome, Report
+from gradscope.reports.output_files import Outputs
 from gradscope.text import message
 
 
@@ -132,8 +133,22 @@ def _baseline(name: str, verb: str) -> Report:
     return baseline
 
 
-def deliver(verb: str, delivery: Delivery, make: Callable[[Progress], Report]) -> int:
-    """Measure and write, or compare with a baseline and write that; returns the exit code."""
+def measure(verb: str, sources: tuple[str, ...], values: dict[str, Any], **options: Any) -> tuple[int, Report]:
+    """Measure sources with the Python function of the same name and deliver the result, as ``deliver`` does."""
+    refuse_empty(sources, verb)
+    words = command_line()
+
+    def make(progress: Progress) -> Report:
+        import gradscope
+
+        function: Callable[..., Report] = getattr(gradscope, verb)
+        return function(*sources, command=words, progress=progress, **options)
+
+    return deliver(verb, Delivery.from_options(values), make)
+
+
+def deliver(verb: str, delivery: Delivery, make: Callable[[Progress], Report]) -> tuple[int, Report]:
+    """Measure and write, or compare with a baseline and write that; returns the exit code and what was measured."""
     from gradscope.reports.gates import check_names
 
     baseline = None if delivery.baseline is None else _baseline(delivery.baseline, verb)
@@ -144,16 +159,17 @@ def deliver(verb: str, delivery: Delivery, make: Callable[[Progress], Report]) -
     _check_figures(delivery, written)
     with Outputs(delivery.outputs) as outputs:
         with Progress(delivery.progress, quiet=delivery.quiet) as progress:
-            report = make(progress)
+            measured = make(progress)
+        report = measured
         if baseline is not None:
             from gradscope.reports.compare import diff
 
-            report = diff(baseline, report, command=report.command)
+            report = diff(baseline, measured, command=measured.command)
         report = judged(report, delivery)
         _say_what_is_not_drawn(report, delivery)
         outputs.write(report, figures=delivery.figures)
-        write_to_stdout(report, delivery, describe_terminal(delivery.color))
-    return judge(report, delivery)
+        write_to_stdout(report, delivery)
+    return judge(report, delivery), measured
 
 
 def _columns(asked: tuple[str, ...], verb: str) -> tuple[str, ...]:
@@ -218,7 +234,7 @@ def deliver_stored(report: Report, delivery: Delivery) -> int:
     with _values_that_fit(), Outputs(delivery.outputs) as outputs:
         report = judged(report, delivery)
         outputs.write(report, figures=delivery.figures)
-        write_to_stdout(report, delivery, describe_terminal(delivery.color))
+        write_to_stdout(report, delivery)
     return judge(report, delivery) if delivery.expressions else 0
 
 
@@ -236,15 +252,23 @@ def _values_that_fit() -> Iterator[None]:
         ) from problem
 
 
-def write_to_stdout(report: Report, delivery: Delivery, terminal: Terminal) -> None:
-    """The report in the chosen format; a plot stands above it, since the answer comes last."""
+def write_to_stdout(report: Report, delivery: Delivery) -> None:
+    """The report in the chosen format; a plot stands above it, since the answer comes last.
+
+    What stdout can show, the terminal and COLUMNS, NO_COLOR, FORCE_COLOR and TERM=dumb say; ``--color always`` wins.
+    """
     from gradscope.reports.formats import write
+    from gradscope.reports.table import terminal_width, wants_color, wants_unicode
 
     if delivery.columns:
         from gradscope.reports.query import select
 
         report = select(report, columns=delivery.columns)
-    look: dict[str, Any] = {"width": terminal.width, "color": terminal.color, "unicode": terminal.unicode}
+    look: dict[str, Any] = {
+        "width": terminal_width(),
+        "color": wants_color(delivery.color),
+        "unicode": wants_unicode(),
+    }
     if delivery.plot:
         from gradscope.reports.terminal_plot import render
 

@@ -38,7 +38,7 @@ def command(base: str, new: str, **values: Any) -> int:
     """
     from gradscope.stored import diff, is_stored
 
-    arguments = command_line() or ("diff", base, new)
+    arguments = command_line()
     if is_stored(base) and is_stored(new):
         _refuse_options()
         return deliver_stored(diff(base, new, command=arguments), Delivery.from_options(values))
@@ -49,7 +49,7 @@ def command(base: str, new: str, **values: Any) -> int:
             base, new, command=arguments, options={**options, "threads": values["threads"], "progress": progress}
         )
 
-    return deliver("diff", Delivery.from_options(values), make)
+    return deliver("diff", Delivery.from_options(values), make)[0]
 
 
 # What is compared is on the line already.

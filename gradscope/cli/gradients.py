@@ -6,12 +6,10 @@ from typing import Any
 
 import click
 
-from gradscope.cli.deliver import Delivery, command_line, deliver
+from gradscope.cli.deliver import measure
 from gradscope.cli.gradient_options import gradient_options, gradient_values
 from gradscope.cli.group import Verb
-from gradscope.cli.options import examples, jobs_option, refuse_empty, report_options, request_options, run_options
-from gradscope.cli.progress import Progress
-from gradscope.records import Report
+from gradscope.cli.options import examples, jobs_option, report_options, request_options, run_options
 
 
 @click.command(
@@ -35,24 +33,8 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
     eigenvalue rate, a bound that holds for every input, and the bound along this trajectory. Several
     sources give a side-by-side summary.
     """
-    refuse_empty(sources, "gradients")
-    arguments = command_line() or ("gradients", *sources)
-
-    def make(progress: Progress) -> Report:
-        from gradscope.api import gradients
-
-        return gradients(
-            *sources,
-            jobs=values["jobs"],
-            threads=values["threads"],
-            command=arguments,
-            progress=progress,
-            figures=wants_figures(values),
-            **gradient_values(values),
-            **request_options(values),
-        )
-
-    return deliver("gradients", Delivery.from_options(values), make)
+    options = {"figures": wants_figures(values), **gradient_values(values), **request_options(values)}
+    return measure("gradients", sources, values, jobs=values["jobs"], threads=values["threads"], **options)[0]
 
 
 def wants_figures(values: dict[str, Any]) -> bool:

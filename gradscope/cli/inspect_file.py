@@ -27,11 +27,11 @@ from gradscope.records import Report
 def command(sources: tuple[str, ...], **values: Any) -> int:
     """What a file holds: modules, cells, layers, gates, shapes, and where each fact comes from."""
     refuse_empty(sources, "inspect")
-    arguments = command_line() or ("inspect", *sources)
+    arguments = command_line()
 
     def make(progress: Progress) -> Report:
         from gradscope.api import inspect
 
         return inspect(*sources, command=arguments)
 
-    return deliver("inspect", Delivery.from_options(values), make)
+    return deliver("inspect", Delivery.from_options(values), make)[0]

@@ -6,19 +6,16 @@ from typing import Any
 
 import click
 
-from gradscope.cli.deliver import Delivery, command_line, deliver
+from gradscope.cli.deliver import measure
 from gradscope.cli.group import Verb
 from gradscope.cli.options import (
     examples,
     exponent_options,
     jobs_option,
-    refuse_empty,
     report_options,
     request_options,
     run_options,
 )
-from gradscope.cli.progress import Progress
-from gradscope.records import Report
 
 
 @click.command(
@@ -46,20 +43,6 @@ from gradscope.records import Report
 @report_options
 def command(sources: tuple[str, ...], **values: Any) -> int:
     """Lyapunov exponents, in nats per step, with 95 % intervals and a verdict on convergence."""
-    refuse_empty(sources, "lyapunov")
-    arguments = command_line() or ("lyapunov", *sources)
-
-    def make(progress: Progress) -> Report:
-        from gradscope.api import lyapunov
-
-        return lyapunov(
-            *sources,
-            jobs=values["jobs"],
-            threads=values["threads"],
-            command=arguments,
-            progress=progress,
-            **{name: values[name] for name in ("k", "closed_loop", "readout", "covariant", "singular_values")},
-            **request_options(values),
-        )
-
-    return deliver("lyapunov", Delivery.from_options(values), make)
+    own = ("jobs", "threads", "k", "closed_loop", "readout", "covariant", "singular_values")
+    options = {name: values[name] for name in own}
+    return measure("lyapunov", sources, values, **options, **request_options(values))[0]

@@ -7,11 +7,10 @@ from typing import Any
 
 import click
 
-from gradscope.cli.deliver import Delivery, command_line, deliver
+from gradscope.cli.deliver import measure
 from gradscope.cli.gradient_options import gradient_options, gradient_values
 from gradscope.cli.group import Verb
-from gradscope.cli.options import examples, refuse_empty, report_options, request_options, run_options
-from gradscope.cli.progress import Progress
+from gradscope.cli.options import examples, report_options, request_options, run_options
 from gradscope.records import Report
 from gradscope.text import message
 
@@ -42,25 +41,9 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
     what gradients sums up, the spectral radius and the mean gates. A checkpoint that cannot be read is a row with its
     error; the others are measured all the same, and the exit code is 3.
     """
-    refuse_empty(sources, "series")
-    arguments = command_line() or ("series", *sources)
-    made: list[Report] = []
-
-    def make(progress: Progress) -> Report:
-        from gradscope.training.checkpoint_series import series
-
-        own = {name: values[name] for name in ("step", "store", "fresh", "jobs")}
-        made.append(
-            series(
-                *sources, command=arguments, progress=progress, **own, **gradient_values(values),
-                **request_options(values),
-            )
-        )  # fmt: skip
-        return made[0]
-
-    delivery = Delivery.from_options(values)
-    code = deliver("series", delivery, make)
-    return _judge_checkpoints(made[0], code)
+    own = {name: values[name] for name in ("step", "store", "fresh", "jobs")}
+    code, report = measure("series", sources, values, **own, **gradient_values(values), **request_options(values))
+    return _judge_checkpoints(report, code)
 
 
 # A row sums up a whole checkpoint: the factors of one gradient have no place in it.

@@ -6,11 +6,9 @@ from typing import Any
 
 import click
 
-from gradscope.cli.deliver import Delivery, command_line, deliver
+from gradscope.cli.deliver import measure
 from gradscope.cli.group import Verb
-from gradscope.cli.options import examples, jobs_option, refuse_empty, report_options, request_options, run_options
-from gradscope.cli.progress import Progress
-from gradscope.records import Report
+from gradscope.cli.options import examples, jobs_option, report_options, request_options, run_options
 
 
 @click.command(
@@ -42,22 +40,5 @@ from gradscope.records import Report
 @report_options
 def command(sources: tuple[str, ...], **values: Any) -> int:
     """Eigendecomposition of every recurrent block, W = P Lambda P^-1, and how far from normal it is."""
-    refuse_empty(sources, "spectrum")
-    arguments = command_line() or ("spectrum", *sources)
-
-    def make(progress: Progress) -> Report:
-        from gradscope.api import spectrum
-
-        return spectrum(
-            *sources,
-            jobs=values["jobs"],
-            threads=values["threads"],
-            command=arguments,
-            progress=progress,
-            pseudospectrum=values["pseudospectrum"],
-            matrices=values["matrices"],
-            certify=values["certify"],
-            **request_options(values),
-        )
-
-    return deliver("spectrum", Delivery.from_options(values), make)
+    own = {name: values[name] for name in ("jobs", "threads", "pseudospectrum", "matrices", "certify")}
+    return measure("spectrum", sources, values, **own, **request_options(values))[0]

@@ -82,24 +82,21 @@ def command(sources: tuple[str, ...], **values: Any) -> int:
     plan_options |= _measures_own(values)
     if values["dry_run"]:
         return _dry_run(sources, values, plan_options)
-    arguments = command_line() or ("sweep", *sources)
+    arguments = command_line()
     delivery = Delivery.from_options(values)
     varied = [text.partition("=")[0].strip() for text in values["vary"]]
     if delivery.format_name == "table" and len([key for key in varied if key != "seed"]) in (1, 2):
         delivery = replace(delivery, plot=True)
-
-    made: list[Report] = []
 
     def make(progress: Progress) -> Report:
         from gradscope.api import sweep
 
         own = ("vary", "zipped", "measure", "store", "jobs", "dask", "fresh", "extend", "fail_fast", "value")
         options = {name: values[name] for name in own}
-        made.append(sweep(*sources, **options, command=arguments, progress=progress, **plan_options))
-        return made[0]
+        return sweep(*sources, **options, command=arguments, progress=progress, **plan_options)
 
-    code = deliver("sweep", delivery, make)
-    return _judge_points(made[0], code, quiet=delivery.quiet)
+    code, report = deliver("sweep", delivery, make)
+    return _judge_points(report, code, quiet=delivery.quiet)
 
 
 #: A row is the summary of a whole run: these choose rows and results of one.
