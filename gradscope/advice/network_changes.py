@@ -161,7 +161,7 @@ def _searched(bench: Bench, question: Question, family: Family) -> Measured:
         question.enough,
         before=question.before,
         nearer=question.nearness,
-    ).measured
+    )
 
 
 def _measured(bench: Bench, question: Question, change: Change) -> Measured:

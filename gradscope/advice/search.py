@@ -4,26 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gradscope.advice.changes import Change, Family
 from gradscope.advice.measured import Measured
-
-
-@dataclass(frozen=True)
-class Found:
-    """The smallest change that is enough, or the one that came nearest.
-
-    Attributes
-    ----------
-    enough : bool
-    tried : int
-        Networks measured.
-    """
-
-    measured: Measured
-    enough: bool
-    tried: int
 
 
 def smallest(
@@ -33,8 +16,8 @@ def smallest(
     *,
     before: Measured,
     nearer: Callable[[Measured], float],
-) -> Found:
-    """Search a family.
+) -> Measured:
+    """The smallest change of a family that is enough, or the one that came nearest.
 
     Parameters
     ----------
@@ -62,7 +45,7 @@ def smallest(
     above = at(high)
     while not enough(above):
         if high == family.last:
-            return Found(max(seen, key=nearer), False, len(seen))
+            return max(seen, key=nearer)
         further = _extrapolated(low, height(below), high, height(above))
         low, below, high = high, above, min(further, family.last)
         above = at(high)
@@ -82,7 +65,7 @@ def smallest(
         else:
             low, below = middle, found
         slow = slow + 1 if slow < 2 and high - low > width // 2 else 0
-    return Found(above, True, len(seen))
+    return above
 
 
 def _extrapolated(low: int, below: float, high: int, above: float) -> int:

@@ -9,7 +9,6 @@ the channels that could be the largest in it, or carry a digit of the sums over 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
@@ -34,35 +33,10 @@ LEAST_SIGHT, MOST_SIGHT, SOON = 1.0, 64.0, 100
 NO_DIGIT = 60
 
 
-@dataclass(frozen=True)
-class DiagonalProducts:
-    """What the products of diagonal steps are.
-
-    Attributes
-    ----------
-    norms : LagNorms
-        At every lag.
-    log_channels : ndarray, shape (*batch_shape, n)
-        Σ_t ln |d_t| of every channel over the whole run; −inf where a factor is exactly zero. Divided by T these are
-        the Lyapunov exponents, and −T over them the time constants.
-    """
-
-    norms: LagNorms
-    log_channels: Array
-
-
 def measure_diagonal_norms(
     tape: Tape, *, anchor: Literal["end", "start"], progress: Callable[[int, int], None] | None = None
 ) -> LagNorms | None:
     """Norms at every lag of a tape whose steps are all diagonal; None where one is not."""
-    found = measure_diagonal(tape, anchor=anchor, progress=progress)
-    return None if found is None else found.norms
-
-
-def measure_diagonal(
-    tape: Tape, *, anchor: Literal["end", "start"], progress: Callable[[int, int], None] | None = None
-) -> DiagonalProducts | None:
-    """Everything about a tape whose steps are all diagonal; None where one is not."""
     T, n, batch = tape.n_steps, tape.state_size, tape.batch_shape
     if T == 0 or tape.h_components is not None or tape.jacobians(1, 1).magnitudes is None:
         return None
@@ -89,9 +63,7 @@ class _NotDiagonal(Exception):
     """A later step is of another kind."""
 
 
-def products_of(
-    stretches: Iterable[Array], n_steps: int, shape: tuple[int, ...], *, ranks: bool = True
-) -> DiagonalProducts:
+def products_of(stretches: Iterable[Array], n_steps: int, shape: tuple[int, ...], *, ranks: bool = True) -> LagNorms:
     """Multiply factors as they come, first lag first.
 
     Parameters
@@ -103,7 +75,7 @@ def products_of(
     ranks : bool
         Whether rank and stable rank are wanted too; else they are 0 and NaN, and fewer channels are followed.
 
-    >>> products_of([np.array([[0.5, 2.0]])] * 3000, 3000, (2,)).norms.log10_norm[-1].round(9)
+    >>> products_of([np.array([[0.5, 2.0]])] * 3000, 3000, (2,)).log10_norm[-1].round(9)
     np.float64(903.089986992)
     """
     run = _Running(n_steps, prod(shape[:-1]), shape[-1], ranks)
@@ -240,12 +212,12 @@ class _Running:
         self.stable_rank[lags] = np.where(alive, np.einsum("sbn,sbn->sb", shares, shares), np.nan)
         self.rank[lags] = np.count_nonzero(values > (self.values.shape[-1] * EPS) * largest[..., None], axis=-1)
 
-    def result(self, shape: tuple[int, ...]) -> DiagonalProducts:
-        """As records, in the tape's own axes."""
+    def result(self, shape: tuple[int, ...]) -> LagNorms:
+        """As a record, in the tape's own axes."""
         axes = (self.lag + 1, *shape[:-1])
         nothing = np.broadcast_to(False, axes)
         void = self.nonfinite
-        norms = LagNorms(
+        return LagNorms(
             log10_norm=np.where(void, np.nan, self.log10_norm).reshape(axes),
             zero=(self.zero & ~void).reshape(axes),
             log10_norm_h=np.broadcast_to(np.nan, axes),
@@ -256,6 +228,3 @@ class _Running:
             doubtful=nothing,
             flushed=nothing,
         )
-        with np.errstate(divide="ignore"):
-            logs = np.log(self.values) + (self.offset + self.base[:, None]) * LN2
-        return DiagonalProducts(norms, logs.reshape(shape))

@@ -9,7 +9,7 @@ Rendering
     bytes. ``github.append_step_summary(report, *, environ=os.environ) -> bool`` does what ``-f github`` adds to it.
     ``table.terminal_width(stream)``, ``wants_color(choice, stream)``, ``wants_unicode(stream)`` look at the terminal.
 Reading
-    ``json_report.read_report(path, *, allow_interrupted=False) -> Report`` (``-`` is stdin; json or jsonl);
+    ``json_report.read_report(path) -> Report`` (``-`` is stdin; json or jsonl);
     ``query.select(report, *, where, sort, columns)`` and ``query.pivot(report, *, keys, value)`` for ``show``;
     ``diff.diff(base, new, *, command) -> Report`` (schema ``gradscope/diff/1``).
 Gates

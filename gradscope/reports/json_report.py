@@ -33,13 +33,7 @@ def _indented(value: Any, depth: int) -> str:
 
 
 def write_json(report: Report, stream: TextIO) -> None:
-    """Write one JSON object: indented, but each row on one line, and never more than one row in memory.
-
-    Parameters
-    ----------
-    report : Report
-    stream : text stream
-    """
+    """Write one JSON object: indented, but each row on one line, and never more than one row in memory."""
     stream.write("{\n")
     for key, value in report.header().items():
         stream.write(f'  "{key}": {_indented(value, 1)},\n')
@@ -85,14 +79,8 @@ def write_jsonl(report: Report, stream: TextIO) -> None:
     stream.write(_dumps({"kind": "end", "results": closing, "gates": gates}) + "\n")
 
 
-def read_report(path: str | Path, *, allow_interrupted: bool = False) -> Report:
+def read_report(path: str | Path) -> Report:
     """Read a stored ``.json`` or ``.jsonl`` result; ``-`` is standard input.
-
-    Parameters
-    ----------
-    path : str or Path
-    allow_interrupted : bool
-        Return what an interrupted JSONL holds, with a warning in each result, instead of refusing it.
 
     Raises
     ------
@@ -102,7 +90,7 @@ def read_report(path: str | Path, *, allow_interrupted: bool = False) -> Report:
     name = "standard input" if str(path) == "-" else str(path)
     text = _text(path, name)
     try:
-        report = _parse(text, name, allow_interrupted)
+        report = _parse(text, name)
         _check_schema(report.schema, name)
         check_types(report, name)
     except GradscopeError:
@@ -139,14 +127,14 @@ def _loads(text: str, name: str, where: str = "") -> Any:
         raise InputError(f"{name}: {where}not valid JSON ({error}).") from error
 
 
-def _parse(text: str, name: str, allow_interrupted: bool) -> Report:
+def _parse(text: str, name: str) -> Report:
     first = next(line for line in io.StringIO(text) if line.strip())
     try:
         opening = strict_loads(first)
     except ValueError:
         opening = None  # a JSON object over several lines: its first line is just "{"
     if isinstance(opening, dict) and "kind" in opening:
-        return _parse_lines(text, name, allow_interrupted)
+        return _parse_lines(text, name)
     raw = _loads(text, name)
     if not isinstance(raw, dict) or not str(raw.get("schema", "")).startswith("gradscope/"):
         raise InputError(f"{name}: JSON, but not a gradscope result (no schema 'gradscope/...').")
@@ -170,7 +158,7 @@ def _lines(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         yield number, item
 
 
-def _parse_lines(text: str, name: str, allow_interrupted: bool) -> Report:
+def _parse_lines(text: str, name: str) -> Report:
     run: Mapping[str, Any] | None = None
     end: Mapping[str, Any] | None = None
     rows: list[list[Mapping[str, Any]]] = []
@@ -187,15 +175,11 @@ def _parse_lines(text: str, name: str, allow_interrupted: bool) -> Report:
             raise InputError(f"{name}: line {number}: {kind!r} does not belong here (wanted run, row..., end).")
     if run is None:
         raise InputError(f"{name}: no run line, so not a gradscope result.")
-    n_rows = sum(map(len, rows))
-    if end is None and not allow_interrupted:
+    if end is None:
         again = " ".join(["gradscope", *map(str, run.get("command", ()))])
-        raise InputError(f"{name}: interrupted run: {n_rows} rows and no end line. Run it again: {again}")
-    note = (f"Interrupted run: {n_rows} rows and no end line; there is no summary. Run the same command again.",)
-    unfinished = {"summary": {}, "warnings": note}
-    closing = end["results"] if end else [unfinished] * len(rows)
+        raise InputError(f"{name}: interrupted run: {sum(map(len, rows))} rows and no end line. Run it again: {again}")
     results = []
-    for opened, items, closed in zip(run["results"], rows, closing, strict=True):
+    for opened, items, closed in zip(run["results"], rows, end["results"], strict=True):
         names = opened.get("columns") or [key for key in (items[0] if items else ()) if key not in _ROW_KEYS]
         results.append(
             Result(
@@ -207,7 +191,7 @@ def _parse_lines(text: str, name: str, allow_interrupted: bool) -> Report:
                 details=closed.get("details", {}),
             )
         )
-    gates = tuple(map(GateOutcome.from_dict, end.get("gates", ()) if end else ()))
+    gates = tuple(map(GateOutcome.from_dict, end.get("gates", ())))
     head = {key: run[key] for key in ("schema", "gradscope", "seed", "environment")}
     return Report(command=tuple(run["command"]), results=tuple(results), gates=gates, **head)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -152,8 +151,3 @@ def _find_embedding(
             "Name it with embedding=NAME."
         )
     return None, ("no embedding in the file: the decoder reads one-hot symbols (embedding= settles it)",)
-
-
-def with_feedback(model: Seq2Seq, feedback: str) -> Seq2Seq:
-    """The same weights under another feedback."""
-    return replace(model, feedback=feedback)  # type: ignore[arg-type]

@@ -2,5 +2,5 @@
 
 ``grid_sweep``: the whole of it. ``plan``: from ``--vary`` to points; ``values``: how their values are written.
 ``run_plan``: submit, collect, keep; ``engines``: where points are computed; ``point``: one of them.
-``stacked``: many small networks side by side. ``store``: the file. ``estimate``: ``--dry-run``. ``pivot``: a table.
+``stacked``: many small networks side by side. ``store``: the file. ``estimate``: ``--dry-run``.
 """

@@ -1,4 +1,4 @@
-"""Closed forms set beside the measurement: the article's (tanh′)^k W^k, and the direct path of gated cells.
+"""Closed forms set beside the measurement: the article's (tanh′)^k W^k.
 
 Theory sees slopes and weights, never Jacobians. All results are log10, one value per lag 0 … T.
 """
@@ -59,18 +59,3 @@ def eigen_estimate(log10_slopes: Array, log10_radius: float, anchor: Anchor) -> 
     sums = sums_by_lag(log10_slopes, anchor)
     lags = np.arange(sums.shape[0], dtype=np.float64)
     return sums + (lags * log10_radius).reshape(-1, *(1,) * (sums.ndim - 1))
-
-
-def direct_path(log_direct: Array, anchor: Anchor) -> Array:
-    """log10 ‖Π_t diag(f_t)‖₂ over the k steps: the gated identity path alone, its largest unit (theory.md C12).
-
-    Parameters
-    ----------
-    log_direct : ndarray, shape (T, ..., H)
-        ln f_t (z_t of a gru, 0 of a skip).
-
-    Returns
-    -------
-    ndarray, shape (T + 1, ...)
-    """
-    return np.asarray(np.max(sums_by_lag(log_direct, anchor), axis=-1) / LN10)

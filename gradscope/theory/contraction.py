@@ -51,8 +51,6 @@ class Contraction:
         max_i sup (|J| v)_i / v_i; may be 1 or more where the block norms prove it alone.
     block_norms : ndarray, shape (m, m)
         Bounds on the norms of J_t's blocks.
-    block_factor : float
-        Their spectral radius.
     domination : Domination
     """
 
@@ -60,7 +58,6 @@ class Contraction:
     weights: Array
     weighted_factor: float
     block_norms: Array
-    block_factor: float
     domination: Domination
 
     def log10_bound(self, n_steps: int) -> Array:
@@ -87,7 +84,7 @@ def contraction(domination: Domination) -> Contraction | None:
     factor = min(weighted, blocks)
     if not factor < 1.0:
         return None
-    return Contraction(factor, v, weighted, domination.block_norms, blocks, domination)
+    return Contraction(factor, v, weighted, domination.block_norms, domination)
 
 
 def perron_weights(domination: Domination, *, steps: int = 200) -> Array:

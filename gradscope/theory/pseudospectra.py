@@ -96,18 +96,6 @@ def _of_scaled(A: Array, epsilon: float, criss_cross_limit: int) -> Pseudospectr
     return PseudospectralRadius(value, z, epsilon, certified)
 
 
-def resolvent_log10_norms(W: Array, z: Array) -> Array:
-    """log10 ‖(zI − W)⁻¹‖₂ at every point of z, for contour plots: from one Schur form, to plotting accuracy.
-
-    Returns
-    -------
-    ndarray, shape of z
-        Large but finite on an eigenvalue.
-    """
-    sigma = smallest_singular_values(complex_triangle(square_matrix(W)), np.asarray(z))
-    return np.asarray(-np.log10(np.maximum(sigma, np.finfo(float).tiny)))
-
-
 def _criss_cross(
     A: Array, eigenvalues: Array, epsilon: float, floor: tuple[float, complex]
 ) -> tuple[float, complex, bool]:

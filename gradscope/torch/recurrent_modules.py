@@ -67,16 +67,12 @@ def weights_of(module: Any, prefix: str) -> dict[str, Any]:
         The module has tensors beside those of its class (a subclass of another function).
     """
     torch = import_torch()
-    names = cell_weights() if isinstance(module, torch.nn.RNNCellBase) else list(module._flat_weights_names)
+    of_cell = isinstance(module, torch.nn.RNNCellBase)
+    names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"] if of_cell else list(module._flat_weights_names)
     start = f"{prefix}." if prefix else ""
     with torch.no_grad():
         held = {name: getattr(module, name, None) for name in names}
     return {f"{start}{name}": value.detach().clone().cpu() for name, value in held.items() if value is not None}
-
-
-def cell_weights() -> list[str]:
-    """Names within a cell."""
-    return ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
 
 
 def is_plain(module: Any) -> bool:

@@ -10,7 +10,6 @@ from gradscope.analysis.verdict import horizon_of, verdict_of
 from gradscope.numerics.course import Course
 from gradscope.sources.ensembles import orthogonal
 from gradscope.theory.bounds import block_norms
-from gradscope.theory.closed_forms import direct_path
 
 
 @pytest.mark.parametrize(
@@ -59,14 +58,6 @@ def test_an_epsilon_above_one_that_no_lag_reaches() -> None:
     assert found == {"horizon": -1, "horizon_censored": False, "horizon_dip": None}
     grown = horizon_of(np.array([0.0, 2.0, 0.5]), np.array(["ok"] * 3, dtype=object), np.arange(3), 10.0)
     assert grown == {"horizon": 1, "horizon_censored": False, "horizon_dip": 0}
-
-
-def test_the_direct_path_is_its_largest_unit() -> None:
-    # Two units: 0.9 at every step, and 0.1 then 1.0. The first unit wins at every lag.
-    gates = np.array([[0.9, 0.1], [0.9, 1.0]])[:, None, :]
-    np.testing.assert_allclose(direct_path(np.log(gates), "start")[:, 0], np.log10([1.0, 0.9, 0.81]))
-    # From the end the open unit leads for one lag.
-    np.testing.assert_allclose(direct_path(np.log(gates), "end")[:, 0], np.log10([1.0, 1.0, 0.81]))
 
 
 def test_a_loss_at_all_steps_begins_with_step_one(tmp_path) -> None:
