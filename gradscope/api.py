@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from gradscope.analysis.request import Progress
 from gradscope.errors import UsageError
 from gradscope.keywords import command_of, known_names_only, whole
-from gradscope.measuring import advise, assemble, gradients, lyapunov, spectrum
+from gradscope.measure_sources import assemble
+from gradscope.measuring import advise, gradients, lyapunov, spectrum
 from gradscope.records import Report
 from gradscope.sources.build import build_source
 from gradscope.sources.live import SourceLike, spec_of

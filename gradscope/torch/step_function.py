@@ -13,7 +13,7 @@ from gradscope.analysis.threads import blas_threads, choose_threads
 from gradscope.errors import ShapeError, UsageError
 from gradscope.jacobians.step_jacobian import Array
 from gradscope.keywords import LagsLike, known_names_only, request_of, whole
-from gradscope.measuring import assemble
+from gradscope.measure_sources import assemble
 from gradscope.records import Report
 from gradscope.torch.from_jacobians import measure_jacobians
 from gradscope.torch.requirement import import_torch

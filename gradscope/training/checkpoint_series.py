@@ -11,7 +11,7 @@ from typing import Any
 from gradscope.analysis.request import GradientsRequest, Progress
 from gradscope.errors import UsageError
 from gradscope.keywords import LagsLike, changed_options, command_of, known_names_only, request_of, whole
-from gradscope.measuring import assemble
+from gradscope.measure_sources import assemble
 from gradscope.records import Report
 from gradscope.training.checkpoints import in_training_order, measure_checkpoints
 
