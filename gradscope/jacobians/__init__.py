@@ -5,6 +5,7 @@ counting components of s_t; products put the newest factor on the left, ∂s_t/�
 
 ``step_jacobian``: the contract that each keeps: pull, push, dense, and the gradients of its weights and drive.
 ``row_scaled``: diag(e) + Σ_g diag(c_g) W_g, most cells; ``lstm_jacobian``, ``gru_jacobian``, …: where that will not do.
+``four_gates``: what the Jacobians of lstm, projected lstm and slstm share.
 ``per_unit``, ``rotation``: without a matrix. ``block_triangular``, ``spans``: stacks, and one after another in time.
 ``ready``: dense matrices from anywhere.
 """

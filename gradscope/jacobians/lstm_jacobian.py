@@ -16,20 +16,13 @@ from functools import cached_property
 
 import numpy as np
 
-from gradscope.jacobians.row_scaled import FORM_FROM, RowScaledSum
-from gradscope.jacobians.step_jacobian import (
-    Array,
-    BelowRange,
-    StepJacobian,
-    Steps,
-    WeightCotangent,
-    shared_matmul,
-    shared_matmul_left,
-)
+from gradscope.jacobians.four_gates import LstmSteps
+from gradscope.jacobians.row_scaled import RowScaledSum
+from gradscope.jacobians.step_jacobian import Array, BelowRange, Steps
 
 
 @dataclass(frozen=True)
-class LstmJacobian(StepJacobian):
+class LstmJacobian(LstmSteps):
     """J_t of an lstm, gates in the order i, f, g, o.
 
     Attributes
@@ -54,19 +47,6 @@ class LstmJacobian(StepJacobian):
     h_prev: Array
     lost_slope: tuple[Array, Array] | None = None
     lost_output: tuple[Array, Array] | None = None
-
-    @property
-    def hidden_size(self) -> int:
-        return int(self.forget.shape[-1])
-
-    @property
-    def state_size(self) -> int:
-        """2H."""
-        return 2 * self.hidden_size
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.forget.shape[:-1])
 
     def __getitem__(self, steps: Steps) -> LstmJacobian:
         lost = [
@@ -95,31 +75,6 @@ class LstmJacobian(StepJacobian):
         to_h = one.pull(R[..., :H])
         return np.concatenate([to_h, np.zeros_like(to_h)], axis=-1)
 
-    def _parts(self) -> tuple[RowScaledSum, RowScaledSum]:
-        """The sum that feeds c (i, f, g) and the one that feeds h alone (o)."""
-        return self.gates.gates(0, 3), self.gates.gates(3, 4)
-
-    def _pull_gates(self, R_h: Array, R_c: Array) -> Array:
-        """Cotangents of the four pre-activations, side by side; R_c already holds what h passed on to c."""
-        c = self.gates.coefficients
-        to_c = R_c[..., :, None, :] * c[..., None, :3, :]
-        to_h = (R_h * c[..., 3, :][..., None, :])[..., :, None, :]
-        both = np.concatenate([to_c, to_h], axis=-2)
-        if self.gates.norm is not None:
-            both = self.gates.norm.pull(both)
-        return both.reshape(*both.shape[:-2], 4 * self.hidden_size)
-
-    def pull(self, R: Array) -> Array:
-        H = self.hidden_size
-        R_h, R_c = R[..., :H], R[..., H:]
-        R_c = R_c + R_h * self.readout_slope[..., None, :]
-        if R.shape[-2] >= FORM_FROM:
-            to_c, to_h = self._parts()
-            out_h = to_c.pull(R_c) + to_h.pull(R_h)
-        else:
-            out_h = shared_matmul(self._pull_gates(R_h, R_c), self.gates.stacked)
-        return np.concatenate([out_h, R_c * self.forget[..., None, :]], axis=-1)
-
     def pull_through(self, R: Array) -> Array:
         """R·J_T, R·J_T·J_{T−1}, …, in place: the columns of h by one product per step, those of c by scaling."""
         weights = self.gates.weights
@@ -144,23 +99,6 @@ class LstmJacobian(StepJacobian):
             np.multiply(to_c, f[t], out=out[i, ..., H:])
             R = out[i]
         return out
-
-    def _push_gates(self, products: Array) -> tuple[Array, Array]:
-        """From V_g (..., 4H, r) to (Σ_{i,f,g} diag(c_g) N_g V_g, diag(b) N_o V_o)."""
-        H = self.hidden_size
-        to_c, to_h = self._parts()
-        return to_c.push_products(products[..., : 3 * H, :]), to_h.push_products(products[..., 3 * H :, :])
-
-    def push(self, Q: Array) -> Array:
-        H = self.hidden_size
-        Q_h, Q_c = Q[..., :H, :], Q[..., H:, :]
-        if Q.shape[-1] >= FORM_FROM:
-            to_c, to_h = self._parts()
-            through_c, through_o = to_c.push(Q_h), to_h.push(Q_h)
-        else:
-            through_c, through_o = self._push_gates(shared_matmul_left(self.gates.stacked, Q_h))
-        c = self.forget[..., :, None] * Q_c + through_c
-        return np.concatenate([self.readout_slope[..., :, None] * c + through_o, c], axis=-2)
 
     @cached_property
     def _coefficients_by_gate(self) -> Array:
@@ -188,22 +126,6 @@ class LstmJacobian(StepJacobian):
         to_c += back[:3].sum(axis=0)
         back[3] += a * to_c
         return np.concatenate([back[3], to_c], axis=-1).reshape(R.shape)
-
-    @property
-    def drive_size(self) -> int:
-        return 4 * self.hidden_size
-
-    def pull_drive(self, R: Array) -> Array:
-        H = self.hidden_size
-        return self._pull_gates(R[..., :H], R[..., H:] + R[..., :H] * self.readout_slope[..., None, :])
-
-    def push_drive(self, Q: Array) -> Array:
-        c, through_o = self._push_gates(Q)
-        return np.concatenate([self.readout_slope[..., :, None] * c + through_o, c], axis=-2)
-
-    def weight_cotangents(self, g: Array) -> tuple[tuple[WeightCotangent, ...], ...]:
-        """∂L/∂W_hh = δ h_{t−1}ᵀ with δ the cotangent of the four pre-activations."""
-        return ((WeightCotangent(self.pull_drive(g[..., None, :])[..., 0, :], self.h_prev),),)
 
 
 def _row_of(parts: tuple[Array, Array], powers: Array, pull: Callable[[Array], Array]) -> BelowRange:

@@ -13,19 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradscope.jacobians.four_gates import FourGates
 from gradscope.jacobians.row_scaled import RowScaledSum
-from gradscope.jacobians.step_jacobian import (
-    Array,
-    StepJacobian,
-    Steps,
-    WeightCotangent,
-    shared_matmul,
-    shared_matmul_left,
-)
+from gradscope.jacobians.step_jacobian import Array, Steps, shared_matmul, shared_matmul_left
 
 
 @dataclass(frozen=True)
-class SlstmJacobian(StepJacobian):
+class SlstmJacobian(FourGates):
     """J_t of an slstm, gates in the order i, f, g, o.
 
     Attributes
@@ -51,20 +45,8 @@ class SlstmJacobian(StepJacobian):
     h_prev: Array
 
     @property
-    def hidden_size(self) -> int:
-        return int(self.kept.shape[-1])
-
-    @property
     def state_size(self) -> int:
         return 3 * self.hidden_size
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.kept.shape[:-1])
-
-    @property
-    def drive_size(self) -> int:
-        return 4 * self.hidden_size
 
     def __getitem__(self, steps: Steps) -> SlstmJacobian:
         return SlstmJacobian(
@@ -86,10 +68,7 @@ class SlstmJacobian(StepJacobian):
         c, n = self.gates.coefficients[..., None, :, :], self.normaliser_gates[..., None, :, :]
         to_y = R_y[..., None, :] * c[..., :3, :]
         to_y[..., :2, :] += R_n[..., None, :] * n
-        both = np.concatenate([to_y, (R_h * c[..., 3, :])[..., None, :]], axis=-2)
-        if self.gates.norm is not None:
-            both = self.gates.norm.pull(both)
-        return np.asarray(both.reshape(*both.shape[:-2], self.drive_size))
+        return self._to_drive(to_y, (R_h * c[..., 3, :])[..., None, :])
 
     def pull(self, R: Array) -> Array:
         _, R_n, R_y = self._cut(R)
@@ -113,7 +92,3 @@ class SlstmJacobian(StepJacobian):
         along = kept * Q_y + self.through_normaliser[..., None] * Q_n
         direct = np.concatenate([self.output_gate[..., None] * along, kept * Q_n, along], axis=-2)
         return np.asarray(direct + self.push_drive(shared_matmul_left(self.gates.stacked, Q_h)))
-
-    def weight_cotangents(self, g: Array) -> tuple[tuple[WeightCotangent, ...], ...]:
-        """∂L/∂W_hh = δ h_{t−1}ᵀ with δ the cotangent of the four pre-activations."""
-        return ((WeightCotangent(self.pull_drive(g[..., None, :])[..., 0, :], self.h_prev),),)
