@@ -63,6 +63,16 @@ def log_mean_exp(log_values: Array, axis: int = -1) -> Array:
     return np.asarray(mean + np.squeeze(safe, axis=axis))
 
 
+def log10_rounding(lag: Array | float, state_size: int, log10_path: Array | float) -> Array:
+    """log10 of k n^{3/2} eps Π‖J_j‖, what rounding can have added to a product of k factors (Higham 2002, §3.5)."""
+    return np.asarray(log10_path + np.log10(np.maximum(lag, 1.0) * max(state_size, 1) ** 1.5 * 2.0**-52))
+
+
+def log10_at_most(log10: Array | float, rounding: Array | float) -> Array:
+    """log10 of what a norm of status ``doubtful`` can be at most: twice the larger of it and its rounding."""
+    return np.asarray(np.fmax(log10, rounding) + np.log10(2.0))
+
+
 def powers_of_two(log: Array) -> tuple[Array, Array] | None:
     """Mantissa in [1, 2) and power of two of the e^log that are positive and below float64's normal range.
 

@@ -25,6 +25,7 @@ from gradscope.analysis.weight_gradients import measure_weight_gradients
 from gradscope.errors import UsageError
 from gradscope.fields.gradients_fields import BOUNDS
 from gradscope.jacobians.step_jacobian import Array
+from gradscope.log_domain import log10_at_most, log10_rounding
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.numerics.backprop import LossGradients, measure_loss_gradients
 from gradscope.numerics.block_bound import log10_block_bound
@@ -164,7 +165,7 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     )
     for name in ("log10_theory", "log10_eigen", *BOUNDS):
         columns[name] = _finite(columns[name])
-    summary |= {**weights.summary} | time_constant_summary(times) | reach_wanted(columns, request, case.tape.n_steps)
+    summary |= {**weights.summary} | time_constant_summary(times) | reach_wanted(columns, request, case.tape.n_steps, n)
     keep = _kept_lags(request, case.tape.n_steps)
     if keep is not None:
         columns = {name: values[keep] for name, values in columns.items()}
@@ -177,7 +178,7 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     return Result(case.record, settings, columns, summary, tuple(warnings + more), details)
 
 
-def reach_wanted(columns: dict[str, Array], request: GradientsRequest, n_steps: int) -> dict[str, Any]:
+def reach_wanted(columns: dict[str, Array], request: GradientsRequest, n_steps: int, state_size: int) -> dict[str, Any]:
     """``need`` and whether the gradient is ``enough``: what an output can see (the h corner) is still ≥ epsilon there.
 
     Raises
@@ -193,6 +194,10 @@ def reach_wanted(columns: dict[str, Array], request: GradientsRequest, n_steps: 
     norms = columns["log10_norm"] if np.isnan(corner).all() else corner
     found, status = norms[request.need], columns["status"][request.need]
     known = bool(np.isfinite(found)) or status == "zero"
+    if status == "doubtful":
+        # Below epsilon with all that rounding can have taken away, or nobody can tell.
+        rounding = log10_rounding(request.need, state_size, columns["log10_path_bound"][request.need])
+        known = bool(log10_at_most(found, rounding) < np.log10(request.epsilon))
     enough = bool(np.isfinite(found) and found >= np.log10(request.epsilon)) if known else None
     return {"need": request.need, "enough": enough}
 

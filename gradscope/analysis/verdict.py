@@ -16,7 +16,7 @@ from gradscope.analysis.theory_columns import TheoryColumns
 from gradscope.cells.cell import Cell
 from gradscope.fields.gradients_fields import BOUNDS
 from gradscope.jacobians.step_jacobian import Array
-from gradscope.log_domain import LN10, LN_TINY
+from gradscope.log_domain import LN10, LN_TINY, log10_at_most, log10_rounding
 from gradscope.numerics.course import TOO_SHORT, Course, describe_curve
 from gradscope.numerics.lag_norms import LagNorms
 from gradscope.theory.closed_forms import sums_by_lag
@@ -71,6 +71,7 @@ def describe_course(
         "horizon_h": at_h["horizon"],
         "horizon_h_censored": at_h["horizon_censored"],
         **peak_of(log10, lags),
+        **left_open(columns, request.epsilon, state_size),
         "epsilon": request.epsilon,
         "bound_violations": violations if compared else None,
         "theory_violations": over_theory,
@@ -183,6 +184,39 @@ def peak_of(log10: Array, lags: Array) -> dict[str, Any]:
     return {"peak_lag": int(lags[index]), "log10_peak": float(log10[index])}
 
 
+def left_open(columns: Mapping[str, Array], epsilon: float, state_size: int) -> dict[str, Any]:
+    """Between which numbers horizons and peak lie, where rows of status ``doubtful`` decide them; else nothing.
+
+    Such a norm is known to be no larger than itself or its rounding (:func:`~gradscope.log_domain.log10_at_most`).
+    Where that is below epsilon, or a later row is surely above, the row decides nothing.
+
+    Returns
+    -------
+    dict
+        ``horizon_low``, ``horizon_high``, the same of ``horizon_h`` and ``log10_peak``, for those that are open only;
+        a high end that is null lies beyond the last lag.
+    """
+    status, lags, log10 = columns["status"], columns["lag"], columns["log10_norm"]
+    doubtful = status == "doubtful"
+    if not doubtful.any() or str(status[-1]) == "nonfinite":
+        return {}
+    rounding = log10_rounding(lags, state_size, columns["log10_path_bound"])
+    corner = columns["log10_norm_h"] if np.isfinite(columns["log10_norm_h"]).any() else log10
+    out: dict[str, Any] = {}
+    for name, norms in (("horizon", log10), ("horizon_h", corner)):
+        sure = ~doubtful & np.isfinite(norms) & (norms >= np.log10(epsilon))
+        could_be = sure | (doubtful & (log10_at_most(norms, rounding) >= np.log10(epsilon)))
+        first, last = (int(found[-1]) if (found := np.flatnonzero(rows)).size else -1 for rows in (sure, could_be))
+        if first != last:
+            out[f"{name}_low"] = int(lags[first]) if first >= 0 else -1
+            out[f"{name}_high"] = int(lags[last]) if last < len(lags) - 1 else None
+    least = float(np.max(log10[~doubtful & np.isfinite(log10)], initial=-np.inf))
+    most = float(np.max(log10_at_most(log10, rounding)[doubtful]))
+    if most > least > -np.inf:
+        out |= {"log10_peak_low": least, "log10_peak_high": most}
+    return out
+
+
 def _warnings(summary: Mapping[str, Any], status: Array, course: Course) -> list[str]:
     out = []
     if (status == "underflow").any():
@@ -206,6 +240,13 @@ def _warnings(summary: Mapping[str, Any], status: Array, course: Course) -> list
         out.append(
             f"{count} lags are doubtful, from lag {first} on: the product has cancelled to below the rounding of its "
             "factors, and its norm there is known to be small, not how small (status doubtful)"
+        )
+    if "horizon_low" in summary:
+        high = summary["horizon_high"]
+        upper = "beyond the last lag" if high is None else f"at {high}"
+        out.append(
+            f"where the norm falls below epsilon for good is doubtful: somewhere between lag {summary['horizon_low']} "
+            f"and {upper}; a gate on the horizon that this leaves open fails"
         )
     if course.reason != DOUBT:
         out += undetermined_warning(summary, course)

@@ -109,6 +109,24 @@ TIME_CONSTANTS = (
           null=_KEEPS),
 )  # fmt: skip
 
+_DECIDED = "no row of status doubtful leaves it open"
+_BEYOND = f"{_DECIDED}, or it may lie beyond the last lag"
+#: Where rows of status ``doubtful`` decide, the ends between which rounding leaves a number; there only.
+LEFT_OPEN = (
+    Field("horizon_low", "integer", "horizon, least", "largest lag whose norm is surely at least epsilon",
+          unit="steps", null=_DECIDED, compared=False),
+    Field("horizon_high", "integer", "horizon, most", "largest lag whose norm may be at least epsilon", unit="steps",
+          null=_BEYOND, compared=False),
+    Field("horizon_h_low", "integer", "horizon of h, least", "the same of the h corner", unit="steps", null=_DECIDED,
+          compared=False),
+    Field("horizon_h_high", "integer", "horizon of h, most", "the same of the h corner", unit="steps", null=_BEYOND,
+          compared=False),
+    Field("log10_peak_low", "number", "peak, least", "the largest norm that is sure", unit="log10", null=_DECIDED,
+          compared=False),
+    Field("log10_peak_high", "number", "peak, most", "the largest that a norm may be", unit="log10", null=_DECIDED,
+          compared=False),
+)  # fmt: skip
+
 _NO_WEIGHTS = "exactly zero, no such parameters, or --wrt weights was not asked"
 #: What ``--wrt weights`` adds: root mean squares over the later half of the run and the batch.
 SENSITIVITIES = (
@@ -150,6 +168,7 @@ SUMMARY = (
           null="as for horizon", better="higher"),
     Field("horizon_h_censored", "boolean", "censored (h)",
           "whether the h corner at the last lag is still at least epsilon", null=NOT_COMPUTED, compared=False),
+    *LEFT_OPEN,
     Field("zero_samples", "count", "zeros", "samples whose product is exactly zero at some lag", unit="samples",
           null=NOT_COMPUTED, better="lower"),
     Field("underflow_samples", "count", "underflows",

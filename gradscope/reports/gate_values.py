@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gradscope.fields import every
+from gradscope.log_domain import log10_at_most, log10_rounding
 from gradscope.records import Result, plain
 from gradscope.reports.reading import has, number
 
@@ -95,6 +96,8 @@ def summary_value(result: Result, name: str) -> Known:
     directions that are lost at once are -inf.
     """
     value = plain(result.summary[name])
+    if _is_open(name, result.summary):
+        return _left_open(name, value, result.summary)
     if value is None and _is_censored(name, result.summary):
         return _beyond(_last_lag(result))
     if value is not None:
@@ -113,6 +116,34 @@ def _why_null(name: str) -> str:
     """No value, and the reason that the field table gives for a null."""
     reasons = list(dict.fromkeys(one.null for one in every(name) if one.null))
     return f"no value ({reasons[0]})" if len(reasons) == 1 else "no value"
+
+
+#: What rows of status ``doubtful`` may leave open: the summary then holds NAME_low, and NAME_high unless beyond T.
+OPEN = ("horizon", "horizon_h", "log10_peak")
+_OPEN_WITH = {"horizon_dip": "horizon", "peak_lag": "log10_peak"}
+
+
+#: The names of those ends.
+ENDS = frozenset(f"{name}_{end}" for name in OPEN for end in ("low", "high"))
+
+
+def _is_open(name: str, values: Mapping[str, Any]) -> bool:
+    return (name in OPEN or name in _OPEN_WITH) and plain(values.get(f"{_OPEN_WITH.get(name, name)}_low")) is not None
+
+
+def _left_open(name: str, value: Any, values: Mapping[str, Any]) -> Known:
+    """A number between the ends that rounding leaves it."""
+    if name in _OPEN_WITH:
+        return _nothing(f"{value} ({_DOUBT})")
+    low, high = (number(plain(values.get(f"{name}_{end}"))) for end in ("low", "high"))
+    assert low is not None
+    found = "beyond the last lag" if value is None else f"{value}"
+    upper = "more than the last lag" if high is None else f"{high:g}"
+    note = f"{found} (between {low:g} and {upper}: {_DOUBT})"
+    return Known(low, math.inf if high is None else high, note=note)
+
+
+_DOUBT = "rounding decides rows of status doubtful"
 
 
 def _is_censored(name: str, values: Mapping[str, Any]) -> bool:
@@ -136,6 +167,8 @@ def row_value(result: Result, name: str, row: int) -> Known:
     value = plain(result.columns[name][row])
     if name in DOUBTED and "status" in result.columns and result.columns["status"][row] == "doubtful":
         return _doubtful(result, name, row, value)
+    if _is_open(name, row_values := {key: plain(values[row]) for key, values in result.columns.items() if key in ENDS}):
+        return _left_open(name, value, row_values)
     if isinstance(value, int | float | str):
         nothing_changed = name in CHANGES and "field" in result.columns and value == 0
         return replace(_exact(value), unchanged=nothing_changed)
@@ -178,11 +211,9 @@ def _doubtful(result: Result, name: str, row: int, value: Any) -> Known:
     assert lag is not None
     assert n is not None
     assert path is not None
-    # ‖computed − true‖ ≤ k n^{3/2} eps Π‖J_j‖ (Higham 2002, sec. 3.5).
-    rounding = path + math.log10(max(lag, 1.0) * max(n, 1.0) ** 1.5 * 2.0**-52)
     computed = number(value)
-    top = rounding if computed is None else max(computed, rounding)
-    return Known(-math.inf, top + math.log10(2.0), note=note)
+    top = log10_at_most(math.nan if computed is None else computed, log10_rounding(lag, int(n), path))
+    return Known(-math.inf, float(top), note=note)
 
 
 #: Fields of ``diff`` that say how much changed.

@@ -83,6 +83,8 @@ def _judged_horizon(base: Mapping[str, Any], new: Mapping[str, Any], last_lags: 
     (a, a_censored), (b, b_censored) = sides
     if a == b and a_censored == b_censored:
         return "same"
+    if any(side.get("horizon_low") is not None for side in (base, new)):
+        return "changed"  # rounding decides where it ends
     if a is None or b is None or "exploding" in (base.get("verdict"), new.get("verdict")):
         return "changed"
     margin = noise_of("horizon", base, new, (1, 1)) + max(_LEAST, _SHARE * max(a, b))

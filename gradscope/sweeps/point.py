@@ -54,6 +54,7 @@ MEASURES: dict[str, Measure] = {
             "verdict", "course", "log10_rate", "log10_rate_low", "log10_rate_high", "horizon", "horizon_censored",
             "horizon_dip", "horizon_h", "horizon_h_censored", "zero_samples", "underflow_samples", "peak_lag",
             "log10_peak", "bound_violations", "theory_violations", "theory", "bound", "epsilon",
+            "horizon_low", "horizon_high", "horizon_h_low", "horizon_h_high", "log10_peak_low", "log10_peak_high",
         ),
         {"loss": "none"},  # no summary field reads the loss, and it costs a second pass
     ),
