@@ -73,16 +73,18 @@ class VisitedLayer:
     h : ndarray, shape (T + 1, batch, P)
     c : ndarray, shape (T + 1, batch, H)
         No columns where there is no c.
-    slopes, values : dict of str to ndarray, shape (T, batch, H)
-        Derivatives and values of gates and candidates, by name.
+    values : dict of str to ndarray, shape (T, batch, H)
+        Values of gates and candidates, by name.
+    factors : dict of str to ndarray, shape (T, batch, H) or (T, batch, 4, H)
+        What a step back multiplies with, by where it leads.
     """
 
     weights: LayerWeights
     live: Array
     h: Array
     c: Array
-    slopes: dict[str, Array]
     values: dict[str, Array]
+    factors: dict[str, Array]
 
     @classmethod
     def at(cls, weights: LayerWeights, x: Array, h: Array, c0: Array, live: Array) -> VisitedLayer:
@@ -96,17 +98,15 @@ class VisitedLayer:
         """
         drive = x @ weights.W_ih.T + weights.b_ih
         recurrent = h[:-1] @ weights.W_hh.T + weights.b_hh
-        make = {"rnn": _tanh_layer, "relu": _relu_layer, "gru": _gru_layer, "lstm": _lstm_layer}[weights.kind]
-        values, slopes = make(drive, recurrent)
-        c = np.zeros((*h.shape[:2], 0))
+        c = np.zeros((*h.shape[:2], c0.shape[-1] if weights.kind == "lstm" else 0))
         if weights.kind == "lstm":
-            c = np.empty((*h.shape[:2], c0.shape[-1]))
             c[0] = c0
-            written = values["i"] * values["g"]
-            for t in range(len(x)):
-                c[t + 1] = np.where(live[t][:, None], values["f"][t] * c[t] + written[t], c[t])
-            values["tanh c"], slopes["tanh c"] = tanh_and_slope(c[1:])
-        return cls(weights, live, h, c, slopes, values)
+            values, factors = _lstm_layer(drive + recurrent, c, live)
+        elif weights.kind == "gru":
+            values, factors = _gru_layer(drive, recurrent, h[:-1])
+        else:
+            values, factors = (_tanh_layer if weights.kind == "rnn" else _relu_layer)(drive + recurrent)
+        return cls(weights, live, h, c, values, factors)
 
     def step_error(self) -> float:
         """Largest |h_t − step(h_{t−1}, x_t)| over what is live, relative to 1 + max|h|: rounding, if all is right."""
@@ -129,11 +129,11 @@ class VisitedLayer:
 
     def of_samples(self, samples: slice) -> VisitedLayer:
         """Some sequences of the batch."""
-        slopes, values = (
-            {name: value[:, samples] for name, value in table.items()} for table in (self.slopes, self.values)
+        values, factors = (
+            {name: value[:, samples] for name, value in table.items()} for table in (self.values, self.factors)
         )
         h, c = self.h[:, samples], self.c[:, samples]
-        return VisitedLayer(self.weights, self.live[:, samples], h, c, slopes, values)
+        return VisitedLayer(self.weights, self.live[:, samples], h, c, values, factors)
 
     def mean_gates(self) -> dict[str, float] | None:
         """Mean opening of each gate over units and everything that is live."""
@@ -147,32 +147,26 @@ class VisitedLayer:
 
         Further axes may lead the batch.
         """
-        w, v, d = self.weights, self.values, self.slopes
+        w, d = self.weights, self.factors
         if w.kind in ("rnn", "relu"):
-            a = g_h * d["h"][t]
+            a = g_h * d["a"][t]
             return Backward(a @ w.W_hh, g_c, g_c, a, a)
         if w.kind == "gru":
-            z, n, r = v["z"][t], v["n"][t], v["r"][t]
-            a_n = g_h * (1.0 - z) * d["n"][t]
-            a_z = g_h * (self.h[t] - n) * d["z"][t]
-            a_r = a_n * v["q"][t] * d["r"][t]
-            recurrent = np.concatenate([a_r, a_z, a_n * r], axis=-1)
+            a_n, a_z = g_h * d["n"][t], g_h * d["z"][t]
+            a_r = a_n * d["r"][t]
+            recurrent = np.concatenate([a_r, a_z, a_n * d["q"][t]], axis=-1)
             into = np.concatenate([a_r, a_z, a_n], axis=-1)
-            return Backward(g_h * z + recurrent @ w.W_hh, g_c, g_c, into, recurrent)
+            return Backward(g_h * d["h"][t] + recurrent @ w.W_hh, g_c, g_c, into, recurrent)
         g_m = g_h if w.W_hr is None else g_h @ w.W_hr
-        c = g_c + g_m * v["o"][t] * d["tanh c"][t]
-        a = np.concatenate(
-            [
-                c * v["g"][t] * d["i"][t],
-                c * self.c[t] * d["f"][t],
-                c * v["i"][t] * d["g"][t],
-                g_m * v["tanh c"][t] * d["o"][t],
-            ],
-            axis=-1,
-        )
-        return Backward(a @ w.W_hh, c * v["f"][t], c, a, a)
+        c = g_c + g_m * d["c"][t]
+        gates = np.empty((*c.shape[:-1], 4, c.shape[-1]))
+        np.multiply(c[..., None, :], d["ifg"][t], out=gates[..., :3, :])
+        np.multiply(g_m, d["o"][t], out=gates[..., 3, :])
+        a = gates.reshape(*c.shape[:-1], -1)
+        return Backward(a @ w.W_hh, c * d["f"][t], c, a, a)
 
 
+#: Values and factors by name.
 Blocks = tuple[dict[str, Array], dict[str, Array]]
 
 
@@ -186,32 +180,43 @@ def sigmoid_and_slope(a: Array) -> tuple[Array, Array]:
 def tanh_and_slope(a: Array) -> tuple[Array, Array]:
     """tanh(a) and tanh′(a) = 4e^{−2|a|}/(1 + e^{−2|a|})², never as 1 − h²."""
     decay = np.exp(-2.0 * np.abs(a))
-    wide = 1.0 / (1.0 + decay)
-    return np.tanh(a), 4.0 * decay * wide * wide
+    return np.tanh(a), 4.0 * decay / (1.0 + decay) ** 2
 
 
-def _tanh_layer(drive: Array, recurrent: Array) -> Blocks:
-    h, slope = tanh_and_slope(drive + recurrent)
-    return {"h": h}, {"h": slope}
+def _tanh_layer(a: Array) -> Blocks:
+    h, slope = tanh_and_slope(a)
+    return {"h": h}, {"a": slope}
 
 
-def _relu_layer(drive: Array, recurrent: Array) -> Blocks:
-    a = drive + recurrent
-    return {"h": np.maximum(a, 0.0)}, {"h": (a > 0).astype(np.float64)}
+def _relu_layer(a: Array) -> Blocks:
+    return {"h": np.maximum(a, 0.0)}, {"a": (a > 0).astype(np.float64)}
 
 
-def _gru_layer(drive: Array, recurrent: Array) -> Blocks:
-    """n = tanh(W_in x + b_in + r⊙q) with q = W_hn h + b_hn: the reset gate stands after the product."""
+def _gru_layer(drive: Array, recurrent: Array, h_prev: Array) -> Blocks:
+    """h = (1 − z)⊙n + z⊙h₋₁, n = tanh(W_in x + b_in + r⊙q) with q = W_hn h₋₁ + b_hn: the reset gate stands after it."""
     drive_r, drive_z, drive_n = np.split(drive, 3, axis=-1)
     recurrent_r, recurrent_z, q = np.split(recurrent, 3, axis=-1)
     r, slope_r = sigmoid_and_slope(drive_r + recurrent_r)
     z, slope_z = sigmoid_and_slope(drive_z + recurrent_z)
     n, slope_n = tanh_and_slope(drive_n + r * q)
-    return {"r": r, "z": z, "n": n, "q": q}, {"r": slope_r, "z": slope_z, "n": slope_n}
+    factors = {"h": z, "n": (1.0 - z) * slope_n, "z": (h_prev - n) * slope_z, "r": q * slope_r, "q": r}
+    return {"r": r, "z": z, "n": n}, factors
 
 
-def _lstm_layer(drive: Array, recurrent: Array) -> Blocks:
+def _lstm_layer(a: Array, c: Array, live: Array) -> Blocks:
+    """c = f⊙c₋₁ + i⊙g, h = o⊙tanh c; c (T + 1, batch, H) is filled in from c[0]."""
     values, slopes = {}, {}
-    for name, a in zip("ifgo", np.split(drive + recurrent, 4, axis=-1), strict=True):
-        values[name], slopes[name] = (tanh_and_slope if name == "g" else sigmoid_and_slope)(a)
-    return values, slopes
+    for name, part in zip("ifgo", np.split(a, 4, axis=-1), strict=True):
+        values[name], slopes[name] = (tanh_and_slope if name == "g" else sigmoid_and_slope)(part)
+    i, f, g, o = values.values()
+    written = i * g
+    for t in range(len(a)):
+        c[t + 1] = np.where(live[t][:, None], f[t] * c[t] + written[t], c[t])
+    values["tanh c"], slope_c = tanh_and_slope(c[1:])
+    factors = {
+        "c": o * slope_c,
+        "f": f,
+        "ifg": np.stack([g * slopes["i"], c[:-1] * slopes["f"], i * slopes["g"]], axis=-2),
+        "o": values["tanh c"] * slopes["o"],
+    }
+    return values, factors

@@ -21,6 +21,7 @@ from gradscope.sources.live import spec_of
 from gradscope.torch.background import one_blas_thread
 from gradscope.torch.call_in_layers import CallInLayers, LayerOfCall, differentiate
 from gradscope.torch.from_jacobians import measure_jacobians
+from gradscope.torch.helper_process import HelperProcess
 from gradscope.torch.layer_steps import LayerWeights, VisitedLayer
 from gradscope.torch.truncation import truncation
 from gradscope.training.columns import WATCHED
@@ -63,6 +64,15 @@ def rows_of_step(call: CallInLayers, step: Any, asked: Asked) -> StepRows:
         with one_blas_thread():
             return StepRows(step, [row_of(layer, call.first, step, asked) for layer in differentiate(call)])
     except Exception as problem:
+        return StepRows(step, [], said_of(problem))
+
+
+def rows_apart(helper: HelperProcess, call: CallInLayers, step: Any, asked: Asked) -> StepRows:
+    """The same, measured by a process of its own."""
+    try:
+        found: StepRows = helper.call(rows_of_step, call, step, asked)
+        return found
+    except Exception as problem:  # the process is gone; the next step gets another
         return StepRows(step, [], said_of(problem))
 
 

@@ -18,10 +18,11 @@ from gradscope.records import Report, Result
 from gradscope.torch.background import InOrder
 from gradscope.torch.call_in_layers import CallInLayers
 from gradscope.torch.fused_call import FusedCall, random_states_of, take_apart
+from gradscope.torch.helper_process import HelperProcess
 from gradscope.torch.recurrent_modules import choose, is_plain, recurrent_modules, title_of
 from gradscope.torch.requirement import import_torch
 from gradscope.torch.run_file import RunFile
-from gradscope.torch.watched_step import Asked, StepRows, failed_row, rows_of_step, said_of
+from gradscope.torch.watched_step import Asked, StepRows, failed_row, rows_apart, rows_of_step, said_of
 from gradscope.training.columns import WATCHED
 from gradscope.training.summary import summarise
 
@@ -77,7 +78,7 @@ def watch(
     overwrite : bool
         Begin ``path`` again where there is one.
     background : bool
-        Measure in a thread of its own, while the training goes on; a row is there some steps later. At most two steps
+        Measure in a process of its own, while the training goes on; a row is there some steps later. At most two steps
         are waiting for it, then the training waits.
 
     Returns
@@ -137,7 +138,7 @@ class Watch:
             raise UsageError(f"truncation_bias={truncation_bias}: wanted a share between 0 and 1, such as 0.05")
         self.module, chosen = _to_watch(model, module)
         self._rows: list[dict[str, Any]] = []
-        self._work, self._background = InOrder(), background
+        self._work, self._helper = InOrder(), HelperProcess() if background else None
         self._at_exit = _close_at_exit(self)
         self._chosen, self._every, self._step, self._scaler = chosen, int(every), step, scaler
         self._asked = Asked(float(epsilon), need, float(truncation_bias))
@@ -182,6 +183,8 @@ class Watch:
         self._waiting.clear()
         self._collect(wait=True)
         self._work.close()
+        if self._helper is not None:
+            self._helper.close()
         atexit.unregister(self._at_exit)
         if self._file is not None:
             self._file.end(self.report())
@@ -267,12 +270,16 @@ class Watch:
         self._waiting.append(hook)
 
     def _measure(self, call: FusedCall, step: Any, gradients: list[Any]) -> None:
-        """Take what the step left behind, and hand it to the thread that measures; the training goes on."""
+        """Take what the step left behind, and hand it to the process that measures; the training goes on."""
         try:
-            self._work.add(rows_of_step, _apart(call, gradients, self._scaler), step, self._asked)
+            apart = _apart(call, gradients, self._scaler)
+            if self._helper is None:
+                self._work.add(rows_of_step, apart, step, self._asked)
+            else:
+                self._work.add(rows_apart, self._helper, apart, step, self._asked)
         except Exception as problem:  # nothing that goes wrong here may end the training
             self._work.add(StepRows, step, [], said_of(problem))
-        if not self._background:
+        if self._helper is None:
             self._collect(wait=True)
 
     def _collect(self, *, wait: bool) -> None:

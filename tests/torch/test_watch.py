@@ -134,7 +134,7 @@ def test_exact_in_every_module(kind, layers, bidirectional, proj):
     x, (h0, c0) = torch.randn(T, BATCH, INPUTS).double(), states(module)
     output, h, c, nodes = unrolled(module, x, h0, c0)
     loss(output, h, c, "output h c").backward()
-    with gradscope.torch.watch(module, every=1) as watched:
+    with gradscope.torch.watch(module, every=1, background=False) as watched:
         output, last = module(x, (h0, c0) if kind == "LSTM" else h0)
         h, c = last if kind == "LSTM" else (last, None)
         loss(output, h, c, "output h c").backward()
@@ -156,7 +156,7 @@ def test_exact_in_every_layout(kind, seen, layout):
         h0, c0 = torch.zeros_like(h0), torch.zeros_like(c0)
     output, h, c, nodes = unrolled(module, x, h0, c0)
     loss(output, h, c, seen).backward()
-    with gradscope.torch.watch(module) as watched:
+    with gradscope.torch.watch(module, background=False) as watched:
         state = (h0, c0) if kind == "LSTM" else h0
         if layout == "batch first":
             output, last = module(x.transpose(0, 1), state)
@@ -181,7 +181,7 @@ def test_exact_in_packed_batches(kind, bidirectional, lengths):
     x, (h0, c0) = torch.randn(T, BATCH, INPUTS).double(), states(module)
     output, h, c, nodes = unrolled(module, x, h0, c0, lengths)
     loss(output, h, c, "output h c").backward()
-    with gradscope.torch.watch(module) as watched:
+    with gradscope.torch.watch(module, background=False) as watched:
         packed = nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
         output, last = module(packed, (h0, c0) if kind == "LSTM" else h0)
         output, _ = nn.utils.rnn.pad_packed_sequence(output)
@@ -206,7 +206,7 @@ def test_dropout_between_layers_is_found_again(packed):
     lengths = (9, 9, 9)
     x, (h0, c0) = torch.randn(T, BATCH, INPUTS).double(), states(module)
     given = nn.utils.rnn.pack_padded_sequence(x, lengths) if packed else x
-    with gradscope.torch.watch(module) as watched:
+    with gradscope.torch.watch(module, background=False) as watched:
         torch.manual_seed(5)
         output, (h, c) = module(given, (h0, c0))
         drawn = torch.get_rng_state()
@@ -248,7 +248,7 @@ def test_truncation_is_what_detaching_gives(kind, seen, lengths):
         total = total + torch.sin(h).sum()
         return torch.autograd.grad(total, module.weight_hh_l0)[0]
 
-    with gradscope.torch.watch(module, truncation_bias=0.02) as watched:
+    with gradscope.torch.watch(module, truncation_bias=0.02, background=False) as watched:
         packed = nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
         output, last = module(packed, (h0, c0) if kind == "LSTM" else h0)
         h = last[0] if kind == "LSTM" else last
@@ -436,7 +436,7 @@ def test_numpy_works_with_one_thread_while_torch_keeps_its_own(monkeypatch):
 
     before, seen, real = threads(), [], watched_step.differentiate
     monkeypatch.setattr(watched_step, "differentiate", lambda call: seen.append(threads()) or real(call))
-    with gradscope.torch.watch(make("GRU")) as watched:
+    with gradscope.torch.watch(make("GRU"), background=False) as watched:
         torch_threads = torch.get_num_threads()
         watched._chosen(torch.randn(T, BATCH, INPUTS).double())[0].sum().backward()
         assert len(watched.rows) == 1
