@@ -19,7 +19,7 @@ from gradscope.analysis.memory_units import time_constant_summary
 from gradscope.analysis.readouts import what_follows
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import LayerSlopes, gather_slopes, time_constants_by_layer
-from gradscope.analysis.theory_columns import TheoryQuestion, theory_columns
+from gradscope.analysis.theory_columns import TheoryColumns, TheoryQuestion, theory_columns
 from gradscope.analysis.verdict import describe_course, underflowed_lags
 from gradscope.analysis.weight_gradients import measure_weight_gradients
 from gradscope.errors import UsageError
@@ -76,7 +76,7 @@ def _measured(case: Case, request: GradientsRequest) -> Result:
 
 @dataclass(frozen=True)
 class Beforehand:
-    """What was measured for many networks side by side, one network's share of it."""
+    """What was measured for many networks side by side, one network's share of it; or what is not to be compared."""
 
     norms: LagNorms
     steps: StepNorms
@@ -84,6 +84,7 @@ class Beforehand:
     powers: PowerNorms | None
     loss: LossGradients | None
     tails: WeightTails | None = None
+    theory: TheoryColumns | None = None
 
 
 def measure_case(case: Case, request: GradientsRequest, beforehand: Beforehand | None = None) -> Result:
@@ -114,7 +115,9 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     survivors = None if living.all_alive else living.to_the_end(norms.log10_norm)
     del norms, steps, underflow
     powers = None if beforehand is None else beforehand.powers
-    theory = theory_columns(TheoryQuestion(case, anchor, gathered, living.mean, powers))
+    theory = None if beforehand is None else beforehand.theory
+    if theory is None:
+        theory = theory_columns(TheoryQuestion(case, anchor, gathered, living.mean, powers))
     log10_slopes = gathered[0].log10_mean if request.factors and gathered else None
     times = _time_constants(case, gathered)
     del gathered

@@ -84,6 +84,12 @@ def theory_columns(asked: TheoryQuestion) -> TheoryColumns:
     return _theory_of(asked.case.source, asked)
 
 
+def no_theory(n_steps: int, why: str) -> TheoryColumns:
+    """Columns of nulls, and why."""
+    nothing = np.full(n_steps + 1, np.nan)
+    return TheoryColumns(why, nothing, nothing, nothing, None)
+
+
 @singledispatch
 def _theory_of(source: Source, asked: TheoryQuestion) -> TheoryColumns:
     raise TypeError(f"no theory of a {type(source).__name__}")
@@ -91,8 +97,7 @@ def _theory_of(source: Source, asked: TheoryQuestion) -> TheoryColumns:
 
 @_theory_of.register
 def _of_jacobians(source: JacobianSource, asked: TheoryQuestion) -> TheoryColumns:
-    nothing = np.full(asked.n_steps + 1, np.nan)
-    return TheoryColumns("none: only Jacobians are known", nothing, nothing, nothing, None)
+    return no_theory(asked.n_steps, "none: only Jacobians are known")
 
 
 @_theory_of.register(NetworkSource)
