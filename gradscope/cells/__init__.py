@@ -1,6 +1,7 @@
 """One recurrence per file, and the registry: adding a recurrence is a file here and a line below.
 
 ``cell``: what a cell is. ``keys``: what it declares of the SOURCE grammar. ``activations``, ``layer_norm``: parts.
+``one_path``, ``input_gated``: what several have in common.
 ``CELLS``: name to class, of those that can be built; ``ALL_CELLS``: with those that only files bring.
 """
 
