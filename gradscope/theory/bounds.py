@@ -15,6 +15,7 @@ from gradscope.theory.closed_forms import sums_by_lag
 from gradscope.theory.powers import log10_absolute_power_norms
 from gradscope.theory.scaled_norm import PROMISING, ScaledNorm, log10_condition_of, rounded_up_norm, scaled_norm
 from gradscope.theory.scaling_starts import scale_without_loss
+from gradscope.theory.schur import EPS, times_power_of_two
 
 Anchor = Literal["end", "start"]
 
@@ -47,14 +48,17 @@ class Bound:
     log10: Array
 
 
+def norm_rounded_up(matrix: Array) -> float:
+    """σ₁, rounded up by the error bound of the SVD (Golub and Van Loan 2013, §8.6)."""
+    if 0 in matrix.shape:
+        return 0.0
+    sigma = float(np.linalg.norm(np.asarray(matrix, dtype=np.float64), 2))
+    return sigma * (1.0 + 4.0 * float(max(matrix.shape)) * EPS)
+
+
 def block_norms(cell: Cell) -> dict[str, float]:
-    """σ₁ of every recurrent block, rounded up by the error bound of the SVD (Golub and Van Loan 2013, §8.6)."""
-    norms = {}
-    for gate, W in cell.recurrent_blocks().items():
-        n = max(W.shape[-2:])
-        sigma = float(np.linalg.norm(np.asarray(W, dtype=np.float64), 2))
-        norms[gate] = sigma * (1.0 + 4.0 * n * np.finfo(np.float64).eps)
-    return norms
+    """σ₁ of every recurrent block, rounded up."""
+    return {gate: norm_rounded_up(W) for gate, W in cell.recurrent_blocks().items()}
 
 
 def step_norm_bounds(cell: Cell, n_steps: int, initial_bound: float, *, norms: dict[str, float] | None = None) -> Array:
@@ -147,9 +151,8 @@ def _on_the_way(W: Array, found: ScaledNorm) -> list[ScaledNorm]:
     shares = list(np.arange(1, SCALINGS_ON_THE_WAY) / SCALINGS_ON_THE_WAY)
     while shares[0] * found.log10_condition > 2.0:
         shares.insert(0, shares[0] / 2)
-    back = float(np.ldexp(1.0, exponent // 2)), float(np.ldexp(1.0, exponent - exponent // 2))
     return [
-        ScaledNorm(rounded_up_norm(A, x) * back[0] * back[1], x, log10_condition_of(x))
+        ScaledNorm(times_power_of_two(rounded_up_norm(A, x), exponent), x, log10_condition_of(x))
         for x in (share * found.log_scales for share in shares)
     ]
 

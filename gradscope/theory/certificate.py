@@ -14,7 +14,7 @@ import numpy as np
 from gradscope.jacobians.step_jacobian import Array
 from gradscope.theory.scaled_norm import ScaledNorm, log10_condition_of, rounded_up_norm, scaled_norm
 from gradscope.theory.scaling_starts import perron_vector, scale_without_loss, scaled_matrix
-from gradscope.theory.schur import EPS, square_matrix
+from gradscope.theory.schur import EPS, square_matrix, times_power_of_two
 
 #: Size to which a graded S brings what couples irreducible parts, relative to the largest entry of W.
 COUPLING = 1e-12
@@ -65,11 +65,9 @@ def certify(W: Array, *, slope: float = 1.0, max_steps: int | None = None) -> Ce
     0.9
     """
     A, exponent = scale_without_loss(square_matrix(W))
-    # Searching is done at W's own size, since γ decides how far.
-    unscale = 2.0 ** (exponent // 2), 2.0 ** (exponent - exponent // 2)
     sigma = float(np.linalg.norm(A, 2)) * (1.0 + 4.0 * len(A) * EPS)
     label, height = irreducible_parts(A)
-    own_slope = slope * unscale[0] * unscale[1]
+    own_slope = times_power_of_two(slope, exponent)  # searching is done at W's own size, since γ decides how far
     found = []
     x = np.zeros(len(A))
     for part in range(height.size):
@@ -84,17 +82,10 @@ def certify(W: Array, *, slope: float = 1.0, max_steps: int | None = None) -> Ce
     value = min(proofs.values())
     # The simplest of those that say the same.
     name = next(name for name, proved in proofs.items() if proved <= value * (1 + 1e-9))
-
-    def true_size(c: float) -> float:
-        return c * unscale[0] * unscale[1]
-
-    return Certificate(
-        true_size(value),
-        name,
-        true_size(sigma),
-        true_size(absolute),
-        ScaledNorm(true_size(whole.value), whole.log_scales, whole.log10_condition),
+    value, sigma, absolute, of_whole = (
+        times_power_of_two(size, exponent) for size in (value, sigma, absolute, whole.value)
     )
+    return Certificate(value, name, sigma, absolute, ScaledNorm(of_whole, whole.log_scales, whole.log10_condition))
 
 
 def irreducible_parts(A: Array) -> tuple[Array, Array]:

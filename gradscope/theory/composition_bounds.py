@@ -8,17 +8,7 @@ import numpy as np
 
 from gradscope.cells.cell import Cell
 from gradscope.jacobians.step_jacobian import Array
-from gradscope.theory.bounds import Anchor, block_norms
-
-
-def _norm_rounded_up(matrix: Array) -> float:
-    """σ₁, rounded up by the error bound of the SVD."""
-    matrix = np.asarray(matrix, dtype=np.float64)
-    if 0 in matrix.shape:
-        return 0.0
-    rounding: float = 4.0 * max(matrix.shape) * float(np.finfo(np.float64).eps)
-    sigma = float(np.linalg.norm(matrix, 2))
-    return sigma * (1.0 + rounding)
+from gradscope.theory.bounds import Anchor, block_norms, norm_rounded_up
 
 
 def stack_bound(
@@ -45,7 +35,7 @@ def stack_bound(
     """
     L = len(cells)
     norms = [block_norms(cell) for cell in cells]
-    heard = [_norm_rounded_up(cell.weight_ih) * mask_gain for cell in cells]
+    heard = [norm_rounded_up(cell.weight_ih) * mask_gain for cell in cells]
     states = [initial_bound] * L
     steps = np.zeros((n_steps, L, L))
     for t in range(n_steps):
@@ -88,7 +78,7 @@ def feedback_gain(cell: Cell, head_weight: Array, embedding: Array | None, tempe
     """‖U Eᵀ‖₂ · ½ · ‖W_head‖₂/τ: what a softmax fed back can carry, since ‖diag(p) − p pᵀ‖₂ ≤ ½."""
     U = np.asarray(cell.weight_ih, dtype=np.float64)
     into = U if embedding is None else U @ np.asarray(embedding, dtype=np.float64).T
-    return _norm_rounded_up(into) * 0.5 * _norm_rounded_up(head_weight) / temperature
+    return norm_rounded_up(into) * 0.5 * norm_rounded_up(head_weight) / temperature
 
 
 def decoder_step_bounds(cell: Cell, n_steps: int, initial_bound: float, gain: float = 0.0) -> Array:

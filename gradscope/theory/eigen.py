@@ -14,6 +14,7 @@ from gradscope.theory.schur import (
     power_of_two_scale,
     schur_form,
     square_matrix,
+    times_power_of_two,
     unitary_eigenvectors,
 )
 
@@ -136,24 +137,19 @@ def eigendecompose(W: Array) -> Eigendecomposition:
         eigenvalues, radii = exact[modulus_descending(exact)], np.zeros(n)
     low, high = _radius_interval(eigenvalues, radii, 0.0 if diagonal is not None else variation)
     high = max(float(np.abs(eigenvalues[0])), min(high, spectral_norm))
-    unscale = 2.0 ** (exponent // 2), 2.0 ** (exponent - exponent // 2)
-
-    def true_size(x: float) -> float:
-        return x * unscale[0] * unscale[1]
-
     return Eigendecomposition(
-        eigenvalues=eigenvalues * unscale[0] * unscale[1],
+        eigenvalues=times_power_of_two(eigenvalues, exponent),
         P=P,
-        spectral_radius=true_size(float(np.abs(eigenvalues[0]))),
-        spectral_radius_low=true_size(low),
-        spectral_radius_high=true_size(high),
-        spectral_norm=true_size(spectral_norm),
+        spectral_radius=times_power_of_two(float(np.abs(eigenvalues[0])), exponent),
+        spectral_radius_low=times_power_of_two(low, exponent),
+        spectral_radius_high=times_power_of_two(high, exponent),
+        spectral_norm=times_power_of_two(spectral_norm, exponent),
         diagonalizable=diagonalizable,
         log10_condition=log10_condition if diagonalizable else None,
         reconstruction_error=error,
         henrici=form.departure / frobenius if frobenius else 0.0,
         condition_numbers=kappa,
-        uncertainty=radii * unscale[0] * unscale[1],
+        uncertainty=times_power_of_two(radii, exponent),
         ill_conditioned=ill_conditioned,
         exact=diagonal is not None,
         nilpotent=diagonal is not None and not diagonal.any(),

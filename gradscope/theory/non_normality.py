@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from gradscope.jacobians.step_jacobian import Array
-from gradscope.theory.schur import diagonal_blocks, power_of_two_scale, schur_form, square_matrix
+from gradscope.theory.schur import diagonal_blocks, power_of_two_scale, schur_form, square_matrix, times_power_of_two
 
 
 def normal_surrogate(W: Array) -> Array:
@@ -20,5 +18,4 @@ def normal_surrogate(W: Array) -> Array:
     """
     A, exponent = power_of_two_scale(square_matrix(W))
     form = schur_form(A)
-    surrogate = form.Q @ diagonal_blocks(form) @ form.Q.conj().T
-    return np.asarray(surrogate * 2.0 ** (exponent // 2) * 2.0 ** (exponent - exponent // 2))
+    return times_power_of_two(form.Q @ diagonal_blocks(form) @ form.Q.conj().T, exponent)

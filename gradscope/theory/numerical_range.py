@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.jacobians.step_jacobian import Array
-from gradscope.theory.schur import EPS, power_of_two_scale, schur_form, square_matrix
+from gradscope.theory.schur import EPS, power_of_two_scale, schur_form, square_matrix, times_power_of_two
 
 #: Largest n for which the level-set test solves a 2n × 2n generalised eigenproblem (0.1 s at 64, 1 s at 128).
 LEVEL_SET_LIMIT = 128
@@ -50,7 +50,7 @@ def numerical_abscissa(W: Array) -> float:
     """
     A, exponent = power_of_two_scale(square_matrix(W))
     top = float(np.linalg.eigvalsh((A + A.conj().T) / 2)[-1])
-    return top * 2.0 ** (exponent // 2) * 2.0 ** (exponent - exponent // 2)
+    return times_power_of_two(top, exponent)
 
 
 def numerical_radius(W: Array, *, tolerance: float = 1e-10, max_cuts: int = 400) -> NumericalRadius:
@@ -84,8 +84,8 @@ def numerical_radius(W: Array, *, tolerance: float = 1e-10, max_cuts: int = 400)
     """
     A, exponent = power_of_two_scale(square_matrix(W))
     found = _numerical_radius_of_scaled(A, tolerance, max_cuts)
-    a, b = 2.0 ** (exponent // 2), 2.0 ** (exponent - exponent // 2)
-    return NumericalRadius(found.value * a * b, found.upper * a * b, found.angle, found.certified)
+    value, upper = (times_power_of_two(size, exponent) for size in (found.value, found.upper))
+    return NumericalRadius(value, upper, found.angle, found.certified)
 
 
 def numerical_range_boundary(W: Array, n_points: int = 128) -> Array:
@@ -106,7 +106,7 @@ def numerical_range_boundary(W: Array, n_points: int = 128) -> Array:
             continue
         _, x = _support(A, -float(phi))
         points[j] = np.vdot(x, A @ x) / np.vdot(x, x)
-    return np.asarray(points * 2.0 ** (exponent // 2) * 2.0 ** (exponent - exponent // 2))
+    return times_power_of_two(points, exponent)
 
 
 def _numerical_radius_of_scaled(A: Array, tolerance: float, max_cuts: int) -> NumericalRadius:

@@ -11,7 +11,7 @@ from gradscope.errors import UsageError
 from gradscope.jacobians.step_jacobian import Array
 from gradscope.theory.eigen import eigendecompose
 from gradscope.theory.resolvent import complex_triangle, smallest_singular_triplet, smallest_singular_values
-from gradscope.theory.schur import EPS, power_of_two_scale, square_matrix
+from gradscope.theory.schur import EPS, power_of_two_scale, square_matrix, times_power_of_two
 
 #: Largest n for which the criss-cross search solves 2n × 2n eigenproblems (2 s at 100, minutes at 512).
 CRISS_CROSS_LIMIT = 100
@@ -75,8 +75,8 @@ def pseudospectral_radius(
         raise UsageError(f"a pseudospectrum needs ε > 0, but got {epsilon}")
     A, exponent = power_of_two_scale(square_matrix(W))
     found = _of_scaled(A, float(np.ldexp(epsilon, -exponent)), criss_cross_limit)
-    a, b = 2.0 ** (exponent // 2), 2.0 ** (exponent - exponent // 2)
-    return PseudospectralRadius(found.value * a * b, found.z * a * b, epsilon, found.certified)
+    z = complex(times_power_of_two(np.asarray(found.z), exponent))
+    return PseudospectralRadius(times_power_of_two(found.value, exponent), z, epsilon, found.certified)
 
 
 def _of_scaled(A: Array, epsilon: float, criss_cross_limit: int) -> PseudospectralRadius:

@@ -15,7 +15,7 @@ from gradscope.theory.certificate import Certificate
 from gradscope.theory.eigen import Eigendecomposition, eigendecompose, permuted_triangle_diagonal
 from gradscope.theory.scaled_norm import rounded_up_norm
 from gradscope.theory.scaling_starts import scale_without_loss, scaled_matrix
-from gradscope.theory.schur import EPS, power_of_two_scale, square_matrix
+from gradscope.theory.schur import EPS, power_of_two_scale, square_matrix, times_power_of_two
 
 LN2 = float(np.log(2.0))
 #: Powers up to 2^12, and sums of two of them.
@@ -39,21 +39,21 @@ def with_best_radius(W: Array, known: Eigendecomposition, certificate: Certifica
     A, exponent = scale_without_loss(square_matrix(W))
     x = certificate.scaled.log_scales
     low, above = power_bounds(A, x)
-    unscale = float(np.ldexp(1.0, exponent // 2)), float(np.ldexp(1.0, exponent - exponent // 2))
-    low = max(known.spectral_radius_low, low * unscale[0] * unscale[1])
-    high = min(high, above * unscale[0] * unscale[1])
+    low = max(known.spectral_radius_low, times_power_of_two(low, exponent))
+    high = min(high, times_power_of_two(above, exponent))
     B = scaled_matrix(A, x)
     found = known
     if np.isfinite(B).all():
         scaled = eigendecompose(B)
         # Scaling rounds by as much as the eigensolver's backward error allows for once more.
-        radii = 2.0 * scaled.uncertainty * unscale[0] * unscale[1]
+        radii = times_power_of_two(2.0 * scaled.uncertainty, exponent)
         if radii.max() < known.uncertainty.max():
-            found = replace(known, eigenvalues=scaled.eigenvalues * unscale[0] * unscale[1], uncertainty=radii)
+            eigenvalues = times_power_of_two(scaled.eigenvalues, exponent)
+            found = replace(known, eigenvalues=eigenvalues, uncertainty=radii)
             middle = 0.5 * (scaled.spectral_radius_low + scaled.spectral_radius_high)
             slack = scaled.spectral_radius_high - scaled.spectral_radius_low
-            low = max(low, (middle - slack) * unscale[0] * unscale[1])
-            high = min(high, (middle + slack) * unscale[0] * unscale[1])
+            low = max(low, times_power_of_two(middle - slack, exponent))
+            high = min(high, times_power_of_two(middle + slack, exponent))
     radius = min(max(float(np.abs(found.eigenvalues[0])), low), high)
     return replace(found, spectral_radius=radius, spectral_radius_low=low, spectral_radius_high=high)
 
@@ -67,10 +67,7 @@ def spectral_radius(W: Array, certificate: Certificate) -> float:
     diagonal = permuted_triangle_diagonal(A)
     if diagonal is None:
         diagonal = np.linalg.eigvals(scaled_matrix(A, certificate.scaled.log_scales))
-    radius = float(np.abs(diagonal).max())
-    return min(
-        float(radius * np.ldexp(1.0, exponent // 2) * np.ldexp(1.0, exponent - exponent // 2)), certificate.value
-    )
+    return min(times_power_of_two(float(np.abs(diagonal).max()), exponent), certificate.value)
 
 
 def power_bounds(A: Array, x: Array) -> tuple[float, float]:

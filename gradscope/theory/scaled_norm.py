@@ -12,7 +12,7 @@ import numpy as np
 
 from gradscope.jacobians.step_jacobian import Array
 from gradscope.theory.scaling_starts import balanced, geometric, perron, scale_without_loss, scaled_matrix
-from gradscope.theory.schur import EPS, square_matrix
+from gradscope.theory.schur import EPS, square_matrix, times_power_of_two
 
 #: Up to this size the search always runs; above it only from a start for which γ‖SWS⁻¹‖ is below `PROMISING`.
 SEARCH_UP_TO, PROMISING = 16, 1.5
@@ -99,7 +99,7 @@ def scaled_norm(
     promising = slope is None or n <= SEARCH_UP_TO or slope * _sigma(A, best) * 2.0**exponent < PROMISING
     if steps and promising:
         best = _descend(A, best, half, steps)
-    value = rounded_up_norm(A, best) * 2.0 ** (exponent // 2) * 2.0 ** (exponent - exponent // 2)
+    value = times_power_of_two(rounded_up_norm(A, best), exponent)
     return ScaledNorm(value, best - best.mean(), log10_condition_of(best))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradscope.jacobians.step_jacobian import Array
+from gradscope.theory.schur import times_power_of_two
 
 LN2 = float(np.log(2.0))
 
@@ -18,8 +19,7 @@ def scale_without_loss(A: Array) -> tuple[Array, int]:
         return A, 0
     largest, smallest = int(np.frexp(sizes.max())[1]), int(np.frexp(sizes.min())[1])
     exponent = min(largest, max(0, smallest + 960))
-    half = exponent // 2
-    return A * 2.0**-half * 2.0 ** -(exponent - half), exponent
+    return times_power_of_two(A, -exponent), exponent
 
 
 def scaled_matrix(A: Array, x: Array) -> Array:

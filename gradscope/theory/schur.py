@@ -6,6 +6,7 @@ Column vectors throughout; W = Q T Qᴴ with T (quasi-)triangular.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from gradscope.errors import InputError, ShapeError
 from gradscope.jacobians.step_jacobian import Array
 
 EPS = float(np.finfo(np.float64).eps)
+Size = TypeVar("Size", float, Array)
 
 
 def square_matrix(W: Array) -> Array:
@@ -42,9 +44,13 @@ def power_of_two_scale(A: Array) -> tuple[Array, int]:
     if largest == 0.0:
         return A, 0
     exponent = int(np.frexp(largest)[1])
-    # Two exact factors: 2^±1074 alone is not a normal double.
+    return times_power_of_two(A, -exponent), exponent
+
+
+def times_power_of_two(x: Size, exponent: int) -> Size:
+    """x·2^exponent by two exact factors: 2^±1074 alone is not a normal double."""
     half = exponent // 2
-    return A * 2.0**-half * 2.0 ** -(exponent - half), exponent
+    return x * 2.0**half * 2.0 ** (exponent - half)
 
 
 @dataclass(frozen=True)
