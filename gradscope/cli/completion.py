@@ -211,8 +211,9 @@ def _or_files(*words: str) -> Callable[[click.Context, str], list[str]]:
 
 
 def _schemas(ctx: click.Context, incomplete: str) -> list[str]:
-    folder = resources.files("gradscope.reports.schemas")
-    return sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
+    from gradscope.fields import VERBS
+
+    return sorted(VERBS)
 
 
 #: Parameter → candidates; choices of an option complete themselves.

@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 import time
-from types import TracebackType
 
 from gradscope.text import printable, shortened
 
@@ -48,9 +47,7 @@ class Progress:
         with self.lock:
             self._show(time.monotonic())
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.first.cancel()
         with self.lock:
             self.active = False

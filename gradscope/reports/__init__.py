@@ -1,12 +1,13 @@
 """Reports: renderers, exporters and gates. They read records (``gradscope.records``) and nothing else.
 
 Rendering
-    ``formats.render(report, name, *, width=None, color=False, unicode=True, verbose=False) -> str | bytes``;
+    ``formats.render(report, name, *, width, color, unicode, verbose, figures) -> str | bytes``;
     ``formats.write(report, name, stream, ...)`` (json, jsonl and csv row by row); ``formats.format_of_path(path)``;
     ``formats.writer_of(name)``; ``formats.FORMATS``, ``STDOUT_FORMATS``, ``SUFFIXES``.
     ``table``, ``markdown``, ``html``, ``junit``, ``github``, ``svg`` and ``terminal_plot`` (``--plot``) each have
-    ``render(report, *, width, color, unicode, verbose) -> str``; ``figure_files.render_png`` and ``render_pdf`` give
-    bytes. ``github.append_step_summary(report, *, environ=os.environ) -> bool`` does what ``-f github`` adds to it.
+    ``render(report, *, ...) -> str`` with those of these options that mean something to it; ``render_png`` and
+    ``render_pdf`` of ``figure_files`` give bytes. ``github.append_step_summary(report, *, environ=os.environ) -> bool``
+    does what ``-f github`` adds to it.
     ``table.terminal_width(stream)``, ``wants_color(choice, stream)``, ``wants_unicode(stream)`` look at the terminal.
 Reading
     ``json_report.read_report(path) -> Report`` (``-`` is stdin; json or jsonl);

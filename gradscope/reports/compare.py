@@ -14,7 +14,7 @@ from gradscope.fields import LISTS
 from gradscope.fields import names as names_of
 from gradscope.records import Report, Result, plain
 from gradscope.reports.gate_values import DOUBTED, HORIZONS
-from gradscope.reports.reading import has, labels, number
+from gradscope.reports.reading import has, labels, last_measured, number
 from gradscope.reports.views.sweep_view import varied_keys
 from gradscope.reports.worse import DECIDING, IGNORED, direction_of, judged, noise_of
 
@@ -102,7 +102,7 @@ def _compared(verb: str, name: str, a: Result | None, b: Result | None, base: Re
     old, fresh = _by_key(a, keys), _by_key(b, keys)
     # A column that has no meaning on one side (the h corner of an rnn) is not compared.
     absent = [name for name in b.columns if has(a, name) != has(b, name)]
-    last = (_last_lag(a), _last_lag(b))
+    last = (last_measured(a), last_measured(b))
     summary_rows = _summary_rows(a, b, batches, last)
     rows, same, places = [], 0, []
     for key in fresh.keys() & old.keys():
@@ -124,11 +124,6 @@ def _compared(verb: str, name: str, a: Result | None, b: Result | None, base: Re
     if len(places) <= _PLACES:  # so that a gate on an unchanged row is told from one on a row there is not
         settings["places"] = ["summary", *sorted(places)]
     return Result({"name": name, **_sides(a, b)}, settings, columns, summary, tuple(_warnings(a, b, base, new)))
-
-
-def _last_lag(result: Result) -> float:
-    lags = result.columns.get("lag", ())
-    return max(number(result.settings.get("steps")) or 0.0, float(max(lags)) if len(lags) else 0.0)
 
 
 def _source_verdict(a: Result, b: Result, last: tuple[float, float]) -> str:
@@ -168,7 +163,7 @@ def _telling(result: Result) -> dict[str, Any]:
     summary: dict[str, Any] = plain(result.summary)
     for name in HORIZONS:
         if summary.get(f"{name}_censored") and summary.get(name) is None:
-            summary[name] = f"> {_last_lag(result):g}"
+            summary[name] = f"> {last_measured(result):g}"
     return summary
 
 

@@ -47,28 +47,12 @@ def require() -> None:
         ) from error
 
 
-def render_png(
-    report: Report,
-    *,
-    width: int | None = None,
-    color: bool = False,
-    unicode: bool = True,
-    verbose: bool = False,
-    figures: Sequence[str] = (),
-) -> bytes:
+def render_png(report: Report, *, verbose: bool = False, figures: Sequence[str] = ()) -> bytes:
     """Render the main figures, or those named, as one PNG."""
     return _save(report, verbose, figures, "png", {"Software": None})
 
 
-def render_pdf(
-    report: Report,
-    *,
-    width: int | None = None,
-    color: bool = False,
-    unicode: bool = True,
-    verbose: bool = False,
-    figures: Sequence[str] = (),
-) -> bytes:
+def render_pdf(report: Report, *, verbose: bool = False, figures: Sequence[str] = ()) -> bytes:
     """Render the main figures, or those named, as one PDF page."""
     nobody = {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None}
     return _save(report, verbose, figures, "pdf", nobody)

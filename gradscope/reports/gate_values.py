@@ -10,7 +10,7 @@ from typing import Any
 from gradscope.fields import every
 from gradscope.log_domain import log10_at_most, log10_rounding
 from gradscope.records import Result, plain
-from gradscope.reports.reading import has, number
+from gradscope.reports.reading import has, last_measured, number
 
 # A factor below what float64 holds is below about 1e-308; the norms of the other factors are not counted against it.
 _UNDERFLOW = -300.0
@@ -99,7 +99,7 @@ def summary_value(result: Result, name: str) -> Known:
     if _is_open(name, result.summary):
         return _left_open(name, value, result.summary)
     if value is None and _is_censored(name, result.summary):
-        return _beyond(_last_lag(result))
+        return _beyond(last_measured(result))
     if value is not None:
         return _exact(value) if isinstance(value, int | float | str) else _nothing("a list, not a number")
     status = {str(word) for word in result.columns.get("status", ())}
@@ -150,14 +150,6 @@ def _is_censored(name: str, values: Mapping[str, Any]) -> bool:
     return bool(values.get(f"{name}_censored")) or (name == "reach_now" and values.get("reach_now_censored", True))
 
 
-def _last_lag(result: Result, row: int | None = None) -> float:
-    """The lag that a censored horizon is known to exceed."""
-    if row is not None and "T" in result.columns:
-        return number(result.columns["T"][row]) or 0.0
-    lags = result.columns.get("lag", ())
-    return max(number(result.settings.get("steps")) or 0.0, float(max(lags)) if len(lags) else 0.0)
-
-
 def _beyond(limit: float) -> Known:
     return Known(limit, math.inf, True, note=f"> {limit:g}", advice="; raise --steps")
 
@@ -193,7 +185,7 @@ def row_value(result: Result, name: str, row: int) -> Known:
     if may_be_zero and has(result, name) and not last_copy:
         return _zero()  # contract: a null elsewhere is an exact zero where the column has a meaning
     if _is_censored(name, {key: plain(values[row]) for key, values in result.columns.items() if "horizon" in key}):
-        return _beyond(_last_lag(result, row))
+        return _beyond((number(result.columns["T"][row]) or 0.0) if "T" in result.columns else last_measured(result))
     return _nothing(_why_null(name) if status in ("ok", "zero") else f"no value (status {status})")
 
 

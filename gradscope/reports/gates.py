@@ -276,7 +276,7 @@ def _outcome(report: Report, gate: Gate, option: str, result: Result, name: str)
     verdicts = [False if value.unchanged else value.compare(gate.operator, wanted) for value in found]
     tripped = [i for i, verdict in enumerate(verdicts) if verdict is not False]
     if not tripped:
-        shown = _nearest(found, gate)
+        shown = _farthest(found, gate)
         return GateOutcome(gate.expression, _level(option), True, found[shown].shown(), name, wanted=gate.expected)
     certain = [i for i in tripped if verdicts[i] is True]
     shown = certain[_farthest([found[i] for i in certain], gate)] if certain else tripped[0]
@@ -329,9 +329,6 @@ def _order(value: Known, gate: Gate) -> float:
 
 def _farthest(values: Sequence[Known], gate: Gate) -> int:
     return max(range(len(values)), key=lambda i: _order(values[i], gate))
-
-
-_nearest = _farthest
 
 
 def _message(report: Report, gate: Gate, option: str, source: str, said: str) -> str:

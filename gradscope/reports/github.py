@@ -37,9 +37,7 @@ def escape_property(text: str) -> str:
     return escape_data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def render(
-    report: Report, *, width: int | None = None, color: bool = False, unicode: bool = True, verbose: bool = False
-) -> str:
+def render(report: Report, *, unicode: bool = True) -> str:
     """Render one ``::error`` or ``::warning`` line per gate and source that failed, one plain line where all passed.
 
     Beyond ten of a level, the tenth line names the rest.

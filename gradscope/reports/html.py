@@ -36,9 +36,7 @@ MOST_BYTES = 300_000
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
-def render(
-    report: Report, *, width: int | None = None, color: bool = False, unicode: bool = True, verbose: bool = True
-) -> str:
+def render(report: Report) -> str:
     """Render a report as one HTML page of less than 300 KB.
 
     Long curves and tables are thinned until the page fits (and say so); CSV and JSON hold everything.
@@ -86,7 +84,7 @@ def _page(document: Document, points: int, rows: int) -> str:
                 table = html_table(block, rows, label=_named(block, section))
                 body.append(_folded(table, block) if block.folded else table)
             else:
-                body.append(_figure(block, f"f{number}", points, section))
+                body.append(_figure(block, f"f{number}", points))
                 number += 1
         body.append("</section>")
     return (
@@ -172,7 +170,7 @@ def _cell(column: Column, value: str, place: int) -> str:
     return f'<th scope="row"{side}>{text(value)}</th>' if place == 0 else f"<td{side}>{text(value)}</td>"
 
 
-def _figure(figure: Figure, prefix: str, points: int, section: Section) -> str:
+def _figure(figure: Figure, prefix: str, points: int) -> str:
     if isinstance(figure, LineFigure):
         figure = replace(figure, curves=tuple(thinned(curve, points) for curve in figure.curves))
     drawn, height = figure_svg(figure, prefix=prefix)

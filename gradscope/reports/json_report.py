@@ -71,12 +71,17 @@ def write_jsonl(report: Report, stream: TextIO) -> None:
             # A column that is called like the line's own keys (advise has a "kind") stands under "row".
             inner = {name: row.pop(name) for name in _ROW_KEYS if name in row}
             stream.write(_dumps({**lead, **row, **({"row": inner} if inner else {})}) + "\n")
-    closing = []
-    for result in report.results:
-        end = {"rows": result.n_rows, "summary": plain(result.summary), "warnings": list(result.warnings)}
-        closing.append({**end, "details": plain(result.details)} if result.details else end)
-    gates = [gate.to_dict() for gate in report.gates]
-    stream.write(_dumps({"kind": "end", "results": closing, "gates": gates}) + "\n")
+    stream.write(_dumps(end_line(report)) + "\n")
+
+
+def end_line(report: Report) -> dict[str, Any]:
+    """What the last line of JSON Lines says."""
+    closing = [
+        {"rows": r.n_rows, "summary": plain(r.summary), "warnings": list(r.warnings)}
+        | ({"details": plain(r.details)} if r.details else {})
+        for r in report.results
+    ]
+    return {"kind": "end", "results": closing, "gates": [gate.to_dict() for gate in report.gates]}
 
 
 def read_report(path: str | Path) -> Report:

@@ -29,9 +29,7 @@ def _attribute(text: str) -> str:
     return quoteattr(valid(text))
 
 
-def render(
-    report: Report, *, width: int | None = None, color: bool = False, unicode: bool = True, verbose: bool = False
-) -> str:
+def render(report: Report, *, unicode: bool = True) -> str:
     """Render the gates as JUnit XML, each case named by its wanted condition.
 
     A report without gates has one passing case per source. A ``warn`` gate that trips does not fail its case: its

@@ -23,16 +23,8 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split())).replace("@", "&#64;")
 
 
-def render(
-    report: Report,
-    *,
-    width: int | None = None,
-    color: bool = False,
-    unicode: bool = True,
-    verbose: bool = False,
-    gates_first: bool = False,
-) -> str:
-    """Render a report as Markdown (``width`` and ``color`` mean nothing here)."""
+def render(report: Report, *, unicode: bool = True, verbose: bool = False, gates_first: bool = False) -> str:
+    """Render a report as Markdown."""
     document = view(report, verbose=verbose, figures=False)
     if gates_first and report.gates:  # every view puts the gates last
         document = replace(document, sections=(document.sections[-1], *document.sections[:-1]))

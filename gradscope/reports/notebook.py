@@ -14,7 +14,7 @@ from gradscope.records import Report, Result, Rows, column_of
 from gradscope.reports.document import Document, Figure, LineFigure, Sentence, Table
 from gradscope.reports.html import html_table, text
 from gradscope.reports.output_files import OutputFile
-from gradscope.reports.reading import number
+from gradscope.reports.reading import last_measured, number
 from gradscope.reports.svg import DARK, LIGHT, STYLE, WIDTH, figure_svg
 from gradscope.reports.views import view
 from gradscope.reports.views.thinning import thinned
@@ -86,11 +86,7 @@ def _at_least(values: Mapping[str, Any], name: str, last: float | None) -> Any:
 
 
 def _last_lag(result: Result, row: Mapping[str, Any]) -> float | None:
-    if "T" in row:
-        return number(row["T"])
-    found = number(result.settings.get("steps"))
-    lags = result.columns.get("lag", ())
-    return number(max(lags)) if found is None and len(lags) else found
+    return number(row["T"]) if "T" in row else last_measured(result) or None
 
 
 def _repeated(result: Result, key: str) -> Any:

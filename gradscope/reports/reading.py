@@ -90,6 +90,17 @@ def number(value: Any) -> float | None:
     return None if isinstance(value, bool | str | list | dict) or value is None else float(value)
 
 
+def last_measured(result: Result) -> float:
+    """The last lag that was measured, whether the rows hold it or not: what a censored horizon is known to exceed."""
+    lags = result.columns.get("lag", ())
+    return max(number(result.settings.get("steps")) or 0.0, float(max(lags)) if len(lags) else 0.0)
+
+
+def epsilon_of(result: Result) -> float | None:
+    """The norm below which a gradient counts as gone."""
+    return number(result.summary.get("epsilon")) or number(result.settings.get("epsilon"))
+
+
 def shown_lags(last: int, most: int = _SHOWN) -> list[int]:
     """Round lags from 0 to ``last``, evenly spread on a log scale, at most about ``most``.
 

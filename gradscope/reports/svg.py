@@ -52,15 +52,7 @@ STYLE = (
 )
 
 
-def render(
-    report: Report,
-    *,
-    width: int | None = None,
-    color: bool = False,
-    unicode: bool = True,
-    verbose: bool = False,
-    figures: Sequence[str] = (),
-) -> str:
+def render(report: Report, *, verbose: bool = False, figures: Sequence[str] = ()) -> str:
     """Render the main figures of a report in one SVG file, or those named, one under the other."""
     pieces, top = [], 0
     for number, (heading, figure) in enumerate(view(report, verbose=verbose).figures(figures)):

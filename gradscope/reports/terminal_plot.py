@@ -33,13 +33,12 @@ def render(
     width: int | None = 80,
     color: bool = False,
     unicode: bool = True,
-    verbose: bool = False,
     figures: Sequence[str] = (),
 ) -> str:
     """Plot the main figures of a report, or those named, one under the other; empty where there is nothing to plot."""
     columns = max(40, min(width or 80, 160))
     parts = []
-    document = view(report, verbose=verbose)
+    document = view(report)
     # The verdict stands under the plots, in the answer: there is no need to read it twice on one screen.
     told = {block.text.rstrip(".") for block in document.sentences() if block.role == "verdict"}
     for heading, figure in document.figures(figures):

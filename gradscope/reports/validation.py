@@ -7,23 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from importlib import resources
 from typing import Any
 
 from gradscope.errors import InputError
 from gradscope.records import Report, Result
+from gradscope.reports.schemas import VERBS, load_schema
 from gradscope.text import printable, shortened
 
 Schema = Mapping[str, Any]
 _NAMES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
-
-
-@cache
-def schema_of(verb: str) -> Schema:
-    """The JSON Schema that ships for a verb; empty for a verb without one."""
-    file = resources.files("gradscope.reports.schemas").joinpath(f"{verb}.json")
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def check_types(report: Report, name: str) -> None:
@@ -34,7 +26,7 @@ def check_types(report: Report, name: str) -> None:
     InputError
         The first value of a wrong type, named by where it stands.
     """
-    schema = schema_of(report.verb)
+    schema = load_schema(report.verb) if report.verb in VERBS else {}
     head = {**report.header(), "gates": [gate.to_dict() for gate in report.gates]}
     properties = _properties(schema)
     for key in ("command", "seed", "environment", "gates", "gradscope"):
@@ -52,8 +44,8 @@ def _check_result(result: Result, schema: Schema, where: str, name: str) -> None
     _check(list(result.warnings), {"type": "array", "items": {"type": "string"}}, f"{where}.warnings", name)
     fields = dict(_properties(parts.get("rows", {}).get("items", {})))
     measure = result.settings.get("measure")
-    if isinstance(measure, str):  # a sweep's rows hold the summary fields of what it measured
-        measured = _properties(schema_of(measure)).get("results", {}).get("items", {})
+    if measure in VERBS:  # a sweep's rows hold the summary fields of what it measured
+        measured = _properties(load_schema(measure)).get("results", {}).get("items", {})
         fields = {**_properties(_properties(measured).get("summary", {})), **fields}
     lengths = {len(values) for values in result.columns.values()}
     if len(lengths) > 1:

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from gradscope.analysis.environment import describe_environment
 from gradscope.analysis.request import Progress
 from gradscope.errors import InputError
 from gradscope.records import Report, Result, plain
+from gradscope.reports.json_report import end_line
 from gradscope.sweeps.engines import Here, choose_engine
 from gradscope.sweeps.plan import FILE_OPTIONS, SCHEMA, Plan, Point
 from gradscope.sweeps.point import Rows
@@ -76,7 +78,7 @@ def run_sweep(
         run_missing(plan, kept.rows, lambda point, lines: kept.add(*kept_lines(plan, point, lines)), **arguments)
         report = report_of(plan, kept.rows, header, warnings)
         if not kept.ended:
-            kept.end(_end_line(report))
+            kept.end(end_line(report))
     return report
 
 
@@ -136,7 +138,7 @@ def run_missing(
         return
     if jobs is not None:
         jobs = min(jobs, max(1, total - finished))
-    run_points(_chain(first, points), choose_engine(jobs, dask, executor), count, fail_fast=fail_fast)
+    run_points(chain([first], points), choose_engine(jobs, dask, executor), count, fail_fast=fail_fast)
 
 
 def _for_a_while(groups: Iterator[Group], seconds: float) -> Iterator[Group]:
@@ -146,11 +148,6 @@ def _for_a_while(groups: Iterator[Group], seconds: float) -> Iterator[Group]:
         if group is None:
             return
         yield group
-
-
-def _chain(first: Group, rest: Iterator[Group]) -> Iterator[Group]:
-    yield first
-    yield from rest
 
 
 def _full_row(columns: Sequence[str], point: Point, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,11 +217,6 @@ def _continue(store: Store, plan: Plan, header: dict[str, Any], *, extend: bool)
     if not changed or all(point.key in store.rows for point in plan.points()):
         return ()
     return (f"rows may differ in their last digits: {'; '.join(changed)}. For one environment, use --fresh",)
-
-
-def _end_line(report: Report) -> dict[str, Any]:
-    results = [{"rows": r.n_rows, "summary": plain(r.summary), "warnings": list(r.warnings)} for r in report.results]
-    return {"kind": "end", "results": results, "gates": []}
 
 
 # --- the report ---------------------------------------------------------------------------------------------

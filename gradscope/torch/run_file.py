@@ -9,6 +9,7 @@ from typing import Any
 
 from gradscope.errors import InputError
 from gradscope.records import Report, plain
+from gradscope.reports.json_report import end_line
 
 
 class RunFile:
@@ -50,10 +51,7 @@ class RunFile:
 
     def end(self, report: Report) -> None:
         """Write the summaries and close."""
-        results = [
-            {"rows": r.n_rows, "summary": plain(r.summary), "warnings": list(r.warnings)} for r in report.results
-        ]
-        self._write({"kind": "end", "results": results, "gates": []})
+        self._write(end_line(report))
         self._stream.close()
 
     def _write(self, line: Mapping[str, Any]) -> None:

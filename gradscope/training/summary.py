@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradscope.numerics.statistics import student_quantile
+from gradscope.student import student_quantile
 
 #: Summary name to row name.
 _OVER_TRAINING = {"horizon": "horizon", "rate": "log10_rate"}

@@ -23,7 +23,18 @@ FORBIDDEN = {
     "cells": {"networks", "theory", "numerics", "linalg", "sources"},
 }
 #: All that the reports know of the package: records, the table of fields, and what any module may use.
-REPORTS_MAY = {"strict_json", "reports", "records", "fields", "errors", "log_domain", "text", "remarks", "_version"}
+REPORTS_MAY = {
+    "strict_json",
+    "reports",
+    "records",
+    "fields",
+    "errors",
+    "log_domain",
+    "text",
+    "remarks",
+    "student",
+    "_version",
+}
 
 
 @cache

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.special import stdtrit
 
-from gradscope.numerics.statistics import fit_rate, mean_interval, student_quantile
+from gradscope.numerics.statistics import fit_rate, mean_interval
+from gradscope.student import student_quantile
 
 
 def ar1(rng, phi, shape):
@@ -25,6 +26,8 @@ def ar1(rng, phi, shape):
 def test_student_quantile_against_scipy(level):
     found = [student_quantile(degrees, level) for degrees in range(1, 60)]
     np.testing.assert_allclose(found, stdtrit(np.arange(1, 60), 0.5 + 0.5 * level), rtol=1e-11)
+    for degrees in (200, 10_000):
+        assert student_quantile(degrees, level) == pytest.approx(stdtrit(degrees, 0.5 + 0.5 * level), rel=1e-9)
 
 
 @pytest.mark.parametrize("n_steps", [40, 100, 400, 1000])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from importlib.resources import files
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ def schema_text(verb: str) -> str:
     return files(__package__ or "gradscope.reports.schemas").joinpath(f"{verb}.json").read_text(encoding="utf-8")
 
 
+@cache
 def load_schema(verb: str) -> dict[str, Any]:
     """Return the same, parsed."""
     return cast("dict[str, Any]", json.loads(schema_text(verb)))

@@ -32,16 +32,12 @@ _DESCRIPTION = (
     "Strict on the keys below; additions are allowed, a rename bumps the number. A null is an exact zero or a number "
     "that has no meaning or was not computed, as its description says; no NaN, no Infinity."
 )
+_OF_A_NETWORK = ("name", "cell", "hidden", "layers", "state_size", "sha256")
 _SOURCE_REQUIRED = {
-    "gradients": ("name", "cell", "hidden", "layers", "state_size", "sha256"),
-    "spectrum": ("name", "cell", "hidden", "layers", "state_size", "sha256"),
-    "lyapunov": ("name", "cell", "hidden", "layers", "state_size", "sha256"),
-    "advise": ("name", "cell", "hidden", "layers", "state_size", "sha256"),
-    "inspect": ("name",),
-    "sweep": ("name",),
+    **dict.fromkeys(("gradients", "spectrum", "lyapunov", "advise"), _OF_A_NETWORK),
+    **dict.fromkeys(("inspect", "sweep", "series"), ("name",)),
     "diff": ("name", "base", "new"),
     "claims": (),
-    "series": ("name",),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from gradscope.records import Result, plain
 from gradscope.reports.document import Block, Column, Sentence, Table
 from gradscope.reports.numbers import count, fixed, is_null, log_value, significant
-from gradscope.reports.reading import number, shown_lags
+from gradscope.reports.reading import epsilon_of, shown_lags
 
 #: Units with a column each; of more, the spread is shown.
 _COLUMNS = 8
@@ -27,7 +27,7 @@ def direct_blocks(result: Result, *, verbose: bool = False) -> list[Block]:
 def _layer(held: Mapping[str, Any], result: Result) -> list[Block]:
     lags, units = held["lag"], held["log10_units"]
     n = len(units[0])
-    epsilon = number(result.summary.get("epsilon")) or number(result.settings.get("epsilon")) or 1e-3
+    epsilon = epsilon_of(result) or 1e-3
     where = f"layer {held['layer']}: " if len(plain(result.details["direct_paths"])) > 1 else ""
     path = str(held["path"]).partition(", its largest")[0]
     columns = [Column("lag"), *(Column(title, "right", 0) for title in _titles(n, epsilon))]

@@ -9,7 +9,7 @@ from gradscope.records import Result, plain
 from gradscope.reports.document import Block, Curve, HeatFigure, LineFigure, Number
 from gradscope.reports.figure_scale import within
 from gradscope.reports.numbers import count, significant
-from gradscope.reports.reading import column, has, number, picked
+from gradscope.reports.reading import column, epsilon_of, has, number, picked
 from gradscope.reports.views.gradient_bounds import held_bounds, tightest_bound, tightest_meaning
 from gradscope.reports.views.gradient_words import is_users_loss, verdict_sentence
 from gradscope.reports.views.loss_map_table import loss_map_figure
@@ -55,7 +55,7 @@ def measured_curve(result: Result, name: str = "measured", role: str = "measured
 
 def epsilon_mark(result: Result) -> tuple[tuple[str, float], ...]:
     """The horizon's threshold as a horizontal line."""
-    epsilon = number(result.summary.get("epsilon")) or number(result.settings.get("epsilon"))
+    epsilon = epsilon_of(result)
     return ((f"epsilon {significant(epsilon)}", math.log10(epsilon)),) if epsilon else ()
 
 

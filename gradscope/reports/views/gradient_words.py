@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from gradscope.records import Result
 from gradscope.reports.document import Block, Sentence
 from gradscope.reports.numbers import NULL, count, fixed, is_null, printable, significant
-from gradscope.reports.reading import column, has, number, picked
+from gradscope.reports.reading import column, epsilon_of, has, number, picked
 from gradscope.reports.views.common import verdict_tone
 from gradscope.reports.views.gradient_next import next_step
 
@@ -95,7 +95,7 @@ def sharpness(result: Result) -> str:
 
 def level_text(result: Result, log10_norm: float) -> str:
     """A norm as a power of ten, on its side of every number that a verdict hangs on."""
-    epsilon = _epsilon(result)
+    epsilon = epsilon_of(result)
     return f"10^{fixed(log10_norm, 1, against=[0.0, 1.0, -1.0, *([math.log10(epsilon)] if epsilon else [])])}"
 
 
@@ -173,13 +173,9 @@ def _steps(result: Result) -> int:
     return last_lag(result) if steps is None else int(steps)
 
 
-def _epsilon(result: Result) -> float | None:
-    return number(result.summary.get("epsilon")) or number(result.settings.get("epsilon"))
-
-
 def epsilon_text(result: Result) -> str:
     """The norm below which a gradient counts as gone."""
-    epsilon = _epsilon(result)
+    epsilon = epsilon_of(result)
     return "the threshold" if epsilon is None else significant(epsilon, 17)
 
 
@@ -190,7 +186,7 @@ def is_users_loss(result: Result) -> bool:
 
 def theory_horizon(result: Result) -> str:
     """The horizon that the article's closed form would give, as ``horizon_text``; ``-`` where nobody can tell."""
-    epsilon, lags = _epsilon(result), column(result, "lag")
+    epsilon, lags = epsilon_of(result), column(result, "lag")
     if not epsilon or not has(result, "log10_theory") or len(lags) != _steps(result) + 1:
         return NULL  # of a selection of rows the crossing may be left out
     pairs = zip(lags, column(result, "log10_theory"), strict=True)

@@ -10,7 +10,7 @@ from gradscope.fields import ROWS, field
 from gradscope.records import Report, Result
 from gradscope.reports.document import Block, Column, Document, Section, Sentence, Table
 from gradscope.reports.numbers import NULL, count, fixed, is_null, log_value, significant
-from gradscope.reports.reading import has, labels, number, picked, shown_rows
+from gradscope.reports.reading import epsilon_of, has, labels, number, picked, shown_rows
 from gradscope.reports.views.common import about_source, document, warnings_of
 from gradscope.reports.views.factor_tables import FACTOR_COLUMNS, factor_blocks
 from gradscope.reports.views.gradient_bounds import held_bounds, tightest_bound, tightest_meaning
@@ -124,7 +124,7 @@ def _exceeded(result: Result, row: int) -> str:
 
 
 def _edges(result: Result) -> list[float]:
-    epsilon = number(result.summary.get("epsilon")) or number(result.settings.get("epsilon"))
+    epsilon = epsilon_of(result)
     return [math.log10(epsilon)] if epsilon else []
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from gradscope.records import Result, plain
 from gradscope.reports.document import Block, Column, HeatFigure, Table
 from gradscope.reports.numbers import log_value, significant
-from gradscope.reports.reading import number
+from gradscope.reports.reading import epsilon_of, number
 
 #: Losses in the table.
 _ROWS = 6
@@ -39,7 +39,7 @@ def loss_map_blocks(result: Result) -> list[Block]:
     held = plain(result.details.get("loss_map"))
     if not held or not held["loss_step"]:
         return []
-    epsilon = number(result.summary.get("epsilon")) or number(result.settings.get("epsilon")) or 1e-3
+    epsilon = epsilon_of(result) or 1e-3
     n = len(held["loss_step"])
     rows = sorted({round(i * (n - 1) / (_ROWS - 1)) for i in range(_ROWS)}) if n > _ROWS else range(n)
     titles = ["loss at", "most", "log10", f"back to ({significant(epsilon)} of it)"]
