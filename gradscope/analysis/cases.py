@@ -220,18 +220,20 @@ def run_case(
         refuse_lengths(request, f"{network.name}, whose every step has weights of its own")
     running = network if starts is None else Padded(network, starts, state)
     trajectory = run_network(running, measured, state, memory=request.memory, progress=request.track(f"{name}: run"))
-    settings = {
-        **request.settings(),
-        **source.settings,
-        "steps": trajectory.n_steps,
-        "batch": inputs.batch,
-        "inputs": inputs.description,
-    }
-    if network.input_size == 0:
-        settings["inputs"] = "none"
-    bound = float(np.max(np.abs(state))) if state.size else 0.0
+    read = inputs.description if network.input_size else "none"
+    settings = _settings(source, request, trajectory, inputs.batch, read)
     warnings = (*source.warnings, *_noise_warning(source, request, network.input_size))
-    return Case(source, record, settings, trajectory, network, bound, warnings, starts=starts)
+    return Case(source, record, settings, trajectory, network, _largest(state), warnings, starts=starts)
+
+
+def _settings(source: Source, request: RunRequest, tape: Tape, batch: int, inputs: str) -> dict[str, Any]:
+    """The ``settings`` object of a run's results: what was asked, and what there was in fact."""
+    return {**request.settings(), **source.settings, "steps": tape.n_steps, "batch": batch, "inputs": inputs}
+
+
+def _largest(state: Array) -> float:
+    """max |s_0|."""
+    return float(np.max(np.abs(state), initial=0.0))
 
 
 def _noise_warning(source: Source, request: RunRequest, width: int) -> tuple[str, ...]:
@@ -266,7 +268,7 @@ def layer_cases(case: Case, request: RunRequest) -> list[Case]:
     for part in split_stack(network, x, trajectory.state(0)):
         record = {**case.record, "layer": part.layer, "layers": 1, "state_size": part.network.state_size}
         tape = run_network(part.network, ArrayInputs(part.inputs), part.initial_state, memory=request.memory)
-        bound = float(np.max(np.abs(part.initial_state))) if part.initial_state.size else 0.0
+        bound = _largest(part.initial_state)
         out.append(replace(case, record=record, tape=tape, network=part.network, initial_bound=bound, warnings=()))
     return out
 
@@ -284,7 +286,7 @@ def _ready_case(source: JacobianSource, request: RunRequest) -> list[Case]:
             raise UsageError(f"{name} has no meaning for ready Jacobians: '{source.spec.text}' is already linearised.")
     refuse_lengths(request, "ready Jacobians, which are one sequence")
     tape: StoredTape = tape_of_matrices(source.jacobians)
-    settings = {**request.settings(), **source.settings, "steps": tape.n_steps, "batch": 1, "inputs": "none"}
+    settings = _settings(source, request, tape, 1, "none")
     return [Case(source, source.record, settings, tape, None, 0.0, source.warnings)]
 
 
@@ -358,19 +360,12 @@ def _seq2seq_case(source: EncoderDecoderSource, request: RunRequest) -> list[Cas
     state = initial_state(request, Layer(model.encoder), inputs.batch)
     target = _decoder_target(request, model, inputs.n_steps)
     tape = run_seq2seq(model, inputs, state, target, memory=request.memory)
-    settings = {
-        **request.settings(),
-        **source.settings,
-        "steps": tape.n_steps,
-        "batch": inputs.batch,
-        "inputs": inputs.description,
-    }
+    settings = _settings(source, request, tape, inputs.batch, inputs.description)
     settings |= {"encoder_steps": tape.encoder_steps, "decoder_steps": tape.decoder_steps, "feedback": model.feedback}
     warnings = (*source.warnings, *_noise_warning(source, request, model.encoder.input_size))
     if tape.decoded is not None and tape.decoder_steps == model.max_steps:
         warnings = (*warnings, f"decoding did not reach End within max_steps={model.max_steps}: raise max_steps=")
-    bound = float(np.max(np.abs(state))) if state.size else 0.0
-    return [Case(source, source.record, settings, tape, None, bound, warnings)]
+    return [Case(source, source.record, settings, tape, None, _largest(state), warnings)]
 
 
 def _decoder_target(request: RunRequest, model: Seq2Seq, n_steps: int) -> Array:

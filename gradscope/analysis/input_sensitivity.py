@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from gradscope.analysis.cases import Case
 from gradscope.analysis.input_gradients import input_columns
 from gradscope.analysis.living import ENDED, ZERO, Living
 from gradscope.analysis.request import GradientsRequest
-from gradscope.analysis.verdict import describe_end, horizon_of, peak_of, summary_of_course, undetermined_warning
+from gradscope.analysis.verdict import describe_alone
 from gradscope.errors import UsageError
 from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.sensitivity import Influence, InputSensitivity, measure_influence, sensitivity_of
@@ -52,7 +51,7 @@ def measure_input_sensitivity(case: Case, request: GradientsRequest) -> Result:
     living = Living(deaf, np.zeros_like(deaf), np.zeros_like(deaf), None if ended is None else ended[1:])
     columns = _columns(found, living, T)
     survivors = None if living.all_alive else living.to_the_end(found.log10_norm[::-1])
-    reach, more = _reach(columns, survivors, request)
+    reach, more = describe_alone(columns["log10_norm"], columns["status"], survivors=survivors, epsilon=request.epsilon)
     heard, said = input_columns(case, trajectory, request)
     status = columns.pop("status")
     if case.starts is not None:
@@ -101,21 +100,6 @@ def _columns(found: InputSensitivity, living: Living, T: int) -> dict[str, Array
 def _mean(values: Array) -> float | None:
     mean = float(np.mean(values))
     return mean if np.isfinite(mean) else None
-
-
-def _reach(columns: Mapping[str, Array], survivors: Array | None, request: GradientsRequest) -> tuple[Any, list[str]]:
-    """Verdict, rate, horizon and peak of the sensitivities, as for states; no bound and no theory is compared."""
-    log10, lags, status = columns["log10_norm"], columns["lag"], columns["status"]
-    last = str(status[-1])
-    course = describe_end(lags, log10 if survivors is None else survivors, last)
-    summary = {
-        **summary_of_course(course, log10, last, len(lags) - 1),
-        **horizon_of(log10, status, lags, request.epsilon),
-        **peak_of(log10, lags),
-        "bound_violations": None,
-        "theory_violations": None,
-    }
-    return summary, undetermined_warning(summary, course)
 
 
 def _control(trajectory: Trajectory, request: GradientsRequest) -> dict[str, Any]:

@@ -35,21 +35,7 @@ STEPS_FOR_COVARIANT = 40
 
 @dataclass(frozen=True, kw_only=True)
 class LyapunovRequest(RunRequest):
-    """What ``lyapunov`` asks on top of a run.
-
-    Attributes
-    ----------
-    k : int or None
-        Leading exponents; all when None.
-    closed_loop : bool
-        The readout's output is the next input.
-    readout : str, GivenArray, GivenReadout or None
-        npz with ``weight`` (inputs, H) and ``bias``.
-    covariant : bool
-        Covariant Lyapunov vectors as well.
-    singular_values : bool
-        All singular values of the whole product J_T ⋯ J_1 as well.
-    """
+    """What :func:`gradscope.lyapunov` asks on top of a run."""
 
     k: int | None = None
     closed_loop: bool = False

@@ -20,25 +20,9 @@ DEFAULT_MEMORY = 2**30
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """Inputs, sizes and seeds of a run.
+    """Inputs, sizes and seeds of a run: the keywords of :func:`gradscope.gradients` that every verb has, read.
 
-    Attributes
-    ----------
-    steps : int
-        T; an inputs file overrides it.
-    inputs : str or GivenArray
-        ``normal``, ``uniform``, ``zeros`` or a file; or the array itself.
-    tokens : str, GivenArray or None
-        Tokens (``3,17,4`` or a file), looked up in the file's embedding; they take the place of ``inputs``.
-    state : str, GivenArray or None
-        The initial state or its file; zeros without it.
-    time_major : bool or None
-        An inputs file of three axes is (T, batch, inputs), or with False (batch, T, inputs); None asks where the
-        first is far larger than the second.
-    transient : int
-        Steps run before measuring.
-    memory : int
-        Bytes the tape may take before it is recomputed from checkpoints.
+    A file is still its name here, to be opened when it is needed; ``memory`` is in bytes.
     """
 
     steps: int = 100
@@ -89,34 +73,7 @@ def _at_least(name: str, value: int, low: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class GradientsRequest(RunRequest):
-    """What ``gradients`` asks on top.
-
-    Attributes
-    ----------
-    anchor : {"end", "start"}
-    lags : tuple of int or None
-        Rows kept; all when None.
-    epsilon : float
-        Norm below which a gradient counts as gone (the horizon).
-    loss : {"cross-entropy", "mse", "linear", "none"}
-    loss_at : {"last", "all"}
-    readout : str, GivenArray, GivenReadout or None
-        The readout's weights or their file; ``random`` for a seeded one where the network is a trained one.
-    target : str, GivenArray or None
-        Class number, or an array or file of them.
-    truncation_bias : float
-        Relative bias of ∂L/∂W_hh that truncated backpropagation may have (``tbptt_length``).
-    factors : bool
-        Take the article's product for ∂L/∂W_hh apart, factor by factor.
-    need : int or None
-        How far back the task needs gradients (``enough``).
-    lengths : str, GivenArray or None
-        How many steps each sequence of a padded batch has; lags count back from each one's own end.
-    method : {"auto", "thin", "dense"}
-        How the product is measured: fast, by the algorithm on one page, or by the slow reference.
-    figures : bool
-        Also gather what only figures show (the heat map over (t, i)).
-    """
+    """What :func:`gradscope.gradients` asks on top; ``lags_text`` is how ``lags`` were written."""
 
     anchor: str = "end"
     lags: tuple[int, ...] | None = None

@@ -38,17 +38,7 @@ NOT_ENCLOSED: dict[str, Any] = {"eigenvalue_enclosures": None, "enclosure_bits":
 
 @dataclass(frozen=True, kw_only=True)
 class SpectrumRequest(RunRequest):
-    """What ``spectrum`` asks on top of a run (whose inputs it does not read).
-
-    Attributes
-    ----------
-    pseudospectrum : float or None
-        ε/‖W‖ of ``pseudospectral_radius``, at any size; None means 0.01, up to n = 100 (larger costs seconds a block).
-    matrices : bool
-        Write P, Λ, P⁻¹ and the W they rebuild into each row, for blocks of at most 8 units.
-    certify : bool
-        Enclose the eigenvalues rigorously (Arb), for blocks of at most 128 units.
-    """
+    """What :func:`gradscope.spectrum` asks on top of a run (whose inputs it does not read)."""
 
     pseudospectrum: float | None = None
     matrices: bool = False

@@ -87,6 +87,29 @@ def describe_course(
     return summary, [*living.sentences(), *_warnings(summary, status, course)]
 
 
+def describe_alone(
+    log10: Array, status: Array, *, survivors: Array | None, epsilon: float
+) -> tuple[dict[str, Any], list[str]]:
+    """Verdict, rate, horizon and peak of a curve over lags 0 … with which no theory and no bound is compared.
+
+    Parameters
+    ----------
+    log10, status : ndarray, shape (lags,)
+    survivors : ndarray, shape (lags,), or None
+        As for :func:`describe_course`.
+    """
+    lags, last = np.arange(len(log10)), str(status[-1])
+    course = describe_end(lags, log10 if survivors is None else survivors, last)
+    summary = {
+        **summary_of_course(course, log10, last, len(lags) - 1),
+        **horizon_of(log10, status, lags, epsilon),
+        **peak_of(log10, lags),
+        "bound_violations": None,
+        "theory_violations": None,
+    }
+    return summary, undetermined_warning(summary, course)
+
+
 def rounding_allowance(n_steps: int, limit: Array, log10_path: Array, *, state_size: int) -> Array:
     """log10 by which a computed norm may exceed a true bound through rounding alone, per lag.
 

@@ -18,7 +18,7 @@ from gradscope.analysis.living import UNDERFLOW, ZERO, Living, flat, mean_of_non
 from gradscope.analysis.memory_units import time_constant_summary
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import gather_slopes, time_constants_by_layer
-from gradscope.analysis.verdict import describe_end, horizon_of, peak_of, summary_of_course, undetermined_warning
+from gradscope.analysis.verdict import describe_alone
 from gradscope.errors import UsageError
 from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.trajectory import Trajectory
@@ -114,22 +114,14 @@ def _state_gradient(case: Case, request: GradientsRequest) -> tuple[dict[str, An
     """Verdict, rate, horizon and peak of ∂s_T/∂s_{T−k} along the same run; no theory and no bound is compared."""
     norms = measure_norms(case.tape, anchor="end", progress=request.track(f"{case.record['name']}: norms"))
     living = Living(norms.zero, norms.flushed, norms.nonfinite)
-    status, lags = living.status(), np.arange(case.tape.n_steps + 1)
+    status = living.status()
     log10 = np.where(status == "ok", living.mean(np.where(norms.zero, -np.inf, norms.log10_norm)), np.nan)
     survivors = None if living.all_alive else living.to_the_end(norms.log10_norm)
-    last = str(status[-1])
-    course = describe_end(lags, log10 if survivors is None else survivors, last)
-    summary = {
-        **summary_of_course(course, log10, last, case.tape.n_steps),
-        **horizon_of(log10, status, lags, request.epsilon),
-        **peak_of(log10, lags),
-        "bound_violations": None,
-        "theory_violations": None,
-        "theory": "∂h_t/∂θ = J_t ∂s_{t−1}/∂θ + (∂s_t/∂θ at step t alone)",
-    }
+    summary, said = describe_alone(log10, status, survivors=survivors, epsilon=request.epsilon)
+    summary["theory"] = "∂h_t/∂θ = J_t ∂s_{t−1}/∂θ + (∂s_t/∂θ at step t alone)"
     trajectory = case.tape
     times = time_constants_by_layer(gather_slopes(trajectory, "end")) if isinstance(trajectory, Trajectory) else []
-    return summary, undetermined_warning(summary, course), times
+    return summary, said, times
 
 
 def _sharpness(found: WeightSensitivity, T: int) -> dict[str, Any]:
