@@ -125,12 +125,9 @@ class Budget:
         InputError
             If that is too much, or the content is no JSON.
         """
-        if isinstance(content, str):
-            self.text(len(content), what)
-            opening, items = content.count("[") + content.count("{"), content.count(",") + content.count('"')
-        else:
-            self.text(len(content), what)
-            opening, items = content.count(b"[") + content.count(b"{"), content.count(b",") + content.count(b'"')
+        self.text(len(content), what)
+        raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+        opening, items = raw.count(b"[") + raw.count(b"{"), raw.count(b",") + raw.count(b'"')
         # An empty list takes 56 bytes and the place it stands in 8; a short string 50 (it has two quotation marks).
         self._weigh_objects(64 * opening + 32 * items, what)
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from gradscope.cells import CELLS
@@ -53,7 +52,7 @@ def built_source(spec: SourceSpec, seed: int, dtype: Any, memory: int) -> Source
 
 
 def _check_size(spec: SourceSpec, networks: int, cell: type[Cell], memory: int) -> None:
-    H, layers = spec["hidden"], spec["layers"] if "layers" in _keys_of(spec) else 1
+    H, layers = spec["hidden"], spec["layers"] if "layers" in spec.known_keys() else 1
     rows, columns = cell.recurrent_shape(H)
     n_bytes = 8 * networks * layers * (rows * columns + len(cell.gates) * H * spec["inputs"])
     if n_bytes > memory:
@@ -61,10 +60,6 @@ def _check_size(spec: SourceSpec, networks: int, cell: type[Cell], memory: int) 
             f"'{spec.text}' would hold {n_bytes / 2**30:.3g} GiB of weights; the limit is {memory / 2**30:.3g} GiB.\n"
             "Choose a smaller hidden or inputs, or raise --memory."
         )
-
-
-def _keys_of(spec: SourceSpec) -> Mapping[str, Any]:
-    return spec.known_keys()
 
 
 def _independent(spec: SourceSpec, seed: int, dtype: Any) -> Source:
@@ -81,7 +76,7 @@ def _independent(spec: SourceSpec, seed: int, dtype: Any) -> Source:
 def _built_warnings(spec: SourceSpec) -> tuple[str, ...]:
     """Keys that are accepted and have no effect are said to have none."""
     out = []
-    known = _keys_of(spec)
+    known = spec.known_keys()
     cell = CELLS[spec["cell"] if spec.name == "seq2seq" else spec.name]
     if "activation" in spec.given and not cell.uses_activation:
         out.append(f"{cell.name} is linear: activation has no effect")

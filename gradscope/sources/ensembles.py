@@ -89,56 +89,30 @@ def draw_layer(
     ``recurrent`` is the shape of W_hh. Units that read themselves alone, (rows, 1), are so many recurrences of one unit
     each: a draw of the ensemble at n = 1, N(0, gain²) or ±gain.
     """
-    rows, n = recurrent
+    rows = gates * hidden
     if init == "pytorch":
-        return _pytorch(rng, gates * hidden, hidden, width, gain, input_gain, recurrent)
+        # Every weight and both biases U(−1/√H, 1/√H): ``reset_parameters`` of PyTorch's RNNBase.
+        bound = 1.0 / np.sqrt(hidden)
+        weight_ih = rng.uniform(-bound, bound, (rows, width)) * input_gain
+        weight_hh = rng.uniform(-bound, bound, recurrent) * gain
+        return LayerDraw(weight_ih, weight_hh, rng.uniform(-bound, bound, rows), rng.uniform(-bound, bound, rows))
     if init == "keras":
-        return _keras(rng, gates * hidden, hidden, width, gain, input_gain, recurrent)
-    weight_hh = _blocks(ENSEMBLES[init], rng, rows, n, gain)
-    weight_ih = rng.standard_normal((gates * hidden, width)) * (input_gain / np.sqrt(width))
-    return LayerDraw(weight_ih, weight_hh, np.zeros(gates * hidden), None)
+        # Kernel (I, G·H) Glorot-uniform, U(−b, b) with b = √(6/(fan_in + fan_out)) (Glorot and Bengio 2010, eq. 16);
+        # recurrent kernel (H, G·H) with orthonormal rows over all gates; no biases. W_hh here is that kernel's
+        # transpose, so its columns are orthonormal: W_hhᵀ W_hh = gain² I, each gate's own block is not orthogonal.
+        bound = np.sqrt(6.0 / (width + rows))
+        weight_ih = rng.uniform(-bound, bound, (rows, width)) * input_gain
+        full = recurrent == (rows, hidden)
+        weight_hh = gain * haar(rng, rows, hidden) if full else _blocks(orthogonal, rng, *recurrent, gain)
+        return LayerDraw(weight_ih, weight_hh, np.zeros(rows), None)
+    weight_hh = _blocks(ENSEMBLES[init], rng, *recurrent, gain)
+    weight_ih = rng.standard_normal((rows, width)) * (input_gain / np.sqrt(width))
+    return LayerDraw(weight_ih, weight_hh, np.zeros(rows), None)
 
 
 def _blocks(ensemble: Ensemble, rng: np.random.Generator, rows: int, n: int, gain: float) -> Array:
     """Blocks of n × n below one another."""
     return np.concatenate([np.zeros((0, n)), *(ensemble(rng, n, gain) for _ in range(rows // n))])
-
-
-def _pytorch(
-    rng: np.random.Generator,
-    rows: int,
-    hidden: int,
-    width: int,
-    gain: float,
-    input_gain: float,
-    recurrent: tuple[int, int],
-) -> LayerDraw:
-    """Every weight and both biases U(−1/√H, 1/√H): ``reset_parameters`` of PyTorch's RNNBase."""
-    bound = 1.0 / np.sqrt(hidden)
-    weight_ih = rng.uniform(-bound, bound, (rows, width)) * input_gain
-    weight_hh = rng.uniform(-bound, bound, recurrent) * gain
-    return LayerDraw(weight_ih, weight_hh, rng.uniform(-bound, bound, rows), rng.uniform(-bound, bound, rows))
-
-
-def _keras(
-    rng: np.random.Generator,
-    rows: int,
-    hidden: int,
-    width: int,
-    gain: float,
-    input_gain: float,
-    recurrent: tuple[int, int],
-) -> LayerDraw:
-    """Kernel (I, G·H) Glorot-uniform, recurrent kernel (H, G·H) with orthonormal rows over all gates, no biases.
-
-    ``glorot_uniform``: U(−b, b), b = √(6/(fan_in + fan_out)) (Glorot and Bengio 2010, eq. 16). W_hh here is the
-    kernel's transpose, so its columns are orthonormal: W_hhᵀ W_hh = gain² I, each gate's own block is not orthogonal.
-    """
-    bound = np.sqrt(6.0 / (width + rows))
-    weight_ih = rng.uniform(-bound, bound, (rows, width)) * input_gain
-    full = recurrent == (rows, hidden)
-    weight_hh = gain * haar(rng, rows, hidden) if full else _blocks(orthogonal, rng, *recurrent, gain)
-    return LayerDraw(weight_ih, weight_hh, np.zeros(rows), None)
 
 
 #: Cells whose forget gate Keras starts at a bias of 1 (``unit_forget_bias`` of its LSTM).

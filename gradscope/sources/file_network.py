@@ -68,6 +68,11 @@ def weights_of(spec: SourceSpec, **said: str | None) -> WeightFile:
     return spec.held.weights(**said) if isinstance(spec.held, HeldWeights) else read_weights(spec.path, **said)
 
 
+def _said_of_cells(spec: SourceSpec) -> dict[str, str | None]:
+    """What the user says of a module beside which cell it is."""
+    return {key: spec[key] for key in ("activation", "gate_activation", "reset", "ignore", "norm")}
+
+
 def source_of_weights(spec: SourceSpec, dtype: Any) -> Source:
     """Read a weights file and run the module that its keys pick."""
     if spec["cell"] == "seq2seq":
@@ -75,15 +80,7 @@ def source_of_weights(spec: SourceSpec, dtype: Any) -> Source:
     if spec["cell"] == "dnn":
         raise UsageError("cell=dnn has a W of its own at every step: give its step Jacobians as a 3-D .npy instead.")
     try:
-        weights = weights_of(
-            spec,
-            cell=spec["cell"],
-            activation=spec["activation"],
-            gate_activation=spec["gate_activation"],
-            reset=spec["reset"],
-            ignore=spec["ignore"],
-            norm=spec["norm"],
-        )
+        weights = weights_of(spec, cell=spec["cell"], **_said_of_cells(spec))
     except InputError:
         if spec.given or spec.held is not None:
             raise
@@ -107,8 +104,7 @@ def _seq2seq_from_weights(spec: SourceSpec, dtype: Any) -> Source:
     for key in ("param", "layer", "direction", "stack"):
         if spec[key] is not None:
             raise UsageError(f"{key}= has no meaning with cell=seq2seq: encoder= and decoder= name the modules.")
-    given = {key: spec[key] for key in ("activation", "gate_activation", "reset", "ignore", "norm")}
-    weights = weights_of(spec, **given)
+    weights = weights_of(spec, **_said_of_cells(spec))
     parts = {part: one_layer(spec, select_layers(weights, param=spec[part]), part) for part in ("encoder", "decoder")}
     edits = Edits.of(spec.given)
     encoder, decoder = edits.apply(tuple(parts.values()), direction=None, file=spec.name)

@@ -13,7 +13,6 @@ from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from gradscope.errors import InputError
 from gradscope.sources.budget import Budget
@@ -27,24 +26,12 @@ from gradscope.sources.naming import group_recurrent
 from gradscope.sources.stored_tensor import StoredTensor, keep_beside
 from gradscope.sources.zip_members import ZipMembers
 
-if TYPE_CHECKING:
-    from gradscope.sources.keras_file import KerasWeights
-
 __all__ = ["Matrices", "read_matrices", "read_weights", "select_layers"]
 
 Reader = Callable[[BufferedReader, Budget, FileKeys], WeightFile]
 
 
-def read_weights(
-    path: Path,
-    *,
-    cell: str | None = None,
-    activation: str | None = None,
-    gate_activation: str | None = None,
-    reset: str | None = None,
-    ignore: str | None = None,
-    norm: str | None = None,
-) -> WeightFile:
+def read_weights(path: Path, **said: str | None) -> WeightFile:
     """Read every recurrent layer and direction of a weights file into gradscope's layout.
 
     Rows are outputs and gates stand in :data:`~gradscope.sources.layer_weights.GATE_ORDER`, whatever the file has;
@@ -54,9 +41,9 @@ def read_weights(
     ----------
     path : Path
         What it is, its content says (:mod:`gradscope.sources.file_format`), whatever its suffix.
-    cell, activation, gate_activation, reset, ignore, norm : str, optional
-        What the file cannot tell: see :class:`~gradscope.sources.file_keys.FileKeys` for the known values. A key that
-        contradicts the file, or means nothing for a module's cell, becomes that module's entry in
+    **said : str, optional
+        What the file cannot tell: the keys of :class:`~gradscope.sources.file_keys.FileKeys`, with the known values. A
+        key that contradicts the file, or means nothing for a module's cell, becomes that module's entry in
         ``WeightFile.questions`` and is raised when the module is selected.
 
     Raises
@@ -68,9 +55,7 @@ def read_weights(
     UsageError
         If a key's value is unknown.
     """
-    keys = FileKeys(
-        cell=cell, activation=activation, gate_activation=gate_activation, reset=reset, ignore=ignore, norm=norm
-    )
+    keys = FileKeys(**said)
     path = Path(path)
     with plain_messages(), opened(path) as (stream, n_bytes):
         digest = sha256_of(stream)
@@ -191,7 +176,7 @@ def _read_hdf5(stream: BufferedReader, budget: Budget, keys: FileKeys) -> Weight
     with Hdf5File(stream, budget.n_bytes, budget=budget) as h5:
         found = keras_weights(h5, config=None, version=None, file=file, keys=keys)
         if found.layers or found.questions:
-            return _weights_from_keras(found, file=file)
+            return found
         return weights_from_named(h5.tensors, budget, container="hdf5", keys=keys)
 
 
@@ -206,40 +191,16 @@ def _read_keras(members: ZipMembers, budget: Budget, keys: FileKeys) -> WeightFi
         found = keras_weights(h5, config=config, version=version, file=file, keys=keys)
         if not found.layers and not found.questions:
             raise InputError(f"{file}: has no recurrent layer (SimpleRNN, GRU, LSTM); there is nothing to analyse")
-        return _weights_from_keras(found, file=file)
-
-
-def _weights_from_keras(found: KerasWeights, *, file: str) -> WeightFile:
-    return WeightFile(
-        name=file,
-        format=found.container,
-        sha256="",
-        layers=tuple(found.layers),
-        other_arrays=keep_beside(found.others, readout_widths(found.layers)),
-        skipped=found.skipped,
-        questions=found.questions,
-        chains=found.chains,
-    )
+        return found
 
 
 def _read_onnx(stream: BufferedReader, budget: Budget, keys: FileKeys) -> WeightFile:
     from gradscope.sources.onnx_file import onnx_weights
 
-    file = budget.file
     # An open file knows its path; bytes that came another way have no folder to look for a second file in.
     name = getattr(stream, "name", None)
     folder = Path(name).parent if isinstance(name, str | os.PathLike) else None
-    found = onnx_weights(stream.read(budget.n_bytes), budget=budget, keys=keys, folder=folder)
-    return WeightFile(
-        name=file,
-        format="onnx",
-        sha256=found.sha256 or "",
-        layers=tuple(found.layers),
-        other_arrays=found.other_arrays,
-        skipped=found.skipped,
-        questions=found.questions,
-        chains=found.chains,
-    )
+    return onnx_weights(stream.read(budget.n_bytes), budget=budget, keys=keys, folder=folder)
 
 
 _READERS: dict[str, Reader] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass, field
 from typing import IO
 
 from gradscope.errors import InputError, UsageError
@@ -13,23 +12,15 @@ from gradscope.sources.hdf5 import Hdf5File
 from gradscope.sources.keras_config import KerasConfig, parse_keras_config
 from gradscope.sources.keras_groups import Missing, cells_by_name, cells_by_storage
 from gradscope.sources.keras_layers import KerasArrays, keras_layer
-from gradscope.sources.layer_weights import LayerWeights
-from gradscope.sources.stored_tensor import StoredTensor
+from gradscope.sources.layer_weights import LayerWeights, WeightFile, readout_widths
+from gradscope.sources.stored_tensor import keep_beside
 from gradscope.sources.zip_members import ZipMembers
 
 _VERSION = re.compile(r"(\d{1,3})\.(\d{1,3})")
 
 
-@dataclass
-class KerasWeights:
-    """What a Keras file gave: layers, open questions, chains of layers, and the tensors that belong to none."""
-
-    container: str
-    layers: list[LayerWeights] = field(default_factory=list)
-    questions: dict[str, InputError | UsageError] = field(default_factory=dict)
-    chains: tuple[tuple[str, ...], ...] = ()
-    others: list[StoredTensor] = field(default_factory=list)
-    skipped: tuple[str, ...] = ()
+#: Recurrent modules that need an answer first, each with the error that selecting it raises.
+Questions = dict[str, InputError | UsageError]
 
 
 def keras_zip_stream(members: ZipMembers, *, file: str) -> tuple[IO[bytes], int, KerasConfig, str]:
@@ -58,7 +49,7 @@ def keras_zip_stream(members: ZipMembers, *, file: str) -> tuple[IO[bytes], int,
 
 def keras_weights(
     h5: Hdf5File, *, config: KerasConfig | None, version: str | None, file: str, keys: FileKeys
-) -> KerasWeights:
+) -> WeightFile:
     """Read every recurrent layer of an open Keras file.
 
     Parameters
@@ -85,35 +76,37 @@ def keras_weights(
     if by_storage and not number:
         number = (3,)  # the layout came with Keras 3
     find = cells_by_storage if by_storage else cells_by_name
-    found = KerasWeights("keras3" if by_storage else "keras2")
+    layers: list[LayerWeights] = []
+    questions: Questions = {}
     used: set[str] = set()
     for arrays in find(h5, config, number, version.endswith("-tf"), file=file):
         if isinstance(arrays, Missing):
-            found.questions.setdefault(arrays.module, arrays.reason)
+            questions.setdefault(arrays.module, arrays.reason)
             continue
         used.update(tensor.name for tensor in arrays.tensors.values())
         used.update(arrays.parts, arrays.beside)
-        _read(arrays, found, file=file, keys=keys)
-    found.layers = [layer for layer in found.layers if layer.module not in found.questions]
-    found.layers.sort(key=lambda layer: (layer.module, layer.layer, layer.direction != "forward"))
-    readable = {layer.module for layer in found.layers}
-    found.chains = tuple(chain for chain in (config.chains if config else ()) if readable.issuperset(chain))
+        _read(arrays, layers, questions, file=file, keys=keys)
+    layers = [layer for layer in layers if layer.module not in questions]
+    layers.sort(key=lambda layer: (layer.module, layer.layer, layer.direction != "forward"))
+    readable = {layer.module for layer in layers}
+    chains = tuple(chain for chain in (config.chains if config else ()) if readable.issuperset(chain))
     rest = [tensor for name, tensor in h5.tensors.items() if name not in used]
-    found.others = rest
-    found.skipped = (*(tensor.name for tensor in rest), *h5.passed_over)
-    return found
+    beside = keep_beside(rest, readout_widths(layers)) if layers or questions else {}
+    skipped = (*(tensor.name for tensor in rest), *h5.passed_over)
+    container = "keras3" if by_storage else "keras2"
+    return WeightFile(file, container, "", tuple(layers), beside, skipped, questions, chains)
 
 
-def _read(arrays: KerasArrays, found: KerasWeights, *, file: str, keys: FileKeys) -> None:
+def _read(arrays: KerasArrays, layers: list[LayerWeights], questions: Questions, *, file: str, keys: FileKeys) -> None:
     """Read one direction, or keep the reason why it cannot be read for whoever selects it."""
     place = (arrays.module, arrays.layer, arrays.direction)
-    if any((layer.module, layer.layer, layer.direction) == place for layer in found.layers):
-        found.questions[arrays.module] = InputError(
+    if any((layer.module, layer.layer, layer.direction) == place for layer in layers):
+        questions[arrays.module] = InputError(
             f"{file}: module {arrays.module}: both of its layers run {arrays.direction}, which cannot be represented; "
             "bring its step Jacobians as a 3-D .npy instead"
         )
         return
     try:
-        found.layers.append(keras_layer(arrays, file=file, keys=keys))
+        layers.append(keras_layer(arrays, file=file, keys=keys))
     except (InputError, UsageError) as question:
-        found.questions.setdefault(arrays.module, question)
+        questions.setdefault(arrays.module, question)

@@ -100,12 +100,7 @@ class BidirectionalSource(Source):
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderDecoderSource(Source):
-    """An encoder and the decoder that starts from its last state.
-
-    Attributes
-    ----------
-    seq2seq : Seq2Seq
-    """
+    """An encoder and the decoder that starts from its last state."""
 
     seq2seq: Seq2Seq
 

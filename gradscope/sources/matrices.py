@@ -9,7 +9,8 @@ from gradscope.errors import InputError
 from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.budget import Budget
 from gradscope.sources.file_bytes import check_start, opened, plain_messages, sha256_of
-from gradscope.sources.npy_header import MAGIC, MAX_HEADER, NpyHeader
+from gradscope.sources.file_format import NPY_MAGIC
+from gradscope.sources.npy_header import MAX_HEADER, NpyHeader
 from gradscope.sources.npz import npz_tensors
 from gradscope.sources.stored_tensor import StoredTensor, load_weights, shown
 from gradscope.sources.zip_members import ZipMembers
@@ -58,7 +59,7 @@ def read_matrices(path: Path) -> Matrices:
     path = Path(path)
     with plain_messages(), opened(path) as (stream, n_bytes):
         digest = sha256_of(stream)
-        if check_start(stream, (b"PK", MAGIC), f"{_WANTED}, in a .npy or .npz", file=path.name).startswith(b"PK"):
+        if check_start(stream, (b"PK", NPY_MAGIC), f"{_WANTED}, in a .npy or .npz", file=path.name).startswith(b"PK"):
             with ZipMembers(stream, Budget(n_bytes, file=path.name)) as members:
                 tensor = _only_jacobians(npz_tensors(members), file=path.name)
                 values = load_weights(tensor, file=path.name)
@@ -71,13 +72,8 @@ def read_matrices(path: Path) -> Matrices:
     return Matrices(path.name, digest, values, tensor.dtype)
 
 
-def holds_jacobians(tensors: dict[str, StoredTensor]) -> list[StoredTensor]:
-    """The arrays of shape (K, n, n), K, n ≥ 1."""
-    return [t for t in tensors.values() if len(t.shape) == 3 and t.shape[1] == t.shape[2] and 0 not in t.shape]
-
-
 def _only_jacobians(tensors: dict[str, StoredTensor], *, file: str) -> StoredTensor:
-    found = holds_jacobians(tensors)
+    found = [t for t in tensors.values() if len(t.shape) == 3 and t.shape[1] == t.shape[2] and 0 not in t.shape]
     if len(found) == 1:
         return found[0]
     came = ", ".join(f"'{t.name}' {shown(t.shape)}" for t in list(tensors.values())[:6]) or "no arrays"

@@ -13,7 +13,6 @@ from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.budget import MAX_AXES, Budget
 from gradscope.sources.file_format import NPY_MAGIC
 
-MAGIC = NPY_MAGIC
 #: numpy itself writes a few hundred bytes at most for a plain array.
 MAX_HEADER = 4096
 _DESCR = re.compile(r"""['"]descr['"]\s*:\s*['"]([<>|=]?)([a-zA-Z])(\d*)['"]""")
@@ -49,7 +48,7 @@ class NpyHeader:
     def __init__(self, start: bytes, n_bytes: int, *, name: str, budget: Budget) -> None:
         file = budget.file
         where = f"{file}: '{name}'" if name else file
-        if not start.startswith(MAGIC) or len(start) < 10:
+        if not start.startswith(NPY_MAGIC) or len(start) < 10:
             raise InputError(
                 f"{where} should be a numpy array, but it does not begin like one; save it with numpy.save"
             )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from gradscope.errors import InputError, MissingExtraError, UsageError
 from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.budget import Budget
 from gradscope.sources.file_keys import FileKeys, settle
-from gradscope.sources.layer_weights import Direction, LayerWeights, readout_widths
+from gradscope.sources.layer_weights import Direction, LayerWeights, WeightFile, readout_widths
 from gradscope.sources.onnx_activations import candidate_and_gate
 from gradscope.sources.onnx_axes import chains_of
 from gradscope.sources.onnx_constants import ConstantFolder, NotConstantError, tensor_shape
@@ -48,19 +48,7 @@ _ROUNDED = (
 )
 
 
-@dataclass
-class OnnxWeights:
-    """What a model gave: layers, open questions, chains of nodes, and the initialisers that belong to none."""
-
-    layers: list[LayerWeights] = field(default_factory=list)
-    questions: dict[str, InputError | UsageError] = field(default_factory=dict)
-    chains: tuple[tuple[str, ...], ...] = ()
-    other_arrays: dict[str, Array] = field(default_factory=dict)
-    skipped: tuple[str, ...] = ()
-    sha256: str | None = None
-
-
-def onnx_weights(content: bytes, *, budget: Budget, keys: FileKeys, folder: Path | None = None) -> OnnxWeights:
+def onnx_weights(content: bytes, *, budget: Budget, keys: FileKeys, folder: Path | None = None) -> WeightFile:
     """Read every recurrent node of a serialised model, with what it keeps in a data file in the same folder.
 
     Parameters
@@ -91,38 +79,38 @@ def onnx_weights(content: bytes, *, budget: Budget, keys: FileKeys, folder: Path
         raise InputError(f"{file}: should be an ONNX model, but it has no graph; damaged or another format")
     with closing(ExternalData(folder, file=file)) as external:
         found = _weights_of(model, ConstantFolder(len(content), external, file=file), budget, keys)
-        found.sha256 = external.sha256(hashlib.sha256(content).hexdigest())
-    return found
+        return replace(found, sha256=external.sha256(hashlib.sha256(content).hexdigest()) or "")
 
 
-def _weights_of(model: Any, folder: ConstantFolder, budget: Budget, keys: FileKeys) -> OnnxWeights:
-    """Read the nodes of a parsed model, and the small tensors that belong to none."""
-    file = budget.file
-    found, walk = OnnxWeights(), Walk(model, budget)
+def _weights_of(model: Any, folder: ConstantFolder, budget: Budget, keys: FileKeys) -> WeightFile:
+    """Read the nodes of a parsed model, and the small tensors that belong to none; its hash is not taken yet."""
+    file, walk = budget.file, Walk(model, budget)
+    found: list[LayerWeights] = []
+    questions: dict[str, InputError | UsageError] = {}
     for one in walk.nodes:
         try:
             layers = _node_layers(one, folder, file=file, keys=keys)
         except (InputError, UsageError) as question:
-            found.questions[one.module] = question
+            questions[one.module] = question
             continue
         elsewhere = {other.module for other in walk.nodes if other.scope is not one.scope}
-        if not _is_known(layers, [layer for layer in found.layers if layer.module in elsewhere]):
-            found.layers += layers
-    if not found.layers and not found.questions:
+        if not _is_known(layers, [layer for layer in found if layer.module in elsewhere]):
+            found += layers
+    if not found and not questions:
         raise InputError(
             f"{file}: has no RNN, GRU or LSTM node ({_operators(walk.graphs)}){_decomposed(model)}; there is nothing "
             "to analyse"
         )
-    kept = {layer.module for layer in found.layers}
-    found.chains = chains_of([one for one in walk.nodes if one.module in kept], found.layers, folder)
-    found.layers.sort(key=lambda layer: (layer.module, layer.direction != "forward"))
+    kept = {layer.module for layer in found}
+    chains = chains_of([one for one in walk.nodes if one.module in kept], found, folder)
+    found.sort(key=lambda layer: (layer.module, layer.direction != "forward"))
     rest = [tensor for graph in walk.graphs for tensor in graph.initializer if tensor.name not in folder.used]
     stored = [_stored(tensor, folder, file=file) for tensor in rest]
     check_total((one for one, t in zip(stored, rest, strict=True) if t.data_location != 1), budget)
     # Small heads and embeddings are read while the second file is open.
-    found.skipped = tuple(tensor.name for tensor in rest)
-    found.other_arrays = dense_layers(walk.graphs, keep_beside(stored, readout_widths(found.layers)))
-    return found
+    beside = dense_layers(walk.graphs, keep_beside(stored, readout_widths(found)))
+    skipped = tuple(tensor.name for tensor in rest)
+    return WeightFile(file, "onnx", "", tuple(found), beside, skipped, questions, chains)
 
 
 def _decomposed(model: Any) -> str:
@@ -190,13 +178,13 @@ def _node_layers(one: OnnxNode, folder: ConstantFolder, *, file: str, keys: File
     directions = _DIRECTIONS[side.lower()]
     cell, _ = settle("cell", keys.cell, _CELL[kind], "", where=where)
     keys.check_applies(cell, where=where)
-    W: _Folded | None
-    R: _Folded | None
     if quantised:
-        W, R = (_dequantised(inputs, i, scale, one, folder, where, file) for i, scale in ((1, 8), (2, 10)))
-        B = _constant(inputs[3], "B", one, folder, where, file)
+        (W, _), (R, dtype) = (
+            _dequantised(inputs, i, scale, one, folder, where, file) for i, scale in ((1, 8), (2, 10))
+        )
     else:
-        W, R, B = (_constant(inputs[i], role, one, folder, where, file) for i, role in ((1, "W"), (2, "R"), (3, "B")))
+        (W, _), (R, dtype) = (_constant(inputs[i], role, one, folder, where, file) for i, role in ((1, "W"), (2, "R")))
+    B = _constant(inputs[3], "B", one, folder, where, file)[0] if inputs[3] else None
     hidden = _check_shapes(W, R, B, len(directions), attributes, kind, where)
     activations = candidate_and_gate(attributes, kind, len(directions), keys=keys, where=where)
     reset: Literal["after", "before"] | None = None
@@ -216,22 +204,20 @@ def _node_layers(one: OnnxNode, folder: ConstantFolder, *, file: str, keys: File
     take = [gate * hidden + np.arange(hidden) for gate in _TAKE[kind]]
     rows = np.concatenate(take)
     n = len(rows)
-    assert W is not None
-    assert R is not None
     return [
         LayerWeights(
             module=one.module,
             cell=cell,
             layer=0,
             direction=direction,
-            weight_ih=W.values[d][rows],
-            weight_hh=R.values[d][rows],
-            bias_ih=None if B is None else B.values[d, :n][rows],
-            bias_hh=None if B is None else B.values[d, n:][rows],
+            weight_ih=W[d][rows],
+            weight_hh=R[d][rows],
+            bias_ih=None if B is None else B[d, :n][rows],
+            bias_hh=None if B is None else B[d, n:][rows],
             activation=activations[d][0],
             gate_activation=activations[d][1],
             reset=reset,
-            dtype=R.dtype,
+            dtype=dtype,
             gates_in_file=ONNX_GATES[kind],
             parameters=tuple(name for name in inputs[1:4] if name),
             facts_from=dict(facts),
@@ -244,7 +230,7 @@ def _node_layers(one: OnnxNode, folder: ConstantFolder, *, file: str, keys: File
 
 def _dequantised(
     inputs: list[str], index: int, scale: int, one: OnnxNode, folder: ConstantFolder, where: str, file: str
-) -> _Folded:
+) -> tuple[Array, str]:
     """W or R of onnxruntime's 8-bit lstm, (directions, inputs, 4·H): (w - zero point) * scale, transposed."""
     role = "WR"[index - 1]
     values, by, zero = (_constant_values(inputs[i], role, one, folder, where) for i in (index, scale, scale + 1))
@@ -258,7 +244,7 @@ def _dequantised(
     folder.charge(2 * values.size)
     whole = ((values.astype(np.float64) - shift) * factor).transpose(0, 2, 1)
     stored = StoredTensor(inputs[index], whole.shape, "float64", lambda: np.ascontiguousarray(whole))
-    return _Folded(load_weights(stored, file=file), values.dtype.name)
+    return load_weights(stored, file=file), values.dtype.name
 
 
 def _refuse_extras(
@@ -281,20 +267,12 @@ def _refuse_extras(
             )
 
 
-@dataclass(frozen=True)
-class _Folded:
-    values: Array
-    dtype: str
-
-
-def _constant(name: str, role: str, one: OnnxNode, folder: ConstantFolder, where: str, file: str) -> _Folded | None:
-    """W, R or B as float64; None if a bias is left out."""
-    if not name and role == "B":
-        return None
+def _constant(name: str, role: str, one: OnnxNode, folder: ConstantFolder, where: str, file: str) -> tuple[Array, str]:
+    """W, R or B as float64, and its dtype in the file."""
     value = _constant_values(name, role, one, folder, where)
     folder.charge(value.size)  # for the copy: many nodes may share one constant
-    loaded = load_weights(StoredTensor(name, value.shape, value.dtype.name, lambda: value), file=file)
-    return _Folded(loaded, value.dtype.name)
+    stored = StoredTensor(name, value.shape, value.dtype.name, lambda: value)
+    return load_weights(stored, file=file), value.dtype.name
 
 
 def _constant_values(name: str, role: str, one: OnnxNode, folder: ConstantFolder, where: str) -> Array:
@@ -311,18 +289,10 @@ def _constant_values(name: str, role: str, one: OnnxNode, folder: ConstantFolder
 
 
 def _check_shapes(
-    W: _Folded | None,
-    R: _Folded | None,
-    B: _Folded | None,
-    n_directions: int,
-    attributes: dict[str, Any],
-    kind: str,
-    where: str,
+    W: Array, R: Array, B: Array | None, n_directions: int, attributes: dict[str, Any], kind: str, where: str
 ) -> int:
     """Hidden size, from shapes that fit together."""
-    assert W is not None
-    assert R is not None
-    w, r = W.values.shape, R.values.shape
+    w, r = W.shape, R.shape
     blocks = len(ONNX_GATES[kind])
     hidden = r[2] if len(r) == 3 else 0
     if hidden < 1 or r != (n_directions, blocks * hidden, hidden):
@@ -331,10 +301,8 @@ def _check_shapes(
         )
     if len(w) != 3 or w[:2] != r[:2] or w[2] < 1:
         raise InputError(f"{where}its W should have shape ({r[0]}, {r[1]}, I), but it has {shown(w)}; damaged")
-    if B is not None and B.values.shape != (n_directions, 2 * r[1]):
-        raise InputError(
-            f"{where}its B should have shape {(n_directions, 2 * r[1])}, but it has {shown(B.values.shape)}"
-        )
+    if B is not None and B.shape != (n_directions, 2 * r[1]):
+        raise InputError(f"{where}its B should have shape {(n_directions, 2 * r[1])}, but it has {shown(B.shape)}")
     if "hidden_size" in attributes and attributes["hidden_size"].i != hidden:
         raise InputError(
             f"{where}hidden_size is {attributes['hidden_size'].i}, but its R has {hidden} columns; damaged"

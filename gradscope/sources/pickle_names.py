@@ -8,6 +8,9 @@ scalars, Lightning's ``AttributeDict``) are read over. Any other name is refused
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 STORAGES = {
     "DoubleStorage": "float64",
@@ -27,24 +30,8 @@ STORAGES = {
     "QUInt8Storage": "quint8",
     "QInt32Storage": "qint32",
 }
-#: How the bits of an element are read; the quantised ones are integers without their scale.
-BITS = {
-    "float64": "f8",
-    "float32": "f4",
-    "float16": "f2",
-    "bfloat16": "u2",
-    "int64": "i8",
-    "int32": "i4",
-    "int16": "i2",
-    "int8": "i1",
-    "uint8": "u1",
-    "bool": "b1",
-    "complex128": "c16",
-    "complex64": "c8",
-    "qint8": "i1",
-    "quint8": "u1",
-    "qint32": "i4",
-}
+#: How the bits of an element are read where numpy has no dtype of that name: quantised ones without their scale.
+BITS = {"bfloat16": "u2", "qint8": "i1", "quint8": "u1", "qint32": "i4"}
 #: What rebuilds a tensor, or passes one on.
 REBUILDS = {
     ("torch._utils", name)
@@ -126,6 +113,11 @@ class AllowedName:
     def is_script_class(self) -> bool:
         """True for a class of a TorchScript program: a container of attributes here, its code is never looked at."""
         return self.module == "__torch__" or self.module.startswith("__torch__.")
+
+
+def dtype_of_bits(name: str, order: str = "<") -> np.dtype[Any]:
+    """The numpy dtype that an element of a storage is read as."""
+    return np.dtype(order + (BITS[name] if name in BITS else np.dtype(name).str[1:]))
 
 
 class Attributes(dict[str | int | float, object]):

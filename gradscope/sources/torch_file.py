@@ -19,7 +19,7 @@ from gradscope.errors import InputError
 from gradscope.jacobians.step_jacobian import Array
 from gradscope.sources.budget import Budget
 from gradscope.sources.pickle_machine import StorageRef, TensorRef
-from gradscope.sources.pickle_names import BITS
+from gradscope.sources.pickle_names import dtype_of_bits
 from gradscope.sources.state_dicts import Path, joined, name_tensors
 from gradscope.sources.stored_tensor import StoredTensor, bfloat16_to_float32, check_total
 from gradscope.sources.torch_pickle import Unpickled, run_pickle
@@ -117,7 +117,7 @@ def _legacy_places(
         if at + 8 > len(content):
             raise InputError(f"{file}: ends before its storage '{key}'; the file is truncated")
         n_elements = struct.unpack(f"{order}q", content[at : at + 8])[0]
-        begin, end = at + 8, at + 8 + n_elements * np.dtype(BITS[storages[key]]).itemsize
+        begin, end = at + 8, at + 8 + n_elements * dtype_of_bits(storages[key]).itemsize
         if n_elements < 0 or end > len(content):
             raise InputError(f"{file}: its storage '{key}' does not fit the file; truncated or damaged")
         places[key] = (begin, end)
@@ -169,7 +169,7 @@ def _stored(name: str, tensor: TensorRef, read: ReadStorage, *, file: str) -> St
     def load() -> Array:
         storage = tensor.storage
         raw, order = read(storage)
-        bits = np.dtype(order + BITS[storage.dtype])
+        bits = dtype_of_bits(storage.dtype, order)
         if (storage.offset + storage.n) * bits.itemsize > len(raw):
             raise InputError(
                 f"{file}: '{name}' looks into {storage.n} elements of storage '{storage.key[:60]}', which has "

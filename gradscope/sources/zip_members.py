@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
-from types import TracebackType
 from typing import IO
 
 from gradscope.errors import InputError
@@ -69,9 +68,7 @@ class ZipMembers:
     def __enter__(self) -> ZipMembers:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._zip.close()
 
     @property
