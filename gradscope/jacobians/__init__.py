@@ -7,5 +7,6 @@ counting components of s_t; products put the newest factor on the left, ∂s_t/�
 ``row_scaled``: diag(e) + Σ_g diag(c_g) W_g, most cells; ``lstm_jacobian``, ``gru_jacobian``, …: where that will not do.
 ``four_gates``: what the Jacobians of lstm, projected lstm and slstm share.
 ``per_unit``, ``rotation``: without a matrix. ``block_triangular``, ``spans``: stacks, and one after another in time.
+``around``, ``feedback``, ``linear_feedback``: a step and what was built around it.
 ``ready``: dense matrices from anywhere.
 """

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gradscope.jacobians.step_jacobian import (
-    Array,
-    StepJacobian,
-    Steps,
-    WeightCotangent,
-    shared_matmul,
-    shared_matmul_left,
-)
+from gradscope.jacobians.around import AroundJacobian
+from gradscope.jacobians.step_jacobian import Array, Steps, shared_matmul, shared_matmul_left
 
 
 @dataclass(frozen=True)
-class LinearFeedback(StepJacobian):
+class LinearFeedback(AroundJacobian):
     """J_t = ∂s_t/∂s_{t−1} at fixed input + ∂s_t/∂drive_t · F, where F = U W_out E maps s_{t−1} to the drive.
 
     Attributes
@@ -25,16 +19,7 @@ class LinearFeedback(StepJacobian):
         F.
     """
 
-    inner: StepJacobian
     feedback: Array
-
-    @property
-    def state_size(self) -> int:
-        return self.inner.state_size
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.inner.shape
 
     def __getitem__(self, steps: Steps) -> LinearFeedback:
         return LinearFeedback(self.inner[steps], self.feedback)
@@ -44,7 +29,3 @@ class LinearFeedback(StepJacobian):
 
     def push(self, Q: Array) -> Array:
         return self.inner.push(Q) + self.inner.push_drive(shared_matmul_left(self.feedback, Q))
-
-    def weight_cotangents(self, g: Array) -> tuple[tuple[WeightCotangent, ...], ...]:
-        """Those of the recurrent copies; the readout's are not recurrent weights."""
-        return self.inner.weight_cotangents(g)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.jacobians.step_jacobian import Array, StepJacobian, Steps, WeightCotangent
+from gradscope.jacobians.around import AroundJacobian
+from gradscope.jacobians.step_jacobian import Array, Steps, WeightCotangent
 from gradscope.networks.network import Linearised, Wrapping
 
 
@@ -42,7 +43,7 @@ def turned(values: Array, starts: Array | None) -> Array:
 
 
 @dataclass(frozen=True)
-class Begun(StepJacobian):
+class Begun(AroundJacobian):
     """J_t of the sequences that have begun, zero for the others.
 
     Attributes
@@ -53,16 +54,7 @@ class Begun(StepJacobian):
         1 where the sequence has begun, else 0.
     """
 
-    inner: StepJacobian
     begun: Array
-
-    @property
-    def state_size(self) -> int:
-        return self.inner.state_size
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.inner.shape
 
     def __getitem__(self, steps: Steps) -> Begun:
         return Begun(self.inner[steps], self.begun[steps])
@@ -75,11 +67,6 @@ class Begun(StepJacobian):
 
     def dense(self) -> Array:
         return self.inner.dense() * self.begun[..., None, None]
-
-    @property
-    def drive_size(self) -> int:
-        """That of the network."""
-        return self.inner.drive_size
 
     def pull_drive(self, R: Array) -> Array:
         return self.inner.pull_drive(R * self.begun[..., None, None])
