@@ -10,7 +10,7 @@ import numpy as np
 from gradscope.cells.cell import Cell
 from gradscope.errors import ShapeError
 from gradscope.jacobians.step_jacobian import Array
-from gradscope.networks.dropout import Dropout
+from gradscope.networks.dropout import SeededDropout
 from gradscope.networks.layer import Layer
 from gradscope.networks.padded import Padded, turned
 from gradscope.networks.part import Direction, Part
@@ -42,7 +42,7 @@ def check_pairs(layers: Sequence[Pair]) -> None:
             )
 
 
-def _masked(dropout: Dropout | None, layer: int, h: Array) -> Array:
+def _masked(dropout: SeededDropout | None, layer: int, h: Array) -> Array:
     """What the next layer reads; masks are drawn in time order."""
     if dropout is None:
         return h
@@ -54,7 +54,7 @@ def split_bidirectional(
     x: Array,
     initial_states: Sequence[Array] | None = None,
     *,
-    dropout: Dropout | None = None,
+    dropout: SeededDropout | None = None,
     begin: Array | None = None,
 ) -> list[Part]:
     """Run a bidirectional network and hand out every layer and direction with what it reads.
@@ -67,7 +67,7 @@ def split_bidirectional(
     initial_states : sequence of ndarray, optional
         One per part, in the order of the result (PyTorch's: layer by layer, forward first); zeros by default. The
         backward one is the state *before the last* step.
-    dropout : Dropout, optional
+    dropout : SeededDropout, optional
         Masks on what goes up, [forward h; backward h] in time order.
     begin : ndarray of int, shape (batch,), optional
         Steps of padding before each sequence's first; each is read backward from its own end.
@@ -110,7 +110,7 @@ def output_input_jacobians(
     x: Array,
     initial_states: Sequence[Array] | None = None,
     *,
-    dropout: Dropout | None = None,
+    dropout: SeededDropout | None = None,
 ) -> Array:
     """∂out_t/∂x_j of the top layer for every t and j; of one layer, forward blocks with j > t are exactly zero.
 
@@ -132,7 +132,7 @@ def _push_up(
     x: Array,
     tangents: Array,
     initial_states: Sequence[Array] | None,
-    dropout: Dropout | None,
+    dropout: SeededDropout | None,
 ) -> Array:
     """∂out_t/∂ξ of the top layer for every t, given ∂x_t/∂ξ of shape (T, ..., batch, I, K): (T, ..., batch, 2H, K)."""
     parts = split_bidirectional(layers, x, initial_states, dropout=dropout)
@@ -192,7 +192,7 @@ def measure_last_output(jacobians: Array, forward_size: int) -> LastOutput:
 
 
 def probe_last_output(
-    layers: Sequence[Pair], x: Array, *, rng: np.random.Generator, dropout: Dropout | None = None
+    layers: Sequence[Pair], x: Array, *, rng: np.random.Generator, dropout: SeededDropout | None = None
 ) -> LastOutput:
     """Which inputs out_T depends on at all, from one random direction v_j per input step.
 

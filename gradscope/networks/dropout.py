@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -12,17 +11,6 @@ from gradscope.jacobians.step_jacobian import Array
 
 #: Keeps the masks' random numbers apart from those that the same seed draws weights and inputs with.
 STREAM = 0x6D61736B
-
-
-class Dropout(Protocol):
-    """What multiplies the h that layer ``layer`` passes up."""
-
-    @property
-    def largest(self) -> float:
-        """The largest factor that a mask can hold; bounds reckon with it."""
-
-    def mask(self, layer: int, first: int, last: int, batch: tuple[int, ...], width: int) -> Array:
-        """Masks of steps first … last: shape (steps, *batch, width), or anything that broadcasts to it."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +35,14 @@ class SeededDropout:
 
     @property
     def largest(self) -> float:
-        """1/(1−p)."""
+        """1/(1−p), the largest factor that a mask can hold; bounds reckon with it."""
         return 1.0 / (1.0 - self.rate)
 
     def mask(self, layer: int, first: int, last: int, batch: tuple[int, ...], width: int) -> Array:
-        """Drawn step by step from (seed, layer, step), so that a recomputed stretch sees the same mask."""
+        """What multiplies the h that layer ``layer`` passes up at steps first … last, shape (steps, *batch, width).
+
+        Drawn step by step from (seed, layer, step), so that a recomputed stretch sees the same mask.
+        """
         seeds = np.broadcast_to(np.asarray(self.seed), batch[:-1])
         out = np.empty((last - first + 1, *batch, width))
         for step in range(first, last + 1):
@@ -60,25 +51,3 @@ class SeededDropout:
                 kept = rng.random((batch[-1], width)) >= self.rate
                 out[step - first][index] = kept / (1.0 - self.rate)
         return out
-
-
-@dataclass(frozen=True)
-class FixedDropout:
-    """Given masks, one array per layer that passes something up, the same at every step.
-
-    Attributes
-    ----------
-    masks : tuple of ndarray, each of shape (H,) or (..., batch, H)
-    """
-
-    masks: tuple[Array, ...]
-
-    @property
-    def largest(self) -> float:
-        """The largest entry."""
-        return max((float(np.max(np.abs(mask))) for mask in self.masks), default=1.0)
-
-    def mask(self, layer: int, first: int, last: int, batch: tuple[int, ...], width: int) -> Array:
-        """The layer's mask, with a time axis."""
-        mask = self.masks[layer]
-        return np.broadcast_to(mask, (last - first + 1, *batch, width))

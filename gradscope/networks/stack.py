@@ -10,7 +10,7 @@ from gradscope.cells.cell import Cell
 from gradscope.errors import ShapeError
 from gradscope.jacobians.block_triangular import BlockTriangularJacobian, Coupling
 from gradscope.jacobians.step_jacobian import Array
-from gradscope.networks.dropout import Dropout
+from gradscope.networks.dropout import SeededDropout
 from gradscope.networks.layer import Layer
 from gradscope.networks.network import Linearised, Network
 from gradscope.networks.part import Part
@@ -24,12 +24,12 @@ class Stack(Network):
     ----------
     cells : tuple of Cell
         Bottom first; layer l + 1 reads inputs as wide as layer l's h.
-    dropout : Dropout or None
+    dropout : SeededDropout or None
         Masks on what goes up from one layer to the next (as in PyTorch, neither on the input nor on the output).
     """
 
     cells: tuple[Cell, ...]
-    dropout: Dropout | None = field(default=None)
+    dropout: SeededDropout | None = field(default=None)
 
     def __post_init__(self) -> None:
         """Refuse layers that do not fit on one another."""
