@@ -47,32 +47,20 @@ __all__ = [
     "sweep",
 ]
 
-#: Public names and where they live; imported on first use, so that `import gradscope` costs nothing.
-_HOMES = {
+#: Public names that live elsewhere than in gradscope.api.
+_ELSEWHERE = {
     "GradscopeError": "gradscope.errors",
     "Report": "gradscope.records",
     "Result": "gradscope.records",
     "Rows": "gradscope.records",
-    "advise": "gradscope.api",
-    "build": "gradscope.api",
-    "check": "gradscope.api",
-    "claims": "gradscope.api",
-    "diff": "gradscope.api",
-    "gradients": "gradscope.api",
-    "inspect": "gradscope.api",
-    "load": "gradscope.api",
-    "lyapunov": "gradscope.api",
     "series": "gradscope.training.checkpoint_series",
-    "show": "gradscope.api",
-    "spectrum": "gradscope.api",
-    "sweep": "gradscope.api",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for."""
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    """Import a public name when it is first asked for, so that `import gradscope` costs nothing."""
+    if name in __all__:
+        return getattr(import_module(_ELSEWHERE.get(name, "gradscope.api")), name)
     raise AttributeError(f"module 'gradscope' has no attribute '{name}'")
 
 
