@@ -27,7 +27,6 @@ class Change:
 
     Attributes
     ----------
-    kind : str
     text : str
         What is appended to the source, ``forget_bias=2.25``.
     value : float or None
@@ -58,6 +57,10 @@ class Family:
     first: int
     last: int
     of_gate: bool = False
+
+    @property
+    def kind(self) -> str:
+        return self.at(1).kind
 
 
 def appended(text: str, change: str) -> str:

@@ -98,7 +98,7 @@ def _tasks(source: Source, request: AdviceRequest, questions: tuple[Question, ..
     base = Task(source.spec, replace(request, progress=None, jobs=1), questions, "")
     kinds, texts = dict[str, None](), dict[str, str]()
     for question in questions:
-        kinds |= dict.fromkeys(_kind(family) for family in _families(source, question))
+        kinds |= dict.fromkeys(family.kind for family in _families(source, question))
         texts |= {change.text: change.kind for change in _alternatives(source, question)}
     tasks = [replace(base, kind=kind) for kind in kinds if request.wants(kind)]
     return tasks + [replace(base, kind=kind, text=text) for text, kind in texts.items() if request.wants(kind)]
@@ -110,10 +110,6 @@ def _families(source: Source, question: Question) -> list[Family]:
 
 def _alternatives(source: Source, question: Question) -> list[Change]:
     return alternatives(source, reach=question.reach, shrink=question.shrinks)
-
-
-def _kind(family: Family) -> str:
-    return family.at(1).kind
 
 
 def _here(
@@ -146,7 +142,7 @@ def answer(task: Task, bench: Bench | None = None) -> list[tuple[int, Measured]]
     out: list[tuple[int, Measured]] = []
     for question in task.questions:
         if task.text is None:
-            chosen = [family for family in _families(bench.source, question) if _kind(family) == task.kind]
+            chosen = [family for family in _families(bench.source, question) if family.kind == task.kind]
             out += [(question.place, _searched(bench, question, family)) for family in chosen]
         else:
             changes = [change for change in _alternatives(bench.source, question) if change.text == task.text]

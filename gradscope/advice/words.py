@@ -8,6 +8,7 @@ from gradscope.advice.changes import Change
 from gradscope.advice.measured import Measured
 from gradscope.analysis.memory_units import LayerMemory, time_constant_quantiles
 from gradscope.records import Result
+from gradscope.reports.reading import number
 from gradscope.sources.inputs import is_generated
 from gradscope.sources.source import Source
 
@@ -60,11 +61,6 @@ def honesty(result: Result, *, loss: bool) -> str:
     if loss and result.settings.get("readout") in ("seeded", "random"):
         said.append(f"a {result.settings['readout']} readout, not your loss")
     return f" [on {' and '.join(said)}]" if said else ""
-
-
-def number(value: object) -> float | None:
-    """A finite number, or None."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def holding_back(layers: list[LayerMemory]) -> list[str]:

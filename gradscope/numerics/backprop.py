@@ -88,7 +88,6 @@ def backpropagate(tape: Tape, direct_term: DirectTerm) -> Iterator[ScaledGradien
 
     Parameters
     ----------
-    tape : Tape
     direct_term : callable
         ``direct_term(t)`` is the loss's own gradient at s_t, or None. Step 0 is asked too.
     """

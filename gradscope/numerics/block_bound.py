@@ -33,7 +33,6 @@ def log10_block_bound(
 
     Parameters
     ----------
-    tape : Tape
     log10_steps : ndarray, shape (T, *batch_shape)
         log10 ‖J_t‖₂, −inf for a zero step.
     block : int

@@ -53,7 +53,6 @@ class LyapunovSpectrum:
         ``mean_log_det`` is None if it was not asked for.
     kaplan_yorke_dimension, entropy_rate : ndarray, shape batch_shape
         NaN if k exponents are too few to know (the sum, or the last of them, is still positive).
-    converged : bool
     verdict : str
         Why, in a sentence; with the next step if not converged.
     steps : int
@@ -177,19 +176,17 @@ def measure_lyapunov(
     if apart is not None:
         # Every channel is a direction of its own: nothing has to be aligned, and nothing is rounded but sums.
         spectrum = _spectrum(apart, complete=k == n)
-        if is_constant(tape, skipped + 1, n_steps, rng):
-            spectrum = _limit_of_powers(spectrum, tape, skipped + 1, k, rng)
-        return _checked_against(spectrum, mean_log_det(tape, skipped + 1, n_steps)) if log_det else spectrum
-    frame = Frame.random(tape, k, rng, qr_interval=qr_interval)
-    if align is None:
-        frame.advance(1, min(WARM_UP, n_steps))
-    elif align > 0:
-        frame.advance(1, align)
-    gains = frame.advance(skipped + 1, n_steps, marks=MARKS, progress=progress)
-    spectrum = _spectrum(_tied_pairs_averaged(gains), complete=k == n)
+    else:
+        frame = Frame.random(tape, k, rng, qr_interval=qr_interval)
+        if align is None:
+            frame.advance(1, min(WARM_UP, n_steps))
+        elif align > 0:
+            frame.advance(1, align)
+        gains = frame.advance(skipped + 1, n_steps, marks=MARKS, progress=progress)
+        spectrum = _spectrum(_tied_pairs_averaged(gains), complete=k == n)
     if is_constant(tape, skipped + 1, n_steps, rng):
         spectrum = _limit_of_powers(spectrum, tape, skipped + 1, k, rng)
-    if align is None and spectrum.converged and spectrum.method == "qr":
+    if apart is None and align is None and spectrum.converged and spectrum.method == "qr":
         spectrum = _with_alignment(spectrum, align_frames(tape, min(k, ALIGNED), rng))
     if not log_det:
         return spectrum

@@ -33,7 +33,6 @@ def measure_layer_blocks(tape: Tape, layer_slices: Sequence[slice], lags: Sequen
 
     Parameters
     ----------
-    tape : Tape
     layer_slices : sequence of slice
         Where each layer's state stands, bottom first.
     lags : sequence of int, optional

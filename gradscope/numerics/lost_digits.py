@@ -32,7 +32,6 @@ def lost_digits(tape: Tape, log10_norm: Array, *, anchor: Literal["end", "start"
 
     Parameters
     ----------
-    tape : Tape
     log10_norm : ndarray, shape (T + 1, *batch_shape)
         As measured; NaN where the product is zero or not finite.
 

@@ -73,7 +73,6 @@ def measure_norms(
 
     Parameters
     ----------
-    tape : Tape
     anchor : {"end", "start"}
         ``end``: P_k = J_T ⋯ J_{T−k+1}; ``start``: P_k = J_k ⋯ J_1, in one forward pass.
     method : {"auto", "thin", "dense"}

@@ -43,7 +43,6 @@ class FiniteLagSpectrum:
         Largest cosine between rotated rows; n ε when converged.
     determinant_residual : float
         Largest |Σ log10 σ_j − Σ_t log10 |det J_t||, relative to 1 + the latter; NaN if rank was lost everywhere.
-    converged : bool
     """
 
     log10_singular_values: Array
@@ -60,7 +59,6 @@ def finite_lag_singular_values(
 
     Parameters
     ----------
-    tape : Tape
     first, last : int
         Steps, both inclusive, 1 ≤ first ≤ last ≤ T.
     sweeps : int

@@ -78,7 +78,6 @@ class ThinProduct:
     Attributes
     ----------
     advance : callable
-    n, B : int
     h : ndarray of int or None
         Components of the corner P[h, h] that is measured too.
     """

@@ -153,7 +153,6 @@ def measure_weight_tails(
 
     Parameters
     ----------
-    tape : Tape
     direct_term : callable
         The loss's own gradient; it should be at the last step alone, for early losses stay in truncated training.
 

@@ -38,7 +38,6 @@ def diff(base: Report, new: Report, *, command: Sequence[str] = ("diff",)) -> Re
 
     Parameters
     ----------
-    base, new : Report
     command : sequence of str
         What was typed, for the record.
 

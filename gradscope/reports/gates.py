@@ -149,8 +149,6 @@ def check_names(expressions: Iterable[str], verb: str, *, also: Iterable[str] = 
 
     Parameters
     ----------
-    expressions : iterable of str
-    verb : str
     also : iterable of str
         Further names that are known (a stored result may carry additions).
     keys : iterable of str
@@ -186,7 +184,6 @@ def evaluate(
 
     Parameters
     ----------
-    report : Report
     fail_on, warn_on : sequence of str
         A gate trips (``passed`` is False) where its expression is true, undecidable, or matches nothing.
     expect : sequence of str

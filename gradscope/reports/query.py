@@ -69,13 +69,11 @@ def select(
 
     Parameters
     ----------
-    report : Report
     where : sequence of str
         Conditions on columns; a name that is no column is looked up in the summary and the source, and keeps or
         drops whole results.
     sort : sequence of str
         Column names, the most important first, ``-`` in front for descending; nulls come last.
-    columns : sequence of str
 
     Raises
     ------

@@ -67,11 +67,9 @@ def render(
 
     Parameters
     ----------
-    report : Report
     width : int or None
         Columns of the terminal; the least important columns of a table are left out (and named) where it is narrow.
         None writes everything.
-    color : bool
     unicode : bool
         False spells every sign in ASCII.
     verbose : bool

@@ -129,16 +129,14 @@ class Budget:
         raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
         opening, items = raw.count(b"[") + raw.count(b"{"), raw.count(b",") + raw.count(b'"')
         # An empty list takes 56 bytes and the place it stands in 8; a short string 50 (it has two quotation marks).
-        self._weigh_objects(64 * opening + 32 * items, what)
+        # Objects come and go with one parse: they are weighed against what text may take at most, and not kept.
+        n_bytes = 64 * opening + 32 * items
+        if n_bytes > max(16 << 20, min(MAX_TEXT_BYTES, MAX_TEXT_RATIO * self.n_bytes)):
+            raise self._refusal(n_bytes, what)
         try:
             return json.loads(content)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{self.file}: {what} is not JSON; the file is damaged or another format") from error
-
-    def _weigh_objects(self, n: int, what: str) -> None:
-        """Objects come and go with one parse: they are weighed against what text may take at most, and not kept."""
-        if n > max(16 << 20, min(MAX_TEXT_BYTES, MAX_TEXT_RATIO * self.n_bytes)):
-            raise self._refusal(n, what)
 
     def _refusal(self, n: int, what: str) -> OverBudgetError:
         return OverBudgetError(

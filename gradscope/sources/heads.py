@@ -48,8 +48,6 @@ class FileHead:
 
     Attributes
     ----------
-    head : Table or None
-    embedding : Table or None
     candidates : tuple of Table
         Everything that fits the output's width: one is the head, several or none are said.
     followers : tuple of Table

@@ -40,7 +40,6 @@ class RecurrentConfig:
         Layer names on the way, outermost first (Keras 2 keeps weights under them).
     storage : str
         The Keras 3 group that holds the cell's ``vars``: by class and order, never by name.
-    class_name : str
     direction : {'forward', 'backward'}
     config : dict
         The innermost layer's.

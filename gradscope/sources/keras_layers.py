@@ -35,7 +35,6 @@ class KerasArrays:
 
     Attributes
     ----------
-    module : str
     direction : {'forward', 'backward'}
     tensors : dict
         ``kernel``, ``recurrent_kernel`` and, unless the layer has none, ``bias``.

@@ -25,7 +25,6 @@ class NetworkSource(Source):
 
     Attributes
     ----------
-    network : Network
     backward : bool
         Whether it reads its input from the end (one backward direction of a file).
     """

@@ -26,7 +26,6 @@ class Matrices:
     ----------
     name : str
         The file's name.
-    sha256 : str
     values : ndarray, shape (n, n) or (K, n, n), float64
     dtype : str
         In the file.

@@ -14,6 +14,7 @@ from gradscope.sources.layer_weights import LayerWeights, WeightFile, module_tit
 _MOST_LISTED = 12
 
 
+@plain_messages()
 def select_layers(
     weights: WeightFile,
     *,
@@ -44,13 +45,6 @@ def select_layers(
     UsageError
         If ``direction`` is neither of the two, or ``layer`` is negative.
     """
-    with plain_messages():
-        return _select(weights, param, layer, direction, stack)
-
-
-def _select(
-    weights: WeightFile, param: str | None, layer: int | None, direction: str | None, stack: str | None
-) -> tuple[LayerWeights, ...]:
     if direction not in (None, "forward", "backward"):
         raise UsageError(f"direction={direction}: known values are forward, backward")
     if layer is not None and layer < 0:

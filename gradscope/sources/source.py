@@ -61,11 +61,8 @@ class Source(ABC):
 
     Attributes
     ----------
-    spec : SourceSpec
     record : dict
         The ``source`` object of the contract.
-    blocks : tuple of RecurrentBlock
-    warnings : tuple of str
     edits : dict of str to float
         What the user changed of a file's weights, by key; empty for the file as it is.
     starts : tuple of ndarray

@@ -28,7 +28,6 @@ class StoredTensor:
     ----------
     name : str
         As the file has it.
-    shape : tuple of int
     dtype : str
         numpy's name, or ``bfloat16``, or whatever the file says if numpy has no name for it.
     load : callable

@@ -9,7 +9,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
-from typing import Any, Protocol
+from typing import Any
 
 from gradscope.analysis.threads import cores
 from gradscope.errors import InputError, MissingExtraError, UsageError
@@ -19,7 +19,7 @@ from gradscope.sweeps.worker import start_worker, use_one_thread
 WITHOUT_WORKERS = 30.0
 
 
-class Engine(Protocol):
+class Engine:
     """What runs tasks.
 
     Attributes
@@ -32,22 +32,22 @@ class Engine(Protocol):
 
     def submit(self, function: Callable[..., Any], task: Any) -> Future[Any]:
         """Hand over one task."""
-        ...
+        raise NotImplementedError
 
     def renew(self) -> None:
-        """Replace workers that died."""
-        ...
+        """Replace workers that died; nothing where somebody else does it."""
 
     def look(self) -> None:
-        """See that somebody is working; called while nothing finishes."""
-        ...
+        """See that somebody is working; called while nothing finishes.
+
+        A point that takes long is no reason to worry: dead workers break their pool.
+        """
 
     def stop(self, *, kill: bool) -> None:
-        """Let the workers go; ``kill`` does not wait for what they are doing."""
-        ...
+        """Let the workers go, unless they are somebody else's; ``kill`` does not wait for what they are doing."""
 
 
-class Here:
+class Here(Engine):
     """Points one after the other in this process."""
 
     window = 1
@@ -63,12 +63,6 @@ class Here:
         future: Future[Any] = Future()
         future.set_result(function(task))
         return future
-
-    def renew(self) -> None:
-        """Nothing to renew."""
-
-    def look(self) -> None:
-        """A point that takes long is no reason to worry here: dead workers break their pool."""
 
     def stop(self, *, kill: bool) -> None:
         """Give BLAS its threads back."""
@@ -107,7 +101,7 @@ class _Worker(SpawnProcess):
             main.update(kept)
 
 
-class Processes:
+class Processes(Engine):
     """Spawned processes on this machine, one BLAS thread each, which end when this process ends, however it ends."""
 
     def __init__(self, jobs: int) -> None:
@@ -122,7 +116,6 @@ class Processes:
         )
 
     def submit(self, function: Callable[..., Any], task: Any) -> Future[Any]:
-        """Hand over one task."""
         return self._pool.submit(function, task)
 
     def renew(self) -> None:
@@ -131,11 +124,7 @@ class Processes:
         self._end_processes()
         self._pool = self._new_pool()
 
-    def look(self) -> None:
-        """A point that takes long is no reason to worry here: dead workers break their pool."""
-
     def stop(self, *, kill: bool) -> None:
-        """Let the workers go."""
         self._pool.shutdown(wait=not kill, cancel_futures=True)
         self._writer.close()
         if kill:
@@ -149,14 +138,13 @@ class Processes:
         self._context.started.clear()
 
 
-class Given:
+class Given(Engine):
     """Any executor: loky, mpi4py.futures, a cluster's. It belongs to the caller, who also ends it."""
 
     def __init__(self, executor: Executor, window: int) -> None:
         self.executor, self.window = executor, window
 
     def submit(self, function: Callable[..., Any], task: Any) -> Future[Any]:
-        """Hand over one task."""
         return self.executor.submit(in_one_thread, function, task)
 
     def renew(self) -> None:
@@ -165,12 +153,6 @@ class Given:
             "the executor lost its workers and takes no more points; start it again and run the same sweep."
         )
 
-    def look(self) -> None:
-        """A point that takes long is no reason to worry here: dead workers break their pool."""
-
-    def stop(self, *, kill: bool) -> None:
-        """Leave it to its owner."""
-
 
 def in_one_thread(function: Callable[..., Any], task: Any) -> Any:
     """Call a function with BLAS on one thread, in a worker that knows nothing of it."""
@@ -178,8 +160,8 @@ def in_one_thread(function: Callable[..., Any], task: Any) -> Any:
     return function(task)
 
 
-class Dask:
-    """An existing Dask cluster, through its ``concurrent.futures`` interface."""
+class Dask(Engine):
+    """An existing Dask cluster, through ``concurrent.futures``; its scheduler moves a dead worker's points itself."""
 
     def __init__(self, address: str) -> None:
         try:
@@ -200,12 +182,8 @@ class Dask:
         self._executor = self._client.get_executor()
 
     def submit(self, function: Callable[..., Any], task: Any) -> Future[Any]:
-        """Hand over one task."""
         future: Future[Any] = self._executor.submit(in_one_thread, function, task)
         return future
-
-    def renew(self) -> None:
-        """The scheduler moves a dead worker's points itself."""
 
     def look(self) -> None:
         """Give up when the scheduler has had no workers for a while: points would wait for ever, in silence.

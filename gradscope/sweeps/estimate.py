@@ -24,13 +24,10 @@ class Estimate:
 
     Attributes
     ----------
-    points : int
     seconds_per_point : float
         Of the last point of the plan, usually the largest, on one core.
     seconds : float
         All of it with ``jobs`` workers.
-    bytes_per_worker : int
-    first : tuple of Point
     """
 
     points: int

@@ -59,8 +59,6 @@ class Plan:
 
     Attributes
     ----------
-    measure : str
-    sources : tuple of PlannedSource
     zipped : bool
         Values are paired instead of crossed.
     options : mapping

@@ -12,7 +12,7 @@ from gradscope.cells.cell import Cell
 from gradscope.jacobians.step_jacobian import Array
 from gradscope.theory.certificate import Certificate
 from gradscope.theory.closed_forms import sums_by_lag
-from gradscope.theory.powers import log10_absolute_power_norms
+from gradscope.theory.powers import log10_power_norms
 from gradscope.theory.scaled_norm import PROMISING, ScaledNorm, log10_condition_of, rounded_up_norm, scaled_norm
 from gradscope.theory.scaling_starts import scale_without_loss
 from gradscope.theory.schur import EPS, times_power_of_two
@@ -107,7 +107,7 @@ def product_bounds(W: Array, slope: float, n_steps: int, certificate: Certificat
     with np.errstate(divide="ignore", invalid="ignore"):
         bounds = [Bound("(γσ₁)^k", np.where(lags > 0, lags * np.log10(slope * certificate.sigma), 0.0))]
         if certificate.absolute_radius < certificate.sigma:
-            powers = log10_absolute_power_norms(W, n_steps)
+            powers = log10_power_norms(np.abs(W), n_steps)
             bounds.append(Bound("γ^k ‖|W|^k‖₂", powers + lags * np.log10(slope) + ROUNDING_OF_POWERS))
     small, scaled = len(W) <= SEVERAL_S_UP_TO, certificate.scaled.value
     # A nilpotent pattern wants an S without end, and ‖|W|^k‖ above is exactly 0 from k = n on.

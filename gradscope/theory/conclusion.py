@@ -22,7 +22,6 @@ def what_to_conclude(
 
     Parameters
     ----------
-    decomposition : Eigendecomposition
     peak, proof : optional
         Left out of the sentence if not given.
     slope : float

@@ -51,7 +51,6 @@ class Contraction:
         max_i sup (|J| v)_i / v_i; may be 1 or more where the block norms prove it alone.
     block_norms : ndarray, shape (m, m)
         Bounds on the norms of J_t's blocks.
-    domination : Domination
     """
 
     factor: float

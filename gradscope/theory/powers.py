@@ -125,17 +125,6 @@ def log10_power_norms(W: Array, n_powers: int) -> Array:
     return np.asarray(np.where(found.zero, -np.inf, found.log10_norm))
 
 
-def log10_absolute_power_norms(W: Array, n_powers: int) -> Array:
-    """log10 ‖|W|ᵏ‖₂ with |W| taken entry by entry: with slopes |φ′| ≤ γ it bounds ‖∏ D_j W‖₂ ≤ γᵏ‖|W|ᵏ‖₂.
-
-    Returns
-    -------
-    ndarray, shape (n_powers + 1,)
-        −inf from the power that is exactly zero (W nilpotent by its pattern).
-    """
-    return log10_power_norms(np.abs(square_matrix(W)), n_powers)
-
-
 def nilpotency_by_pattern(W: Array) -> int | None:
     """The power from which Wᵏ = 0 whatever the values: nodes on the longest path of W's graph; None if it has a cycle.
 

@@ -25,8 +25,6 @@ class PseudospectralRadius:
     ----------
     value : float
         |z|; never below ρ(W) + ε.
-    z : complex
-    epsilon : float
     certified : bool
         The criss-cross search ended: no circle of larger radius meets the pseudospectrum. False above its size limit,
         where the value is a lower bound.

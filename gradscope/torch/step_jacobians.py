@@ -49,7 +49,6 @@ class StepOfVectors:
     ----------
     step : callable
         ``step(x, state) -> state``.
-    layout : StateLayout
     batched : bool
         Whether ``step`` reads a batch, (batch, I) and leaves (batch, …), or one sample, (I,).
     """

@@ -169,13 +169,14 @@ def _worked(result: Result, held: Mapping[str, Any], *, again: bool) -> list[str
     last = f"times {_six(means[-1])}, the slope of step {i}"
     lines += [
         f"article     {product}",
-        f"            = {_size(at['log10_article'])}, log10 {_log(at['log10_article'])}",
+        f"            = {_size(at['log10_article'])}, log10 {log_value(at['log10_article'])}",
     ]
-    lines += [f"corrected   {last}: log10 {_log(at['log10_article_corrected'])}"]
+    lines += [f"corrected   {last}: log10 {log_value(at['log10_article_corrected'])}"]
     lines += [f"truth       d_{i + k} = phi'_{i + k} * (W_hy^T dL/dy)"]
     if k:
         lines += [f"            d_(j-1) = phi'_(j-1) * (W^T d_j), down to j - 1 = {i}; * is unit by unit"]
-    lines += _matrix("dL/dW", held["dloss_dweight"], f"= d_{i} h_{i - 1}^T, log10 {_log(at['log10_dloss_dweight'])}")
+    truth = log_value(at["log10_dloss_dweight"])
+    lines += _matrix("dL/dW", held["dloss_dweight"], f"= d_{i} h_{i - 1}^T, log10 {truth}")
     return lines
 
 
@@ -185,10 +186,6 @@ def _six(value: float) -> str:
 
 def _size(log10: float | None) -> str:
     return "0" if log10 is None else _six(10.0**log10)
-
-
-def _log(log10: float | None) -> str:
-    return log_value(log10)
 
 
 def _vector(name: str, values: Sequence[float], remark: str) -> list[str]:

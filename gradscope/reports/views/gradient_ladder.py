@@ -36,7 +36,10 @@ _HEAD, _LONG_HEAD = 12, 24
 def side_by_side(report: Report, names: Sequence[str], *, figures: bool, verbose: bool) -> Section:
     """The section that comes first where there are several sources."""
     lag_tables = _lag_tables(report, names, verbose=verbose)
-    said = [f"horizon: {_meaning('horizon').replace('epsilon', ' or '.join(_epsilons(report)))}"]
+    horizon = field("gradients", "horizon", "summary")
+    assert horizon is not None
+    epsilons = dict.fromkeys(epsilon_text(result) for result in report.results)
+    said = [f"horizon: {horizon.meaning.replace('epsilon', ' or '.join(epsilons))}"]
     if any(has(result, "log10_theory") for result in report.results):
         said.append("theory: the horizon of the article's estimate")
     more = [] if verbose else ["theory, bounds and loss lag by lag: -v, or one source alone"]
@@ -48,15 +51,6 @@ def side_by_side(report: Report, names: Sequence[str], *, figures: bool, verbose
         blocks += _warnings(report, names)
     together = overlay(names, report.results, _verdicts(report, names)) if figures else None
     return Section("", (*blocks, *([together] if together else [])), shared_settings(report))
-
-
-def _meaning(name: str) -> str:
-    known = field("gradients", name, "summary")
-    return known.meaning if known is not None else ""
-
-
-def _epsilons(report: Report) -> list[str]:
-    return list(dict.fromkeys(epsilon_text(result) for result in report.results))
 
 
 def _answer(report: Report, names: Sequence[str]) -> list[Block]:

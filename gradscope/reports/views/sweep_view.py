@@ -67,7 +67,8 @@ def view(report: Report, *, verbose: bool = False, figures: bool = True) -> Docu
         by_seed = value is not None and "seed" in keys and any(m["n"] > 1 for m in means)
         if not (many and by_seed):
             shown = rows[:_ROWS_SHOWN] if many else rows
-            blocks.append(_points(f"The first {_ROWS_SHOWN} points" if many else "Points", chosen, shown, len(keys)))
+            caption = f"The first {_ROWS_SHOWN} points" if many else "Points"
+            blocks.append(generic_table(caption, chosen, shown, keep=len(keys) + 2, verb="sweep"))
         if by_seed and value:
             blocks.append(_means_table(means, [key for key in keys if key != "seed"], value))
         notes = [f"The same at every point: {constant}."] if constant else []
@@ -108,10 +109,6 @@ def _for_a_person(row: dict[str, Any], result: Result) -> dict[str, Any]:
     if isinstance(row.get("verdict"), str):  # of exponents: converged or not, then why
         marked["verdict"] = row["verdict"].partition(":")[0]
     return marked
-
-
-def _points(caption: str, names: list[str], rows: list[dict[str, Any]], n_keys: int) -> Table:
-    return generic_table(caption, names, rows, keep=n_keys + 2, verb="sweep")
 
 
 def _chosen(names: list[str], keys: list[str]) -> tuple[list[str], list[str]]:
