@@ -13,6 +13,8 @@ field adds a row here, and ``make docs`` writes the rest.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gradscope.fields import advise_fields, gradients_fields, lyapunov_fields, other_fields, spectrum_fields
 from gradscope.fields.field import Field, Part
 
@@ -66,19 +68,22 @@ VERBS = tuple(ROWS)
 
 def names(verb: str, part: Part | None = None) -> tuple[str, ...]:
     """Names of a verb's fields, of its rows and summary together where no part is named."""
-    groups = {"rows": (ROWS,), "summary": (SUMMARY,), None: (ROWS, SUMMARY)}[part]
-    return tuple(dict.fromkeys(one.name for group in groups for one in group.get(verb, ())))
+    return tuple(dict.fromkeys(one.name for one in _of(verb, part)))
 
 
 def field(verb: str, name: str, part: Part | None = None) -> Field | None:
     """The row of one field; the rows' before the summary's where no part is named."""
+    return next((one for one in _of(verb, part) if one.name == name), None)
+
+
+def _of(verb: str, part: Part | None) -> Iterator[Field]:
     groups = {"rows": (ROWS,), "summary": (SUMMARY,), None: (ROWS, SUMMARY)}[part]
-    return next((one for group in groups for one in group.get(verb, ()) if one.name == name), None)
+    return (one for group in groups for one in group.get(verb, ()))
 
 
 def every(name: str) -> list[Field]:
     """All rows of one name, of every verb."""
-    return [one for group in (ROWS, SUMMARY) for fields in group.values() for one in fields if one.name == name]
+    return [one for one in _ALL if one.name == name]
 
 
 _ALL = [one for group in (ROWS, SUMMARY) for fields in group.values() for one in fields]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import replace
 from html import escape as html_escape
 
@@ -28,6 +27,7 @@ from gradscope.reports.figure_scale import x_range
 from gradscope.reports.html_assets import SCRIPT, STYLE
 from gradscope.reports.junit import valid
 from gradscope.reports.numbers import NULL, fixed, significant
+from gradscope.reports.reading import spread
 from gradscope.reports.svg import LEFT, PLOT_HEIGHT, PLOT_WIDTH, WIDTH, figure_svg, plot_top
 from gradscope.reports.views import view
 from gradscope.reports.views.thinning import thinned
@@ -127,7 +127,7 @@ def html_table(table: Table, most: int, *, label: str = "") -> str:
     """A table as HTML, thinned to ``most`` rows; the first column heads the rows."""
     if not table.rows:
         return ""
-    kept = _picked(len(table.rows), most)
+    kept = spread(len(table.rows), most)
     left_out = len(table.rows) > most
     caption = table.caption + (f" ({most} of {len(table.rows)} rows; all in CSV or JSON)" if left_out else "")
     out = [f'<div class="scroll" tabindex="0" role="region" aria-label="{text(caption or label or "Table")}"><table>']
@@ -236,14 +236,9 @@ def _at(curve: Curve, x: float) -> str:
 
 
 def _heat_as_table(figure: HeatFigure) -> Table:
-    across = _picked(len(figure.x_ticks), 12)
+    across = spread(len(figure.x_ticks), 12)
     columns = (Column(figure.y_label), *(Column(figure.x_ticks[c]) for c in across))
     rows = tuple(
-        (figure.y_ticks[r], *(significant(figure.values[r][c]) for c in across))
-        for r in _picked(len(figure.values), 16)
+        (figure.y_ticks[r], *(significant(figure.values[r][c]) for c in across)) for r in spread(len(figure.values), 16)
     )
     return Table(f"{figure.value_label} ({figure.x_label} across)", columns, rows)
-
-
-def _picked(n: int, most: int) -> Iterable[int]:
-    return range(n) if n <= most else sorted({round(i * (n - 1) / (most - 1)) for i in range(most)})

@@ -35,27 +35,23 @@ def fixed(value: float | None, decimals: int = 3, *, against: Iterable[float | N
     if is_null(value):
         return NULL
     assert value is not None
-    thresholds = [float(t) for t in against if t is not None and math.isfinite(t)]
-    value = float(value)
-    for places in range(decimals, 18):
-        text = f"{value:.{places}f}"
-        if all(_side(float(text), t) == _side(value, t) for t in thresholds):
-            break
-    else:
-        text = repr(value)
+    thresholds = list(against)
+    text, places = _shortest(float(value), decimals, "f", thresholds)
     if places > decimals + 4 and abs(value) < 1e-4:
-        text = _scientific(value, thresholds)
+        text, _ = _shortest(float(value), 1, "e", thresholds)
     if text.startswith("-") and float(text) == 0:
         text = text[1:]
     return f"+{text}" if sign and float(text) > 0 else text
 
 
-def _scientific(value: float, thresholds: list[float]) -> str:
-    for places in range(1, 17):
-        text = f"{value:.{places}e}"
+def _shortest(value: float, least: int, kind: str, against: Iterable[float | None]) -> tuple[str, int]:
+    """The value with as few digits, ``least`` or more, as keep it on its side of every threshold; and how many."""
+    thresholds = [float(t) for t in against if t is not None and math.isfinite(t)]
+    for places in range(least, 18):
+        text = f"{value:.{places}{kind}}"
         if all(_side(float(text), t) == _side(value, t) for t in thresholds):
-            return text
-    return repr(value)
+            return text, places
+    return repr(value), 18
 
 
 def log_value(value: float | None, *, against: Iterable[float | None] = ()) -> str:
@@ -85,12 +81,7 @@ def significant(value: Any, digits: int = 4, *, against: Iterable[float | None] 
         return str(value)
     if isinstance(value, str):
         return value
-    thresholds = [float(t) for t in against if t is not None and math.isfinite(t)]
-    for places in range(digits, 18):
-        text = f"{value:.{places}g}"
-        if all(_side(float(text), t) == _side(float(value), t) for t in thresholds):
-            return text
-    return repr(float(value))
+    return _shortest(float(value), digits, "g", against)[0]
 
 
 def count(n: int, noun: str, plural: str | None = None) -> str:

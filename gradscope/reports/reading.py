@@ -124,6 +124,15 @@ def _round_numbers(mantissas: Sequence[float], last: int) -> list[int]:
     return out
 
 
+def spread(n: int, most: int) -> list[int]:
+    """At most ``most`` of n places, both ends among them and the others evenly between.
+
+    >>> spread(9, 3), spread(2, 3)
+    ([0, 4, 8], [0, 1])
+    """
+    return list(range(n)) if n <= most else sorted({round(i * (n - 1) / (most - 1)) for i in range(most)})
+
+
 def shown_rows(result: Result, key: str = "lag", most: int | None = None) -> list[int]:
     """Indices of the rows a table shows: all that were asked for, or about ``most`` plus the turning points."""
     n, most = result.n_rows, most or _SHOWN
@@ -145,5 +154,5 @@ def shown_rows(result: Result, key: str = "lag", most: int | None = None) -> lis
     phase = [str(word) for word in result.columns.get("phase", ())]
     rows |= {i for i in range(1, len(phase)) if phase[i] != phase[i - 1]}
     if len(rows) < most // 2:  # a selection that starts late holds few round lags
-        rows |= {round(i * (n - 1) / (most - 1)) for i in range(most)}
+        rows |= set(spread(n, most))
     return sorted(rows)

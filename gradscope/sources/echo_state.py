@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from gradscope.errors import InputError, UsageError
 from gradscope.sources.file_keys import FileKeys
-from gradscope.sources.layer_weights import LayerWeights, module_title
+from gradscope.sources.layer_weights import LayerWeights, RecurrentModules, module_title
 from gradscope.sources.stored_tensor import StoredTensor, load_weights, shown
 
 _NAME = re.compile(
@@ -24,23 +23,14 @@ _NAME = re.compile(
 )
 
 
-@dataclass
-class EchoStates:
-    """The reservoirs of a file: layers, those with a question open, and the names that were used."""
-
-    layers: list[LayerWeights] = field(default_factory=list)
-    questions: dict[str, InputError | UsageError] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
-
-
-def echo_states(tensors: Mapping[str, StoredTensor], *, file: str, keys: FileKeys) -> EchoStates:
+def echo_states(tensors: Mapping[str, StoredTensor], *, file: str, keys: FileKeys) -> RecurrentModules:
     """Read every reservoir: a square ``W`` with a ``Win`` of as many rows in the same scope."""
     groups: dict[str, dict[str, StoredTensor]] = {}
     for name, tensor in tensors.items():
         match = _NAME.match(name)
         if match is not None and match.lastgroup is not None:
             groups.setdefault(match["module"] or "", {}).setdefault(_role(match), tensor)
-    found = EchoStates()
+    found = RecurrentModules([], {}, set())
     for module, parts in groups.items():
         if "W" not in parts or "Win" not in parts:
             continue

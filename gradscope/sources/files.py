@@ -115,10 +115,10 @@ def weights_from_named(
         name=file,
         format=container,
         sha256="",
-        layers=found.layers,
+        layers=tuple(found.layers),
         other_arrays=keep_beside(others, readout_widths(found.layers)),
         skipped=(*(tensor.name for tensor in others), *skipped),
-        questions=dict(found.questions),
+        questions=found.questions,
     )
 
 

@@ -130,6 +130,15 @@ class WeightFile:
     in_memory: bool = False
 
 
+@dataclass
+class RecurrentModules:
+    """What a file's names gave: layers, modules that need an answer from the user, and the names that were used."""
+
+    layers: list[LayerWeights]
+    questions: dict[str, InputError | UsageError]
+    used: set[str]
+
+
 def readout_widths(layers: Iterable[LayerWeights]) -> set[int]:
     """Widths that a head or an embedding beside these layers can have: what they read, and what they put out.
 
@@ -137,6 +146,5 @@ def readout_widths(layers: Iterable[LayerWeights]) -> set[int]:
     """
     widths = set[int]()
     for layer in layers:
-        units = int(layer.weight_hh.shape[1])
-        widths |= {int(layer.weight_ih.shape[1]), units, 2 * units}
+        widths |= {layer.input_size, layer.hidden_size, 2 * layer.hidden_size}
     return widths

@@ -22,7 +22,7 @@ from gradscope.sources.beside_the_cell import check_beside
 from gradscope.sources.budget import OverBudgetError
 from gradscope.sources.echo_state import echo_states
 from gradscope.sources.file_keys import FileKeys, settle
-from gradscope.sources.layer_weights import GATE_ORDER, Direction, LayerWeights, module_title
+from gradscope.sources.layer_weights import GATE_ORDER, Direction, LayerWeights, RecurrentModules, module_title
 from gradscope.sources.parameter_names import ParameterName, parse_name, parse_single_bias, resolve
 from gradscope.sources.stored_tensor import StoredTensor, load_weights, shown
 
@@ -46,15 +46,6 @@ class _Slot:
             self.tensors[role], note = resolve(forms, file=file, where=where)
             if note:
                 self.notes[f"'{self.tensors[role].name}' is {note}"] = None
-
-
-@dataclass(frozen=True)
-class RecurrentModules:
-    """What the names gave: layers, modules that need an answer from the user, and the names that were used."""
-
-    layers: tuple[LayerWeights, ...]
-    questions: Mapping[str, InputError | UsageError]
-    used: frozenset[str]
 
 
 def strip_wrappers(names: list[str]) -> dict[str, str]:
@@ -115,9 +106,8 @@ def group_recurrent(
         except (InputError, UsageError) as question:
             questions[module] = question
     if not modules:
-        reservoirs = echo_states(tensors, file=file, keys=keys)
-        return RecurrentModules(tuple(reservoirs.layers), reservoirs.questions, frozenset(reservoirs.used))
-    return RecurrentModules(tuple(layers), questions, frozenset(used))
+        return echo_states(tensors, file=file, keys=keys)
+    return RecurrentModules(layers, questions, used)
 
 
 _Places = dict[tuple[int, Direction], _Slot]

@@ -20,18 +20,14 @@ class MeanField:
 
     Attributes
     ----------
-    gain, input_variance : float
-        g and the variance σ² of the drive U x + b per unit.
     q : float
-        Variance of a pre-activation: q = g² E tanh²(√q z) + σ².
+        Variance of a pre-activation: q = g² E tanh²(√q z) + σ², σ² the variance of the drive U x + b per unit.
     chi : float
         χ = g² E sech⁴(√q z), the mean squared singular value of a step Jacobian.
     exponent : float
         λ₁ = ½ ln χ in nats per step.
     """
 
-    gain: float
-    input_variance: float
     q: float
     chi: float
     exponent: float
@@ -77,7 +73,7 @@ def tanh_mean_field(gain: float, *, input_variance: float = 0.0) -> MeanField:
         )
     q = _fixed_point(lambda q: gain**2 * _tanh_squared(q) + input_variance, gain, input_variance)
     chi = gain**2 * _sech_fourth(q)
-    return MeanField(gain, input_variance, q, chi, 0.5 * float(np.log(chi)) if chi > 0 else -np.inf)
+    return MeanField(q, chi, 0.5 * float(np.log(chi)) if chi > 0 else -np.inf)
 
 
 def critical_gain(activation: str) -> float:

@@ -30,14 +30,11 @@ class PowerPeak:
     proven : bool
         A computed power m with ‖Wᵐ‖ < 1 was reached, and rounding alone does not carry ρ(W) to 1:
         ‖W^{qm+r}‖ ≤ ‖Wᵐ‖^q max_{j<m}‖Wʲ‖, so no later power is larger.
-    scanned : int
-        Largest k whose norm was computed in the scan.
     """
 
     k: int
     log10_norm: float
     proven: bool
-    scanned: int
 
 
 def peak_power(
@@ -73,7 +70,7 @@ def peak_power(
     if known.spectral_radius >= 1:
         return None
     if known.is_normal:
-        return PowerPeak(0, 0.0, True, 0)  # ‖Wᵏ‖ = ρᵏ
+        return PowerPeak(0, 0.0, True)  # ‖Wᵏ‖ = ρᵏ
     decided = known.spectral_radius_high < 1
     budget = max_steps if max_steps is not None else max(4000, min(50_000, 50_000 * 64 * 64 // n**2))
     budget = budget if decided else min(budget, 2000)
@@ -82,7 +79,7 @@ def peak_power(
         offset = exponent * LOG10_2
         frobenius = float(np.log10(np.linalg.norm(X))) + offset
         if frobenius < 0:
-            return PowerPeak(best_k, best, decided, k)
+            return PowerPeak(best_k, best, decided)
         # ‖X‖_F/√r ≤ ‖X‖₂ ≤ ‖X‖_F: the norm itself is needed only where it may be a record or the end.
         may_end = k > 0 and frobenius < 0.5 * np.log10(min(X.shape)) and (X.shape[0] <= COMPRESS_FROM or k % 8 == 0)
         if frobenius > best or may_end:
@@ -91,15 +88,15 @@ def peak_power(
             if log10_norm > best + 1e-14:
                 best_k, best = k, log10_norm
             if k and log10_norm < 0:
-                return PowerPeak(best_k, best, decided, k)
+                return PowerPeak(best_k, best, decided)
         if k >= budget:
             break
     else:
-        return PowerPeak(best_k, best, True, k + 1)  # W^(k+1) = 0 exactly
+        return PowerPeak(best_k, best, True)  # W^(k+1) = 0 exactly
     if not decided:
-        return PowerPeak(best_k, best, False, k)
+        return PowerPeak(best_k, best, False)
     far_k, far = _one_hump_peak(A, k)
-    return PowerPeak(far_k, far, False, k) if far > best else PowerPeak(best_k, best, False, k)
+    return PowerPeak(far_k, far, False) if far > best else PowerPeak(best_k, best, False)
 
 
 def log10_power_norms(W: Array, n_powers: int) -> Array:

@@ -35,10 +35,6 @@ class PseudospectralRadius:
     epsilon: float
     certified: bool
 
-    def log10_power_bound(self, k: int) -> float:
-        """log10 of ρ_ε^(k+1)/ε ≥ ‖Wᵏ‖ (Trefethen and Embree 2005); true if ``certified``."""
-        return float((k + 1) * np.log10(self.value) - np.log10(self.epsilon))
-
 
 def pseudospectral_radius(
     W: Array, epsilon: float, *, criss_cross_limit: int = CRISS_CROSS_LIMIT

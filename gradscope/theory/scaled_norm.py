@@ -36,11 +36,6 @@ class ScaledNorm:
     log_scales: Array
     log10_condition: float
 
-    @property
-    def scales(self) -> Array:
-        """Diagonal of S, where it fits into float64."""
-        return np.asarray(np.exp(self.log_scales))
-
     def log10_power_bound(self, k: int | Array, slope: float = 1.0) -> Array:
         """log10 of κ(S)·(slope·value)ᵏ ≥ ‖D_k W ⋯ D_1 W‖₂ for all |D_j| ≤ slope; −inf if the value is 0 and k > 0."""
         k = np.asarray(k)

@@ -308,4 +308,5 @@ def test_kreiss_theorem_and_the_bounds_around_it(n, seed, radius, coupling):
         sigma = np.linalg.svd(outer.z * np.eye(n) - W, compute_uv=False)[-1]
         assert sigma <= epsilon * (1 + 1e-6) + 1e-12
         for k in (0, 3, 20):
-            assert np.log10(norms[k]) <= outer.log10_power_bound(k) + 1e-9
+            # ‖Wᵏ‖ ≤ ρ_ε^(k+1)/ε (Trefethen and Embree 2005).
+            assert np.log10(norms[k]) <= (k + 1) * np.log10(outer.value) - np.log10(outer.epsilon) + 1e-9

@@ -8,7 +8,7 @@ from typing import Any
 from gradscope.records import Result, plain
 from gradscope.reports.document import Block, Column, HeatFigure, Table
 from gradscope.reports.numbers import log_value, significant
-from gradscope.reports.reading import epsilon_of, number
+from gradscope.reports.reading import epsilon_of, number, spread
 
 #: Losses in the table.
 _ROWS = 6
@@ -40,8 +40,7 @@ def loss_map_blocks(result: Result) -> list[Block]:
     if not held or not held["loss_step"]:
         return []
     epsilon = epsilon_of(result) or 1e-3
-    n = len(held["loss_step"])
-    rows = sorted({round(i * (n - 1) / (_ROWS - 1)) for i in range(_ROWS)}) if n > _ROWS else range(n)
+    rows = spread(len(held["loss_step"]), _ROWS)
     titles = ["loss at", "most", "log10", f"back to ({significant(epsilon)} of it)"]
     parts = [list(range(len(held["copy"])))]
     if _decodes(held):

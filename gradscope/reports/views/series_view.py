@@ -19,7 +19,7 @@ from gradscope.reports.document import (
     Tone,
 )
 from gradscope.reports.numbers import NULL, count, printable, significant
-from gradscope.reports.reading import labels, number
+from gradscope.reports.reading import labels, number, spread
 from gradscope.reports.views.common import about_source, document, short_cell, verdict_tone, warnings_of
 
 #: Rows of a table, and places of a map's axis, that a person reads.
@@ -72,14 +72,12 @@ def _tone(rows: Sequence[Mapping[str, Any]]) -> Tone:
 def _table(rows: Sequence[Mapping[str, Any]], verbose: bool) -> Table:
     """First, last and evenly between; every failure, and all with ``verbose``."""
     n = len(rows)
-    kept = range(n) if verbose or n <= ROWS_SHOWN else sorted(
-        {round(i * (n - 1) / (ROWS_SHOWN - 1)) for i in range(ROWS_SHOWN)}
-        | {i for i, row in enumerate(rows) if row.get("error") is not None}
-    )  # fmt: skip
+    failed = {i for i, row in enumerate(rows) if row.get("error") is not None}
+    kept = range(n) if verbose else sorted({*spread(n, ROWS_SHOWN), *failed})
     columns = [Column("step"), Column("verdict", "left"), Column("horizon", unit="steps")]
     columns += [Column("rate", priority=1, unit="decades/step")]
     columns += [Column("spectral radius", priority=2)]
-    broken = any(row.get("error") is not None for row in rows)
+    broken = bool(failed)
     files = any(row.get("file") for row in rows)
     columns += [Column("file", "left", priority=3)] * files + [Column("error", "left", wrap=True)] * broken
     texts = []
@@ -160,14 +158,10 @@ def _radius_and_gates(good: Sequence[Mapping[str, Any]], steps: tuple[float, ...
 def _map(
     good: Sequence[Mapping[str, Any]], ticks: Sequence[str], name: str, title: str, y_label: str, value_label: str
 ) -> HeatFigure:
-    across, down = _places(len(good)), _places(len(ticks))
+    across, down = spread(len(good), MAP_PLACES), spread(len(ticks), MAP_PLACES)
     lists = [good[i].get(name) or () for i in across]
     values = tuple(tuple(number(one[j]) if j < len(one) else None for one in lists) for j in down)
     said = f"{value_label} for every training step (across) and {y_label} (down)."
     steps = tuple(_step(good[i]) for i in across)
     picked = tuple(ticks[j] for j in down)
     return HeatFigure(title, said, "training step", y_label, value_label, steps, picked, values, name="map")
-
-
-def _places(n: int) -> list[int]:
-    return sorted({round(i * (n - 1) / max(1, min(n, MAP_PLACES) - 1)) for i in range(min(n, MAP_PLACES))})
