@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from gradscope.jacobians.row_scaled import FORM_FROM, RowScaledSum
@@ -46,6 +48,7 @@ class FourGates(StepJacobian):
         return ((WeightCotangent(self.pull_drive(g[..., None, :])[..., 0, :], self.h_prev),),)
 
 
+@dataclass(frozen=True)
 class LstmSteps(FourGates):
     """J_t on the state (h, c) with c_t = f⊙c_{t−1} + i⊙g and m_t = o⊙φ(c_t); h_t is m_t, or a projection of it.
 
@@ -56,11 +59,14 @@ class LstmSteps(FourGates):
     readout_slope : ndarray, shape (..., H)
         a = o φ′(c_t), how c_t reaches m_t.
     gates : RowScaledSum
-        ∂c/∂a_i, ∂c/∂a_f, ∂c/∂a_g, and b = ∂m/∂a_o at fixed c.
+        Four coefficients (..., 4, H): ∂c/∂a_i, ∂c/∂a_f, ∂c/∂a_g, and b = ∂m/∂a_o at fixed c.
+    h_prev : ndarray, shape (..., H), or (..., P) where h is a projection
     """
 
     forget: Array
     readout_slope: Array
+    gates: RowScaledSum
+    h_prev: Array
 
     @property
     def state_size(self) -> int:

@@ -23,17 +23,10 @@ from gradscope.jacobians.step_jacobian import Array, BelowRange, Steps
 
 @dataclass(frozen=True)
 class LstmJacobian(LstmSteps):
-    """J_t of an lstm, gates in the order i, f, g, o.
+    """J_t of an lstm, h_t = m_t.
 
     Attributes
     ----------
-    forget : ndarray, shape (..., H)
-        f.
-    readout_slope : ndarray, shape (..., H)
-        a = o φ′(c_t), how c_t reaches h_t.
-    gates : RowScaledSum
-        Four coefficients (..., 4, H): ∂c/∂a_i, ∂c/∂a_f, ∂c/∂a_g, and b = ∂h/∂a_o at fixed c.
-    h_prev : ndarray, shape (..., H)
     lost_slope : tuple of ndarray (..., H), or None
         Mantissa and power of two of those a that are positive and below float64's range (a saturated φ(c) falls as
         e^(−2|c|)); ``readout_slope`` is 0 there.
@@ -41,10 +34,6 @@ class LstmJacobian(LstmSteps):
         The same of b, as far as its coefficient does not hold it (an output gate shut or open beyond e^±708).
     """
 
-    forget: Array
-    readout_slope: Array
-    gates: RowScaledSum
-    h_prev: Array
     lost_slope: tuple[Array, Array] | None = None
     lost_output: tuple[Array, Array] | None = None
 

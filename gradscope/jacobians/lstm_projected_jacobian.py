@@ -11,33 +11,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gradscope.jacobians.four_gates import LstmSteps
-from gradscope.jacobians.row_scaled import RowScaledSum
 from gradscope.jacobians.step_jacobian import Array, Steps, WeightCotangent, shared_matmul, shared_matmul_left
 
 
 @dataclass(frozen=True)
 class ProjectedLstmJacobian(LstmSteps):
-    """J_t of an lstm with a projection, gates in the order i, f, g, o.
+    """J_t of an lstm with a projection, h_t = W_hr m_t; blocks of ``gates`` are H × P.
 
     Attributes
     ----------
-    forget : ndarray, shape (..., H)
-        f.
-    readout_slope : ndarray, shape (..., H)
-        a = o φ′(c_t), how c_t reaches m_t = o⊙φ(c_t).
-    gates : RowScaledSum
-        Four coefficients (..., 4, H) over blocks (H, P): ∂c/∂a_i, ∂c/∂a_f, ∂c/∂a_g, and b = ∂m/∂a_o at fixed c.
-    h_prev : ndarray, shape (..., P)
     projection : ndarray, shape (P, H), or (1, ..., 1, P, H)
         W_hr; two axes mean shared by every leading axis, otherwise the first is time, of length 1.
     output : ndarray, shape (..., H)
         m_t.
     """
 
-    forget: Array
-    readout_slope: Array
-    gates: RowScaledSum
-    h_prev: Array
     projection: Array
     output: Array
 

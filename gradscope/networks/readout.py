@@ -2,49 +2,60 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from gradscope.jacobians.step_jacobian import Array
 
 
-class Loss(Protocol):
+class Loss(ABC):
     """L(h), per sample: leading axes are kept, a batch is not summed over."""
 
     @property
+    @abstractmethod
     def description(self) -> str:
         """One line for the report."""
 
+    @abstractmethod
     def value(self, h: Array) -> Array:
         """L, shape (...)."""
 
+    @abstractmethod
     def output_gradient(self, h: Array) -> Array:
         """∂L/∂y, y = W_hy h + b_hy before the softmax, shape (..., V)."""
 
+    @abstractmethod
     def gradient(self, h: Array) -> Array:
         """∂L/∂h, shape (..., H)."""
 
 
 @dataclass(frozen=True)
-class SoftmaxCrossEntropy:
-    """L = −ln y_target, y = softmax(W_hy h + b_hy), as in the article.
+class ReadoutLoss(Loss):
+    """A loss of y = W_hy h + b_hy against a target.
 
     Attributes
     ----------
-    weight : ndarray, shape (classes, H)
-    bias : ndarray, shape (classes,)
-    target : ndarray of int, shape () or (batch,)
+    weight : ndarray, shape (V, H)
+    bias : ndarray, shape (V,)
+    target : ndarray
     """
 
     weight: Array
     bias: Array
     target: Array
 
+    def gradient(self, h: Array) -> Array:
+        """W_hyᵀ ∂L/∂y."""
+        return np.asarray(self.output_gradient(h) @ self.weight)
+
+
+class SoftmaxCrossEntropy(ReadoutLoss):
+    """L = −ln y_target, y = softmax(W_hy h + b_hy), as in the article; target: class numbers, () or (batch,)."""
+
     @property
     def description(self) -> str:
-        """One line for the report."""
         return f"cross-entropy over {self.weight.shape[0]} classes"
 
     def _log_probabilities(self, h: Array) -> Array:
@@ -69,29 +80,12 @@ class SoftmaxCrossEntropy:
         others = y * (1.0 - hot)
         return np.asarray(others - hot * others.sum(axis=-1, keepdims=True))
 
-    def gradient(self, h: Array) -> Array:
-        """W_hyᵀ (softmax − 1_target)."""
-        return np.asarray(self.output_gradient(h) @ self.weight)
 
-
-@dataclass(frozen=True)
-class MeanSquaredError:
-    """L = mean over outputs of (y − target)², y = W_hy h + b_hy.
-
-    Attributes
-    ----------
-    weight : ndarray, shape (outputs, H)
-    bias : ndarray, shape (outputs,)
-    target : ndarray, shape (outputs,) or (batch, outputs)
-    """
-
-    weight: Array
-    bias: Array
-    target: Array
+class MeanSquaredError(ReadoutLoss):
+    """L = mean over outputs of (y − target)², y = W_hy h + b_hy; the target has shape (V,) or (batch, V)."""
 
     @property
     def description(self) -> str:
-        """One line for the report."""
         return f"mean squared error over {self.weight.shape[0]} output{'s' * (self.weight.shape[0] != 1)}"
 
     def _error(self, h: Array) -> Array:
@@ -105,20 +99,15 @@ class MeanSquaredError:
         """(2/outputs) (y − target)."""
         return np.asarray(self._error(h) * (2.0 / self.weight.shape[0]))
 
-    def gradient(self, h: Array) -> Array:
-        """W_hyᵀ ∂L/∂y."""
-        return np.asarray(self.output_gradient(h) @ self.weight)
-
 
 @dataclass(frozen=True)
-class LinearLoss:
+class LinearLoss(Loss):
     """L = vᵀ h."""
 
     vector: Array
 
     @property
     def description(self) -> str:
-        """One line for the report."""
         return "linear loss vᵀh"
 
     def value(self, h: Array) -> Array:
