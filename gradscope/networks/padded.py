@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.jacobians.around import AroundJacobian
-from gradscope.jacobians.step_jacobian import Array, Steps, WeightCotangent
+from gradscope.jacobians.step_jacobian import Array, BelowRange, Steps, WeightCotangent
 from gradscope.networks.network import Linearised, Wrapping
 
 
@@ -61,6 +61,10 @@ class Begun(AroundJacobian):
 
     def pull(self, R: Array) -> Array:
         return self.inner.pull(R * self.begun[..., None, None])
+
+    def pulled_below_range(self, mantissa: Array, exponents: Array) -> tuple[BelowRange, ...]:
+        """What the sequences that have begun miss."""
+        return self.inner.pulled_below_range(mantissa * self.begun[..., None], exponents)
 
     def push(self, Q: Array) -> Array:
         return self.inner.push(Q) * self.begun[..., None, None]

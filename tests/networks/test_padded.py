@@ -246,3 +246,19 @@ def test_advice_measures_with_the_same_lengths():
     after = row.columns["after_horizon"][at]
     assert (None if np.isnan(after) else after) == again.summary["horizon"]
     assert row.columns["after_rate"][at] == pytest.approx(again.summary["log10_rate"], nan_ok=True)
+
+
+def test_the_loss_gradient_of_a_saturated_lstm_below_float64s_range_is_that_of_each_sequence():
+    """φ′(c) of c near 700 is some 10^-600: null in a padded batch, although known of each sequence alone."""
+    H, rng = 3, np.random.default_rng(0)
+    b = np.repeat([40.0, 3.0, 40.0, 5.0], H)  # i = g = 1, c falls from 900 by f = 0.95 a step
+    weights = {
+        "weight_ih_l0": np.zeros((4 * H, 2)), "weight_hh_l0": np.zeros((4 * H, H)), "bias_ih_l0": b,
+        "bias_hh_l0": np.zeros(4 * H), "fc.weight": rng.standard_normal((2, H)), "fc.bias": np.zeros(2),
+    }  # fmt: skip
+    state, x, lengths = np.concatenate([np.zeros(H), np.full(H, 900.0)]), rng.standard_normal((3, 6, 2)), [6, 2, 4]
+    batch = gradscope.gradients(weights, inputs=x, state=state, lengths=lengths).results[0]
+    alone = [gradscope.gradients(weights, inputs=x[b, :n], state=state).results[0] for b, n in enumerate(lengths)]
+    expected = mean_of_alone("log10_dloss_dstate", alone)
+    assert (expected[1:] < -500).all()
+    np.testing.assert_allclose(found(batch, "log10_dloss_dstate"), expected, **SAME)
