@@ -89,7 +89,7 @@ def capture(model: Any, batch: Any, *, module: str | None = None, call: int | No
     if module is not None:
         choose(modules, module, what=type(model).__name__)
     calls: dict[str, list[_Call]] = {name: [] for name in modules}
-    with _listening(modules, calls), _as_it_was(model), torch.no_grad(), torch.random.fork_rng():
+    with _listening(modules, calls), evaluating(model), torch.no_grad(), torch.random.fork_rng():
         _run(model, batch)
     called = {name: modules[name] for name, found in calls.items() if found}
     if modules and not called:
@@ -131,7 +131,7 @@ def _run(model: Any, batch: Any) -> None:
 
 
 @contextmanager
-def _as_it_was(model: Any) -> Iterator[None]:
+def evaluating(model: Any) -> Iterator[None]:
     """Evaluation mode, and afterwards each submodule's own."""
     modes = [(part, part.training) for part in model.modules()]
     model.eval()

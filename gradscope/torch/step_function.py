@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from gradscope.jacobians.step_jacobian import Array
 from gradscope.keywords import LagsLike, known_names_only, request_of, whole
 from gradscope.measure_sources import assemble
 from gradscope.records import Report
+from gradscope.torch.capturing import evaluating
 from gradscope.torch.from_jacobians import measure_jacobians
 from gradscope.torch.requirement import import_torch
 from gradscope.torch.states import StateLayout, leaves_of, nesting_of, rebuilt
@@ -96,7 +98,7 @@ def measure(
     batched = x.ndim == 3
     x = x.transpose(0, 1) if batched else x[:, None]
     request = request_of(GradientsRequest, {**options, "steps": len(x), "batch": x.shape[1], "loss": "none"})
-    with _Evaluated(step):
+    with evaluating(step) if isinstance(step, torch.nn.Module) else nullcontext():
         found, layout, warnings, dtype = _linearise(step, x, state, batched, request)
     if found.disagrees:
         warnings.append(
@@ -183,22 +185,6 @@ def _in_float64(step: Any) -> Callable[[Any, Any], Any]:
     }
     wide = {name: tensor.cpu() for name, tensor in wide.items()}
     return lambda x, state: torch.func.functional_call(step, wide, (x, state))
-
-
-class _Evaluated:
-    """A module in evaluation mode, and afterwards in the mode it was in, submodule by submodule."""
-
-    def __init__(self, step: Any) -> None:
-        torch = import_torch()
-        self.modes = [(m, m.training) for m in step.modules()] if isinstance(step, torch.nn.Module) else []
-
-    def __enter__(self) -> None:
-        for module, _ in self.modes:
-            module.training = False
-
-    def __exit__(self, *_: object) -> None:
-        for module, mode in self.modes:
-            module.training = mode
 
 
 def _of_states(
