@@ -8,6 +8,7 @@
 ``weight_gradients``, ``clipping``, ``input_gradients``, ``input_sensitivity``: weights and inputs under the loss.
 ``theory_columns``: estimate and bounds beside the measurement, by kind of source.
 ``verdict``: from columns to an answer.
+``nulls``: what is no finite number is null.
 ``reach``: how far gradients reach and no more, for searches.
 ``article_factors``: the article's product, factor by factor.
 """

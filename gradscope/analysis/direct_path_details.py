@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gradscope.analysis.cases import Case
+from gradscope.analysis.nulls import nulls
 from gradscope.analysis.request import GradientsRequest
 from gradscope.cells.skip import Skip
 from gradscope.jacobians.step_jacobian import Array
@@ -38,7 +39,7 @@ def direct_path_details(case: Case, request: GradientsRequest) -> dict[str, Any]
     lags = _kept(request, trajectory.n_steps)
     layers = _unit_sums(trajectory, lags)
     found = [
-        {"layer": index, "path": cell.closed_form, "lag": lags, "log10_units": _nested(sums)}
+        {"layer": index, "path": cell.closed_form, "lag": lags, "log10_units": [nulls(row) for row in sums]}
         for index, (cell, sums) in enumerate(zip(trajectory.network.layers, layers, strict=True))
         if sums is not None
     ]
@@ -79,10 +80,6 @@ def _unit_sums(trajectory: Trajectory, lags: list[int]) -> list[Array | None]:
 def _batch_mean(values: Array) -> Array:
     """Mean over all axes but the units'; −inf where a gate was exactly shut."""
     return np.asarray(values.reshape(-1, values.shape[-1]).mean(axis=0))
-
-
-def _nested(values: Array) -> list[list[float | None]]:
-    return [[float(v) if np.isfinite(v) else None for v in row] for row in values]
 
 
 def _telescoped(trajectory: Trajectory, cell: Skip, request: GradientsRequest, lags: list[int]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from gradscope.analysis.living import ENDED, UNDERFLOW, ZERO, Living, by_layer, 
 from gradscope.analysis.loss_map_details import loss_map_details
 from gradscope.analysis.losses import LossSide, loss_side
 from gradscope.analysis.memory_units import time_constant_summary
+from gradscope.analysis.nulls import finite, nulls
 from gradscope.analysis.readouts import what_follows
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.slopes import LayerSlopes, gather_slopes, time_constants_by_layer
@@ -167,7 +168,7 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
         columns, request, theory, case.tape.n_steps, state_size=n, living=living, survivors=survivors
     )
     for name in ("log10_theory", "log10_eigen", *BOUNDS):
-        columns[name] = _finite(columns[name])
+        columns[name] = finite(columns[name])
     summary |= {**weights.summary} | time_constant_summary(times) | reach_wanted(columns, request, case.tape.n_steps, n)
     keep = _kept_lags(request, case.tape.n_steps)
     if keep is not None:
@@ -177,7 +178,7 @@ def _result(case: Case, request: GradientsRequest, beforehand: Beforehand | None
     details = {**figure_details(case, request), **(factors.details if factors else {})}
     details |= {} if beforehand is not None else loss_map_details(case, request, loss)
     if any(layer is not None for layer in times):
-        details["time_constants"] = [_with_nulls(layer) for layer in times]
+        details["time_constants"] = [None if layer is None else nulls(layer) for layer in times]
     return Result(case.record, settings, columns, summary, tuple(warnings + more), details)
 
 
@@ -213,10 +214,6 @@ def _time_constants(case: Case, gathered: list[LayerSlopes]) -> list[Array | Non
     if isinstance(case.tape, Seq2SeqTape) or not case.tape.n_steps:
         return []
     return time_constants_by_layer(gathered)
-
-
-def _with_nulls(values: Array | None) -> list[float | None] | None:
-    return None if values is None else [float(value) if np.isfinite(value) else None for value in values]
 
 
 def _anchor(request: GradientsRequest) -> Any:
@@ -275,10 +272,6 @@ def _loss_columns(case: Case, loss: LossGradients | None) -> dict[str, Array]:
     if loss.log10_dweight_layers.shape[1]:
         columns["log10_dloss_dweight_layers"] = by_layer(loss.log10_dweight_layers)
     return columns
-
-
-def _finite(values: Array) -> Array:
-    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _kept_lags(request: GradientsRequest, n_steps: int) -> Array | None:

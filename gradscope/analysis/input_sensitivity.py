@@ -9,6 +9,7 @@ import numpy as np
 from gradscope.analysis.cases import Case
 from gradscope.analysis.input_gradients import input_columns
 from gradscope.analysis.living import ENDED, ZERO, Living
+from gradscope.analysis.nulls import number_or_none
 from gradscope.analysis.request import GradientsRequest
 from gradscope.analysis.verdict import describe_alone
 from gradscope.errors import UsageError
@@ -98,8 +99,7 @@ def _columns(found: InputSensitivity, living: Living, T: int) -> dict[str, Array
 
 
 def _mean(values: Array) -> float | None:
-    mean = float(np.mean(values))
-    return mean if np.isfinite(mean) else None
+    return number_or_none(np.mean(values))
 
 
 def _control(trajectory: Trajectory, request: GradientsRequest) -> dict[str, Any]:

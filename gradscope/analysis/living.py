@@ -7,10 +7,9 @@ and the verdict are over the living, and how many are not stands beside them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
+from gradscope.analysis.nulls import nulls
 from gradscope.jacobians.step_jacobian import Array
 
 #: What a sample's product can be, as it stands in the ``status`` column, from the least to the most doubtful.
@@ -176,8 +175,3 @@ def by_layer(values: Array) -> Array:
     for lag, row in enumerate(means):
         out[lag] = nulls(row)
     return out
-
-
-def nulls(row: Sequence[float] | Array) -> list[float | None]:
-    """Numbers with None for what is not one."""
-    return [float(v) if np.isfinite(v) else None for v in row]

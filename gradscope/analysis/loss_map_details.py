@@ -9,6 +9,7 @@ import numpy as np
 from gradscope.analysis.cases import Case
 from gradscope.analysis.living import mean_of_nonzero
 from gradscope.analysis.losses import LossSide
+from gradscope.analysis.nulls import nulls
 from gradscope.analysis.request import GradientsRequest
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.networks.trajectory import Trajectory
@@ -40,13 +41,12 @@ def loss_map_details(case: Case, request: GradientsRequest, side: LossSide | Non
     found = measure_loss_map(tape, side.term, loss_steps, copies, progress=progress)
     if found is None:
         return {}
-    values = [mean_of_nonzero(row) for row in found.log10_dweight]
     return {
         "loss_map": {
             "loss_step": [n - T for n in found.loss_steps],
             "copy": [i if i <= T else i - T for i in found.copies],
             "phase": [("encoder" if i <= T else "decoder") if T else None for i in found.copies],
-            "log10_dloss_dweight": [[float(v) if np.isfinite(v) else None for v in row] for row in values],
+            "log10_dloss_dweight": [nulls(mean_of_nonzero(row)) for row in found.log10_dweight],
         }
     }
 

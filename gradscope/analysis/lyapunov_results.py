@@ -11,9 +11,9 @@ import numpy as np
 
 from gradscope.analysis.cases import Case, cases_of
 from gradscope.analysis.closing_readout import close_loop
+from gradscope.analysis.nulls import finite, number_or_none
 from gradscope.analysis.request import RunRequest
 from gradscope.errors import UsageError
-from gradscope.jacobians.step_jacobian import Array
 from gradscope.numerics.covariant import covariant_vectors
 from gradscope.numerics.exponents import LyapunovSpectrum, entropy_rate, kaplan_yorke_dimension, measure_lyapunov
 from gradscope.numerics.qr_sweeps import finite_lag_singular_values
@@ -114,17 +114,17 @@ def _result(case: Case, request: LyapunovRequest) -> Result:
         )
     columns: dict[str, Any] = {
         "index": np.arange(1, spectrum.exponents.size + 1),
-        "exponent": _finite(spectrum.exponents),
-        "low": _finite(spectrum.low),
-        "high": _finite(spectrum.high),
+        "exponent": finite(spectrum.exponents),
+        "low": finite(spectrum.low),
+        "high": finite(spectrum.high),
         "status": spectrum.status.astype(object),
     }
     summary = {
-        "max": _scalar(spectrum.exponents[0]),
-        "sum": _scalar(spectrum.sum),
-        "mean_log_det": None if spectrum.mean_log_det is None else _scalar(spectrum.mean_log_det),
-        "kaplan_yorke_dimension": _scalar(spectrum.kaplan_yorke_dimension),
-        "entropy_rate": _scalar(spectrum.entropy_rate),
+        "max": number_or_none(spectrum.exponents[0]),
+        "sum": number_or_none(spectrum.sum),
+        "mean_log_det": None if spectrum.mean_log_det is None else number_or_none(spectrum.mean_log_det),
+        "kaplan_yorke_dimension": number_or_none(spectrum.kaplan_yorke_dimension),
+        "entropy_rate": number_or_none(spectrum.entropy_rate),
         "converged": bool(spectrum.converged),
         "steps": int(spectrum.steps),
         "verdict": spectrum.verdict,
@@ -135,7 +135,7 @@ def _result(case: Case, request: LyapunovRequest) -> Result:
     if request.singular_values:
         details["finite_lag"], warning = _finite_lag(case, request)
         mean = np.mean(details["finite_lag"]["log10_singular_values"], axis=0)
-        columns["log10_singular_value"] = _finite(mean[: spectrum.exponents.size])
+        columns["log10_singular_value"] = finite(mean[: spectrum.exponents.size])
         warnings += warning
     if request.covariant:
         details["covariant"], more = _covariant(case, request)
@@ -152,15 +152,6 @@ def _rests(case: Case) -> bool:
     return bool(np.array_equal(first, middle) and np.array_equal(first, last))
 
 
-def _finite(values: Array) -> Array:
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def _scalar(value: Any) -> float | None:
-    number = float(value)
-    return number if np.isfinite(number) else None
-
-
 def _running_means(spectrum: LyapunovSpectrum) -> dict[str, Any]:
     """Time averages of the leading exponents up to each of at most CURVE_POINTS steps."""
     steps = np.cumsum(spectrum.gain_steps)
@@ -170,7 +161,7 @@ def _running_means(spectrum: LyapunovSpectrum) -> dict[str, Any]:
         sums = np.cumsum(spectrum.gains * np.asarray(spectrum.gain_steps)[:, None], axis=0) / steps[:, None]
     kept = np.unique(np.linspace(0, steps.size - 1, min(CURVE_POINTS, steps.size)).astype(int))
     leading = sums[kept][:, :4].T
-    return {"steps": steps[kept], "exponents": _finite(leading)}
+    return {"steps": steps[kept], "exponents": finite(leading)}
 
 
 def _mean_field(case: Case, request: LyapunovRequest, *, at_origin: bool) -> dict[str, Any]:
@@ -188,10 +179,10 @@ def _mean_field(case: Case, request: LyapunovRequest, *, at_origin: bool) -> dic
     gain = abs(spec["gain"])
     if at_origin:
         at_rest = float(np.log(gain)) if gain else -np.inf
-        return {"mean_field_exponent": _scalar(at_rest), "mean_field_q": 0.0, "mean_field_chi": gain**2}
+        return {"mean_field_exponent": number_or_none(at_rest), "mean_field_q": 0.0, "mean_field_chi": gain**2}
     variance = spec["input_gain"] ** 2 if request.inputs == "normal" else 0.0
     field = tanh_mean_field(gain, input_variance=variance)
-    return {"mean_field_exponent": _scalar(field.exponent), "mean_field_q": field.q, "mean_field_chi": field.chi}
+    return {"mean_field_exponent": number_or_none(field.exponent), "mean_field_q": field.q, "mean_field_chi": field.chi}
 
 
 def _pooled(spectrum: LyapunovSpectrum) -> LyapunovSpectrum:
@@ -249,9 +240,9 @@ def _covariant(case: Case, request: LyapunovRequest) -> tuple[dict[str, Any], di
     vectors = covariant_vectors(case.tape, k=request.k, rng=generator(request.seed, "covariant"))
     first = (0,) * (vectors.exponents.ndim - 1)
     details = {
-        "exponents": _finite(vectors.exponents[first]),
+        "exponents": finite(vectors.exponents[first]),
         "angles": vectors.angles[first],
         "smallest_angles": vectors.smallest_angles[first],
         "window": int(vectors.window),
     }
-    return details, {"splitting_angle": _scalar(np.ravel(vectors.splitting_angle)[0])}
+    return details, {"splitting_angle": number_or_none(np.ravel(vectors.splitting_angle)[0])}

@@ -11,7 +11,7 @@ import numpy as np
 
 from gradscope.analysis.block_conclusion import conclude, is_slope_times_weight
 from gradscope.analysis.contracting import contraction_by_weights
-from gradscope.analysis.living import nulls
+from gradscope.analysis.nulls import nulls
 from gradscope.analysis.request import RunRequest
 from gradscope.errors import InputError, UntrustedNumbersError, UsageError
 from gradscope.jacobians.step_jacobian import Array
