@@ -98,8 +98,7 @@ def _summed(trajectory: Trajectory, gradients: Iterator[tuple[int, Array, Array]
     totals: list[Array] = []
     exponent = np.full(batch, np.iinfo(np.int32).min, dtype=np.int64)
     for segment in trajectory.segments("end"):
-        x = trajectory.inputs.read(segment.first, segment.last)
-        inputs = trajectory.network.layer_inputs(segment.states, x, first=segment.first)
+        inputs = trajectory.layer_inputs(segment)
         for last in range(segment.last, segment.first - 1, -STEPS_AT_ONCE):
             first = max(segment.first, last - STEPS_AT_ONCE + 1)
             steps = [next(gradients) for _ in range(first, last + 1)][::-1]

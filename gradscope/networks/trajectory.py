@@ -126,6 +126,11 @@ class Trajectory(Tape):
         for first, _ in reversed(spans) if anchor == "end" else spans:
             yield self._segment_at(first)
 
+    def layer_inputs(self, segment: Segment) -> list[Array]:
+        """What each layer reads along a stretch, bottom first."""
+        x = self.inputs.read(segment.first, segment.last)
+        return self.network.layer_inputs(segment.states, x, first=segment.first)
+
     def state(self, t: int) -> Array:
         if t % self.spacing == 0:
             return np.asarray(self.checkpoints[t // self.spacing])

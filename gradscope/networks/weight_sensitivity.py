@@ -17,7 +17,7 @@ import numpy as np
 from gradscope.jacobians.step_jacobian import Array, StepJacobian
 from gradscope.log_domain import LN10
 from gradscope.networks.parameter_terms import ParameterMatrix, Term, joined, parameter_matrices, terms_of
-from gradscope.networks.trajectory import Segment, Trajectory
+from gradscope.networks.trajectory import Trajectory
 
 LOG10_2 = float(np.log(2.0)) / LN10
 #: Steps whose copies are summed in one product on the way back.
@@ -222,17 +222,12 @@ def _direct(
 def _steps_forward(trajectory: Trajectory, last: int) -> Iterator[tuple[int, StepJacobian, list[Array]]]:
     """(t, J_t, what each layer reads at t) for t = 1 … last."""
     for segment in trajectory.segments("start"):
-        inputs = _layer_inputs(trajectory, segment)
+        inputs = trajectory.layer_inputs(segment)
         for t in range(segment.first, min(segment.last, last) + 1):
             at = t - segment.first
             yield t, segment.linearised.jacobian[at], [x[at] for x in inputs]
         if segment.last >= last:
             return
-
-
-def _layer_inputs(trajectory: Trajectory, segment: Segment) -> list[Array]:
-    x = trajectory.inputs.read(segment.first, segment.last)
-    return trajectory.network.layer_inputs(segment.states, x, first=segment.first)
 
 
 def _adjoint(
@@ -269,7 +264,7 @@ def _pulled_back(
     for segment in trajectory.segments("end"):
         if segment.first > t:
             continue
-        inputs = _layer_inputs(trajectory, segment)
+        inputs = trajectory.layer_inputs(segment)
         for last in range(min(segment.last, t), segment.first - 1, -STEPS_AT_ONCE):
             first = max(segment.first, last - STEPS_AT_ONCE + 1)
             part = slice(first - segment.first, last - segment.first + 1)
