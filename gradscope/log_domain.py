@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+LN2 = float(np.log(2.0))
 LN10 = float(np.log(10.0))
+LOG10_2 = float(np.log10(2.0))
 #: Natural log of the smallest normal float64. A slope below exp of it is not held to full precision.
 LN_TINY = float(np.log(np.finfo(np.float64).tiny))
 #: What a factor below float64's range is carried down to: 2^this. Millions of such steps stay within an int64.
@@ -70,7 +72,7 @@ def log10_rounding(lag: Array | float, state_size: int, log10_path: Array | floa
 
 def log10_at_most(log10: Array | float, rounding: Array | float) -> Array:
     """log10 of what a norm of status ``doubtful`` can be at most: twice the larger of it and its rounding."""
-    return np.asarray(np.fmax(log10, rounding) + np.log10(2.0))
+    return np.asarray(np.fmax(log10, rounding) + LOG10_2)
 
 
 def powers_of_two(log: Array) -> tuple[Array, Array] | None:

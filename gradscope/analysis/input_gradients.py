@@ -9,12 +9,10 @@ from gradscope.analysis.living import mean_of_nonzero
 from gradscope.analysis.losses import LossSide, loss_side, output_components, total_input_gradients
 from gradscope.analysis.request import GradientsRequest
 from gradscope.jacobians.step_jacobian import Array
-from gradscope.log_domain import LN10
+from gradscope.log_domain import LOG10_2
 from gradscope.networks.sensitivity import measure_sensitivity
 from gradscope.networks.tangents import input_weight
 from gradscope.networks.trajectory import Trajectory
-
-LOG10_2 = float(np.log(2.0)) / LN10
 
 
 def input_columns(case: Case, trajectory: Trajectory, request: GradientsRequest) -> tuple[dict[str, Array], list[str]]:

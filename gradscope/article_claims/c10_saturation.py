@@ -6,8 +6,7 @@ import numpy as np
 
 from gradscope.article_claims.claim import Claim, Experiment, Finding, estimate
 from gradscope.article_claims.runs import ROUNDING, claim_generator, gaussian, leading_exponents, log_norms, rnn, run
-
-LN10 = float(np.log(10.0))
+from gradscope.log_domain import LN10
 
 
 def experiment(seed: int) -> Finding:

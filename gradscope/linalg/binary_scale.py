@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gradscope.jacobians.step_jacobian import Array
-
-LOG10_2 = float(np.log10(2.0))
+from gradscope.log_domain import LOG10_2
 
 
 def exponent_of(P: Array) -> Array:

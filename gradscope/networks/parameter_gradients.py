@@ -9,12 +9,11 @@ import numpy as np
 
 from gradscope.cells.lstm_projected import LstmProjected
 from gradscope.jacobians.step_jacobian import Array, StepJacobian, WeightCotangent
-from gradscope.log_domain import LN10
+from gradscope.log_domain import LOG10_2
 from gradscope.networks.seq2seq_tape import Seq2SeqTape
 from gradscope.networks.trajectory import Trajectory
 from gradscope.numerics.backprop import DirectTerm, state_gradients
 
-LOG10_2 = float(np.log(2.0)) / LN10
 #: Steps taken together.
 STEPS_AT_ONCE = 128
 

@@ -15,11 +15,10 @@ from typing import Literal
 import numpy as np
 
 from gradscope.jacobians.step_jacobian import Array, StepJacobian
-from gradscope.log_domain import LN10
+from gradscope.log_domain import LOG10_2
 from gradscope.networks.parameter_terms import ParameterMatrix, Term, joined, parameter_matrices, terms_of
 from gradscope.networks.trajectory import Trajectory
 
-LOG10_2 = float(np.log(2.0)) / LN10
 #: Steps whose copies are summed in one product on the way back.
 STEPS_AT_ONCE = 32
 #: Powers of two within which a running sum may lie before it is rescaled.

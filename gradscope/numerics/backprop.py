@@ -11,10 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from gradscope.jacobians.step_jacobian import Array, WeightCotangent
-from gradscope.log_domain import LN10
+from gradscope.log_domain import LOG10_2
 from gradscope.numerics.tape import Tape
 
-LOG10_2 = float(np.log(2.0)) / LN10
 #: Steps whose weight gradients are taken together, fewer where they would pass 2^17 numbers.
 STEPS_AT_ONCE, NUMBERS_AT_ONCE = 128, 2**17
 

@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 
 from gradscope.jacobians.step_jacobian import Array, StepJacobian
-from gradscope.linalg.binary_scale import LOG10_2, normalise
+from gradscope.linalg.binary_scale import normalise
 from gradscope.linalg.formed_norms import log10_formed_norms
+from gradscope.log_domain import LOG10_2
 from gradscope.numerics.tape import Tape, chunks
 
 #: Floating-point operations that the block bound may cost before it is left out.

@@ -18,7 +18,8 @@ import numpy as np
 
 from gradscope.errors import UntrustedNumbersError, UsageError
 from gradscope.jacobians.step_jacobian import Array
-from gradscope.numerics.frame import LN2, Frame
+from gradscope.log_domain import LN2
+from gradscope.numerics.frame import Frame
 from gradscope.numerics.tape import Tape
 
 

@@ -16,12 +16,10 @@ import numpy as np
 
 from gradscope.jacobians.step_jacobian import Array
 from gradscope.linalg.singular_values import EPS
-from gradscope.log_domain import LN10
+from gradscope.log_domain import LOG10_2
 from gradscope.numerics.lag_norms import LagNorms
 from gradscope.numerics.tape import Tape
 
-LN2 = float(np.log(2.0))
-LOG10_2 = LN2 / LN10
 #: Numbers of a block: it stays in a core's cache while it is looked at three times.
 NUMBERS_AT_ONCE = 2**18
 #: Powers of two below the largest from which a channel has a scale of its own.

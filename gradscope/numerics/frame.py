@@ -9,10 +9,10 @@ import numpy as np
 
 from gradscope.errors import UntrustedNumbersError
 from gradscope.jacobians.step_jacobian import Array, StepJacobian
+from gradscope.log_domain import LN2
 from gradscope.numerics.orthonormal import orthonormalise, roughly_orthonormalise, rounding_floor, try_one_pass
 from gradscope.numerics.tape import Tape
 
-LN2 = float(np.log(2.0))
 CHUNK = 64
 # ln of the ratio of largest to smallest R_jj that a block of steps aims for, and at which it is redone shorter.
 SPREAD_TARGET = 13.0

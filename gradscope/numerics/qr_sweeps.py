@@ -21,11 +21,11 @@ import numpy as np
 
 from gradscope.errors import UsageError
 from gradscope.jacobians.step_jacobian import Array, StepJacobian
-from gradscope.numerics.frame import LN2, Frame, mean_log_det
+from gradscope.log_domain import LN2, LN10
+from gradscope.numerics.frame import Frame, mean_log_det
 from gradscope.numerics.orthonormal import EPS
 from gradscope.numerics.tape import Tape
 
-LN10 = float(np.log(10.0))
 JACOBI_SWEEPS = 30
 
 

@@ -14,11 +14,10 @@ from math import prod
 import numpy as np
 
 from gradscope.jacobians.step_jacobian import Array, WeightCotangent
-from gradscope.log_domain import LN10
+from gradscope.log_domain import LOG10_2
 from gradscope.numerics.backprop import DirectTerm, rescaled, state_gradients
 from gradscope.numerics.tape import Tape
 
-LOG10_2 = float(np.log(2.0)) / LN10
 #: States' gradients held at a time, in numbers; a longer run is gone through backward twice.
 HELD_NUMBERS = 2**25
 #: Steps whose weight gradients are taken together.

@@ -16,10 +16,10 @@ from collections.abc import Callable
 import numpy as np
 
 from gradscope.jacobians.step_jacobian import Array
+from gradscope.log_domain import LOG10_2
 from gradscope.theory.lanczos import largest_singular_values
 from gradscope.theory.schur import power_of_two_scale
 
-LOG10_2 = float(np.log10(2.0))
 #: Gaussian rows by which two ways to the same power are compared, and how far they may be apart, relative to ‖Wᵏ‖.
 GAUSSIAN_ROWS, MOST_APART = 4, 3e-12
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from gradscope.errors import ShapeError
 from gradscope.jacobians.step_jacobian import Array
-from gradscope.theory.binary_powers import GAUSSIAN_ROWS, LOG10_2, MOST_APART, BinaryPowers, first_power_norms
+from gradscope.log_domain import LOG10_2
+from gradscope.theory.binary_powers import GAUSSIAN_ROWS, MOST_APART, BinaryPowers, first_power_norms
 from gradscope.theory.lanczos import largest_singular_values
 from gradscope.theory.schur import EPS
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.jacobians.step_jacobian import Array
+from gradscope.log_domain import LOG10_2
 from gradscope.theory.eigen import Eigendecomposition, eigendecompose
 from gradscope.theory.power_norms import power_norms
 from gradscope.theory.schur import EPS, power_of_two_scale, square_matrix
 
-LOG10_2 = float(np.log10(2.0))
 #: Up to this size products stay full, so that exact cancellations stay exact.
 COMPRESS_FROM = 64
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.jacobians.step_jacobian import Array
+from gradscope.log_domain import LOG10_2
 from gradscope.torch.layer_steps import VisitedLayer
 
-LOG10_2 = float(np.log10(2.0))
 #: Powers of two that the largest number of a step and sample may reach before it is scaled: squares stay in range.
 FAR = 100
 #: The exponent of an exact zero: below every other, and the difference of two still fits an int32.
