@@ -1,9 +1,9 @@
-"""The contraction certificate of a gated cell in a report: for every input, and for those like the ones of this run."""
+"""The contraction certificate of gated layers in a report: for every input, and for those like the ones of this run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -12,48 +12,63 @@ from gradscope.cells.cell import Cell
 from gradscope.cells.intervals import Interval
 from gradscope.jacobians.step_jacobian import Array
 from gradscope.networks.layer import Layer
+from gradscope.networks.stack import Stack
 from gradscope.networks.trajectory import Trajectory
 from gradscope.numerics.tape import chunks
-from gradscope.sources.source import RecurrentBlock
-from gradscope.theory.contraction import Contraction, contraction_of, every_drive, input_bound
+from gradscope.sources.kinds import NetworkSource
+from gradscope.sources.source import Source
+from gradscope.theory.contraction import Contraction, contraction_of, drives_within, every_drive, largest_bound
+from gradscope.theory.stack_contraction import StackContraction, stack_contraction
 
 #: What a contraction is proven for, in the words of ``summary.contracts_for``.
 EVERY_INPUT = "every input"
 LIKE_THESE = "every input whose drive U x + b stays within this run's range"
 #: Steps whose drives decide whether the rest is worth reading: a part of the inputs never proves less than all.
 FIRST = 64
+#: Of one layer, or of a stack.
+Proof: TypeAlias = Contraction | StackContraction
 
 
 @dataclass(frozen=True)
 class ProvenContraction:
-    """What is proven of one layer.
+    """What is proven of a layer or a stack.
 
     Attributes
     ----------
-    every : Contraction or None
+    every : Proof or None
         For every input whatever.
-    here : Contraction or None
-        For every input whose drive U x_t + b stays within the range that this run's inputs gave.
+    here : Proof or None
+        For every input whose drive U x_t + b of the (bottom) layer stays within the range that this run's inputs gave.
     """
 
-    every: Contraction | None
-    here: Contraction | None
+    every: Proof | None
+    here: Proof | None
 
 
 def prove_contraction(case: Case) -> ProvenContraction | None:
-    """The certificates of a single gated layer; None for other networks."""
+    """The certificates of gated layers; None for other networks."""
     network, trajectory = case.network, case.tape
-    if not isinstance(network, Layer) or not isinstance(trajectory, Trajectory) or network.weight_axes:
+    if not isinstance(network, Layer | Stack) or not isinstance(trajectory, Trajectory) or network.weight_axes:
         return None
-    cell, start = network.cell, trajectory.state(0)
+    cell, start = network.layers[0], trajectory.state(0)
     box = Interval(*(np.asarray(end(start, axis=0), dtype=np.float64) for end in (np.min, np.max)))
-    every = contraction_of(cell, every_drive(cell), box)
+    every = proof_of(network, every_drive(cell), box)
     if every is not None:
         return ProvenContraction(every, every)
     T = trajectory.n_steps
-    if not T or contraction_of(cell, _drives(cell, trajectory, min(T, FIRST)), box) is None:
+    if not T or proof_of(network, _drives(cell, trajectory, min(T, FIRST)), box) is None:
         return ProvenContraction(None, None)
-    return ProvenContraction(None, contraction_of(cell, _drives(cell, trajectory, T), box))
+    return ProvenContraction(None, proof_of(network, _drives(cell, trajectory, T), box))
+
+
+def proof_of(network: Layer | Stack, drive: Interval, start: Interval) -> Proof | None:
+    """What is proven while the drives of the bottom layer stay within ``drive`` and all of s_0 within ``start``."""
+    if isinstance(network, Layer):
+        return contraction_of(network.cell, drive, start)
+    starts = [start[part] for part in network.layer_slices]
+    # A mask's entries are 0 or its gain.
+    masks = None if network.dropout is None else Interval(np.zeros(()), np.asarray(network.mask_gain))
+    return stack_contraction(network.cells, drive, starts, masks=masks)
 
 
 @dataclass(frozen=True)
@@ -62,25 +77,30 @@ class ContractionOfWeights:
 
     Attributes
     ----------
-    every : Contraction or None
+    every : Proof or None
         For every input.
     within : float or None
         The largest b such that it contracts for all inputs with |x_j| ≤ b; None where ``every`` says it, or not even
         the silent network does.
     """
 
-    every: Contraction | None
+    every: Proof | None
     within: float | None
 
 
-def contraction_by_weights(blocks: Sequence[RecurrentBlock]) -> ContractionOfWeights | None:
-    """The same for ``spectrum``, which reads no inputs; None unless all blocks are the gates of one cell."""
-    cell = blocks[0].cell
-    if cell is None or any(block.cell is not cell or block.gate is None or block.hears_output for block in blocks):
+def contraction_by_weights(source: Source) -> ContractionOfWeights | None:
+    """The same for ``spectrum``, which reads no inputs; None for what is no layer or stack of gated cells."""
+    network = source.network if isinstance(source, NetworkSource) else None
+    if not isinstance(network, Layer | Stack) or network.weight_axes:
         return None
-    start = Interval.around(np.zeros(cell.state_size), 0.0)
-    every = contraction_of(cell, every_drive(cell), start)
-    return ContractionOfWeights(every, None if every is not None or not cell.input_size else input_bound(cell, start))
+    if any(block.gate is None or block.hears_output for block in source.blocks):
+        return None
+    cell, start = network.layers[0], Interval.around(np.zeros(network.state_size), 0.0)
+    every = proof_of(network, every_drive(cell), start)
+    if every is not None or not cell.input_size:
+        return ContractionOfWeights(every, None)
+    within = largest_bound(lambda b: proof_of(network, drives_within(cell, b), start) is not None)
+    return ContractionOfWeights(None, within)
 
 
 def _drives(cell: Cell, trajectory: Trajectory, last: int) -> Interval:

@@ -111,7 +111,7 @@ def measure_spectrum(source: Source, request: RunRequest) -> list[Result]:
     warnings = [*source.warnings, *_projected(source), *(_doubt(row) for row in rows if row["ill_conditioned"])]
     if certifies:
         warnings += [_not_enclosed(row) for row in rows if row["eigenvalue_enclosures"] is None]
-    proven = contraction_by_weights(source.blocks)
+    proven = contraction_by_weights(source)
     if proven is not None and proven.every is not None:
         certificates = [proven.every.factor]
         columns["vanishes_for_every_input"] = [True] * len(rows)

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from gradscope.analysis.cases import Case
-from gradscope.analysis.contracting import EVERY_INPUT, LIKE_THESE, prove_contraction
+from gradscope.analysis.contracting import EVERY_INPUT, LIKE_THESE, Proof, prove_contraction
 from gradscope.analysis.slopes import Anchor, LayerSlopes
 from gradscope.cells.cell import Cell
 from gradscope.jacobians.step_jacobian import Array
@@ -75,7 +75,7 @@ class TheoryColumns:
     bound: Array
     bound_name: str | None
     certificate: float | None = None
-    contraction: Contraction | None = None
+    contraction: Proof | None = None
     contracts_for: str | None = None
 
 
@@ -117,17 +117,18 @@ def _of_layers(source: Source, asked: TheoryQuestion) -> TheoryColumns:
     certificates = [layer.certificate for layer in layers]
     certificate = None if None in certificates else max(c for c in certificates if c is not None)
     estimate_name = f"the largest over layers of {layers[0].name}"
-    return TheoryColumns(estimate_name, estimate, eigen, bound, name, certificate)
+    return _with_contraction(TheoryColumns(estimate_name, estimate, eigen, bound, name, certificate), case)
 
 
 def _with_contraction(columns: TheoryColumns, case: Case) -> TheoryColumns:
-    """Add what is proven of a gated layer; for every input it is a bound like any other."""
+    """Add what is proven of gated layers; for every input it is a bound like any other."""
     proven = prove_contraction(case)
     if proven is None or proven.here is None:
         return columns
     if proven.every is None:
         return replace(columns, contraction=proven.here, contracts_for=LIKE_THESE)
-    found = Bound("contraction in a weighted norm", proven.every.log10_bound(case.tape.n_steps))
+    name = "contraction in a weighted norm" if isinstance(proven.every, Contraction) else "contraction layer by layer"
+    found = Bound(name, proven.every.log10_bound(case.tape.n_steps))
     known = columns.bound_name is not None
     bound, name = tightest([found, Bound(str(columns.bound_name), columns.bound)] if known else [found])
     return replace(

@@ -199,6 +199,11 @@ class Cell(ABC):
         H = self.gate_size
         return {gate: self.weight_hh[..., g * H : (g + 1) * H, :] for g, gate in enumerate(self.gates)}
 
+    def input_blocks(self) -> dict[str, Array]:
+        """U by gate, each (..., H, I); what multiplies x."""
+        H = self.gate_size
+        return {gate: self.weight_ih[..., g * H : (g + 1) * H, :] for g, gate in enumerate(self.gates)}
+
     def square_blocks(self) -> dict[str, Array]:
         """The recurrence from units to units by gate, each square: what has eigenvalues."""
         return self.recurrent_blocks()

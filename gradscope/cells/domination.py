@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from math import prod
+from typing import TypeAlias
 
 import numpy as np
 
@@ -38,6 +40,10 @@ class Block:
         return sum(float((d * np.linalg.norm(np.asarray(W, dtype=np.float64), axis=-1)).max()) for d, W in terms)
 
 
+#: Blocks whose product, last first, is one way from the input to a part of the state.
+Chain: TypeAlias = tuple[Block, ...]
+
+
 @dataclass(frozen=True)
 class Domination:
     """|J_t| ≤ fixed + diag(z) + diag(1 − z) mixed, entry by entry, with some z in ``keep`` of its own at every step.
@@ -52,6 +58,8 @@ class Domination:
         From a norm of a :class:`Block` to the matrix (m, m) of such norms of J_t's blocks, one per pair of state parts.
     states : Interval
         Every state the bound speaks of.
+    heard : tuple of tuple of Chain
+        The same of ∂s_t/∂x_t, for each part of the state (h first): a sum of chains.
     """
 
     fixed: Array
@@ -59,6 +67,25 @@ class Domination:
     mixed: Array | None
     norms_by: Callable[[Callable[[Block], float]], Array]
     states: Interval
+    heard: tuple[tuple[Chain, ...], ...]
+
+    @property
+    def h_size(self) -> int:
+        """Components of h, the first part of the state."""
+        return len(self.fixed) // len(self.heard)
+
+    @cached_property
+    def input_entries(self) -> Array:
+        """|∂s_t/∂x_t| at most, entry by entry, shape (n, I)."""
+        parts = [
+            sum(reduce(np.matmul, [block.entrywise() for block in chain]) for chain in part) for part in self.heard
+        ]
+        return np.concatenate(parts)
+
+    @cached_property
+    def input_norms(self) -> Array:
+        """Bounds on the spectral norms of ∂s_t/∂x_t, one for each part of the state."""
+        return np.array([sum(prod(block.norm() for block in chain) for chain in part) for part in self.heard])
 
     @cached_property
     def block_norms(self) -> Array:

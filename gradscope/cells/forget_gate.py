@@ -87,7 +87,7 @@ class ForgetGate(Cell):
         M, H = self.activation.max_value, self.hidden_size
         if self.norm != "none" or self.weight_hh.ndim != 2 or not np.isfinite(M):
             return None
-        W = self.recurrent_blocks()
+        W, U = self.recurrent_blocks(), self.input_blocks()
         h = start.hull(Interval.around(np.zeros(H), M))
         for _ in range(12):
             a_f, a_u = self.gate_intervals(drive, h)
@@ -100,4 +100,5 @@ class ForgetGate(Cell):
         def norms(norm: Callable[[Block], float]) -> Array:
             return np.array([[float(f.high.max()) + norm(new) + norm(through_f)]])
 
-        return Domination(through_f.entrywise(), f, Block((slope,), (W["u"],)).entrywise(), norms, h)
+        heard = Block((*through_f.coefficients, *new.coefficients), (U["f"], U["u"]))
+        return Domination(through_f.entrywise(), f, Block((slope,), (W["u"],)).entrywise(), norms, h, (((heard,),),))

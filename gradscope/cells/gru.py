@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from gradscope.cells.cell import Cell, Linearisation, Traces, product_bound
-from gradscope.cells.domination import Block, Domination
+from gradscope.cells.domination import Block, Chain, Domination
 from gradscope.cells.intervals import Interval, affine, image, largest_slope
 from gradscope.cells.keys import Key, one_of
 from gradscope.errors import UsageError
@@ -155,7 +155,7 @@ class Gru(Cell):
         M, H = self.activation.max_value, self.hidden_size
         if self.norm != "none" or self.weight_hh.ndim != 2 or not np.isfinite(M):
             return None
-        sigma, phi, W = self.gate_activation, self.activation, self.recurrent_blocks()
+        sigma, phi, W, U = self.gate_activation, self.activation, self.recurrent_blocks(), self.input_blocks()
         b = np.zeros(H) if self.bias_recurrent is None else np.asarray(self.bias_recurrent, dtype=np.float64)
         h, rounding = start.hull(Interval.around(np.zeros(H), M)), self.outward_rounding
         for _ in range(_NESTED_BOXES):
@@ -179,6 +179,7 @@ class Gru(Cell):
             into = Block((slope_n * r.high, slope_n * by_reset), (W["n"], W["r"]))
             mixed = into.entrywise()
             let_into = Block((let_in * slope_n * r.high, let_in * slope_n * by_reset), (W["n"], W["r"]))
+            through_r: Chain = (Block((let_in * slope_n * by_reset,), (U["r"],)),)
 
             def of_new(norm: Callable[[Block], float]) -> float:
                 return norm(let_into)
@@ -189,6 +190,7 @@ class Gru(Cell):
                 np.abs(np.asarray(W["n"], dtype=np.float64)) @ (np.diag(r.high) + inner.entrywise())
             )
             outer = Block((let_in * slope_n,), (W["n"],))
+            through_r = (outer, Block((by_reset,), (U["r"],)))
 
             def of_new(norm: Callable[[Block], float]) -> float:
                 return norm(outer) * (float(r.high.max()) + norm(inner))
@@ -196,4 +198,5 @@ class Gru(Cell):
         def norms(norm: Callable[[Block], float]) -> Array:
             return np.array([[float(z.high.max()) + of_new(norm) + norm(through_z)]])
 
-        return Domination(through_z.entrywise(), z, mixed, norms, h)
+        directly = Block((through_z.coefficients[0], let_in * slope_n), (U["z"], U["n"]))
+        return Domination(through_z.entrywise(), z, mixed, norms, h, (((directly,), through_r),))

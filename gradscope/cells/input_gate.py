@@ -86,7 +86,7 @@ class InputGate(Cell):
         """
         if self.norm != "none" or self.weight_hh.ndim != 2 or not np.isfinite(self.activation.max_value):
             return None
-        sigma, W = self.gate_activation, self.recurrent_blocks()
+        sigma, W, U = self.gate_activation, self.recurrent_blocks(), self.input_blocks()
         h = start
         for _ in range(60):
             a_i, a_f, a_u = self.gate_intervals(drive, h)
@@ -109,4 +109,5 @@ class InputGate(Cell):
         def norms(norm: Callable[[Block], float]) -> Array:
             return np.array([[float(f.high.max()) + norm(into)]])
 
-        return Domination(into.entrywise() + np.diag(f.high), None, None, norms, h)
+        heard = Block(coefficients, (U["i"], U["f"], U["u"]))
+        return Domination(into.entrywise() + np.diag(f.high), None, None, norms, h, (((heard,),),))

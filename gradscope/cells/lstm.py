@@ -142,10 +142,9 @@ class Lstm(Cell):
             phi_c = image(phi, c)
             h = h_start.hull((o * phi_c).outward(self.outward_rounding).within(h))
         slope_i, slope_f, slope_o = (largest_slope(sigma, a) for a in (a_i, a_f, a_o))
-        W = self.recurrent_blocks()
-        into_c = Block(
-            (g.magnitude * slope_i, c.magnitude * slope_f, i.high * largest_slope(phi, a_g)), (W["i"], W["f"], W["g"])
-        )
+        W, U = self.recurrent_blocks(), self.input_blocks()
+        to_c = (g.magnitude * slope_i, c.magnitude * slope_f, i.high * largest_slope(phi, a_g))
+        into_c = Block(to_c, (W["i"], W["f"], W["g"]))
         through_o = Block((phi_c.magnitude * slope_o,), (W["o"],))
         readout = o.high * largest_slope(phi, c)
         G = into_c.entrywise()
@@ -157,7 +156,9 @@ class Lstm(Cell):
             kappa, largest = norm(into_c), float(readout.max())
             return np.array([[largest * kappa + norm(through_o), (readout * f.high).max()], [kappa, f.high.max()]])
 
-        return Domination(fixed, None, None, norms, Interval(np.append(h.low, c.low), np.append(h.high, c.high)))
+        to_h = (*(readout * d for d in to_c), phi_c.magnitude * slope_o)
+        heard = ((Block(to_h, (U["i"], U["f"], U["g"], U["o"])),),), ((Block(to_c, (U["i"], U["f"], U["g"])),),)
+        return Domination(fixed, None, None, norms, Interval(np.append(h.low, c.low), np.append(h.high, c.high)), heard)
 
 
 def _held_by_no_float(value: Array, log_factor: Array) -> tuple[Array, Array] | None:

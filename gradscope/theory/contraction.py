@@ -21,6 +21,7 @@ of non-negative matrices with independent rows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,12 +52,15 @@ class Contraction:
         max_i sup (|J| v)_i / v_i; may be 1 or more where the block norms prove it alone.
     block_norms : ndarray, shape (m, m)
         Bounds on the norms of J_t's blocks.
+    block_factor : float
+        Their spectral radius.
     """
 
     factor: float
     weights: Array
     weighted_factor: float
     block_norms: Array
+    block_factor: float
     domination: Domination
 
     def log10_bound(self, n_steps: int) -> Array:
@@ -83,7 +87,7 @@ def contraction(domination: Domination) -> Contraction | None:
     factor = min(weighted, blocks)
     if not factor < 1.0:
         return None
-    return Contraction(factor, v, weighted, domination.block_norms, domination)
+    return Contraction(factor, v, weighted, domination.block_norms, blocks, domination)
 
 
 def perron_weights(domination: Domination, *, steps: int = 200) -> Array:
@@ -128,21 +132,24 @@ def drives_within(cell: Cell, bound: float) -> Interval:
     return Interval.around(np.asarray(cell.bias, dtype=np.float64), reach).outward()
 
 
-def input_bound(cell: Cell, start: Interval, *, largest: float = 1e3) -> float | None:
+def input_bound(cell: Cell, start: Interval) -> float | None:
     """The largest b (to 1 %) such that the cell provably contracts for all inputs with |x_j| ≤ b; None if for none."""
-    if contraction_of(cell, drives_within(cell, 0.0), start) is None:
+    return largest_bound(lambda b: contraction_of(cell, drives_within(cell, b), start) is not None)
+
+
+def largest_bound(contracts: Callable[[float], bool], *, least: float = 1e-3, most: float = 1e3) -> float | None:
+    """The largest b (to 1 %) up to ``most`` for which it contracts; 0 below ``least``, None if not even for 0."""
+    if not contracts(0.0):
         return None
-    if contraction_of(cell, drives_within(cell, largest), start) is not None:
-        return largest
-    low, high = 0.0, largest
-    floor = 1e-3
-    if contraction_of(cell, drives_within(cell, floor), start) is None:
+    if contracts(most):
+        return most
+    if not contracts(least):
         return 0.0
-    low = floor
+    low, high = least, most
     while high > 1.01 * low:
         middle = float(np.sqrt(low * high))
-        if contraction_of(cell, drives_within(cell, middle), start) is None:
-            high = middle
-        else:
+        if contracts(middle):
             low = middle
+        else:
+            high = middle
     return low

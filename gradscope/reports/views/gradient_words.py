@@ -258,7 +258,13 @@ def certified_blocks(result: Result) -> list[Block]:
     norm = significant(number(result.summary.get(which)), 4, against=[1.0])
     if proven_for:
         whom = printable(str(proven_for))
-        return [Sentence(f"Certified: it vanishes for {whom} (a weighted norm falls by {norm} a step).")]
+        stacked = (number(result.source.get("layers")) or 1) > 1 and result.source.get("layer") is None
+        how = (
+            f"in the slowest layer a norm falls by {norm} a step"
+            if stacked
+            else f"a weighted norm falls by {norm} a step"
+        )
+        return [Sentence(f"Certified: it vanishes for {whom} ({how}).")]
     return [Sentence(f"Certified: it vanishes for every input (scaled norm {norm} < 1).")]
 
 
