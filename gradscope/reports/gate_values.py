@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gradscope.fields import every
-from gradscope.log_domain import log10_at_most, log10_rounding
 from gradscope.records import Result, plain
 from gradscope.reports.reading import has, last_measured, number
 
@@ -204,6 +203,9 @@ def _doubtful(result: Result, name: str, row: int, value: Any) -> Known:
     assert n is not None
     assert path is not None
     computed = number(value)
+    # numpy is loaded for a doubtful row only: reading a report does without.
+    from gradscope.log_domain import log10_at_most, log10_rounding
+
     top = log10_at_most(math.nan if computed is None else computed, log10_rounding(lag, int(n), path))
     return Known(-math.inf, float(top), note=note)
 
