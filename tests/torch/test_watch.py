@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -371,6 +373,27 @@ def test_a_fault_is_a_row_and_the_training_goes_on():
     assert "not finite" in watched.rows[0]["error"]
     assert watched.rows[0]["log10_dloss_dh"] is None
     assert watched.report().results[0].summary["failed"] == 1
+
+
+def test_a_process_that_is_killed_costs_a_row_and_not_the_training():
+    """Rows come from another process; the next step gets a new one."""
+    module, x = make("GRU"), torch.randn(T, BATCH, INPUTS).double()
+    ended = pytest.warns(UserWarning, match="the process that measures has ended")
+    with ended, gradscope.torch.watch(module, every=1) as watched:
+        for step in range(3):
+            module(x)[0].sum().backward()
+            assert len(watched.rows) == step + 1  # waits for what is under way
+            if step == 0:
+                there = watched._helper._process.pid
+                assert there != os.getpid()
+                os.kill(there, signal.SIGKILL)
+    first, second, third = watched.rows
+    assert [row["error"] is None for row in watched.rows] == [True, False, True]
+    assert [row["horizon_censored"] for row in watched.rows] == [True, None, True]
+    assert first["log10_dloss_dh"] == third["log10_dloss_dh"]
+    assert second["log10_dloss_dh"] is None
+    # Not compared with theory, so nothing is denied either.
+    assert [first[name] for name in ("theory_violations", "vanishes_for_every_input")] == [None, None]
 
 
 def test_a_module_that_is_not_what_it_says_is_found_out():
