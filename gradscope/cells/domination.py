@@ -32,13 +32,16 @@ class Block:
         for d, W in zip(self.coefficients, self.weights, strict=True):
             scaled = d[:, None] * np.asarray(W, dtype=np.float64)
             total += float(np.linalg.norm(scaled, 2)) * (1.0 + 4.0 * max(scaled.shape) * np.finfo(np.float64).eps)
-        return total
+        return total + SMALLEST
 
     def least_norm(self) -> float:
         """What :meth:`norm` is at least, from the longest row of each term: no decomposition."""
         terms = zip(self.coefficients, self.weights, strict=True)
         return sum(float((d * np.linalg.norm(np.asarray(W, dtype=np.float64), axis=-1)).max()) for d, W in terms)
 
+
+#: Added to every entry and norm: what underflowed on the way to it was smaller, and nothing is claimed to be zero.
+SMALLEST = 2.0**-1000
 
 #: Blocks whose product, last first, is one way from the input to a part of the state.
 Chain: TypeAlias = tuple[Block, ...]
@@ -69,6 +72,9 @@ class Domination:
     states: Interval
     heard: tuple[tuple[Chain, ...], ...]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fixed", self.fixed + SMALLEST)
+
     @property
     def h_size(self) -> int:
         """Components of h, the first part of the state."""
@@ -80,12 +86,14 @@ class Domination:
         parts = [
             sum(reduce(np.matmul, [block.entrywise() for block in chain]) for chain in part) for part in self.heard
         ]
-        return np.concatenate(parts)
+        return np.concatenate(parts) + SMALLEST
 
     @cached_property
     def input_norms(self) -> Array:
         """Bounds on the spectral norms of ∂s_t/∂x_t, one for each part of the state."""
-        return np.array([sum(prod(block.norm() for block in chain) for chain in part) for part in self.heard])
+        return (
+            np.array([sum(prod(block.norm() for block in chain) for chain in part) for part in self.heard]) + SMALLEST
+        )
 
     @cached_property
     def block_norms(self) -> Array:

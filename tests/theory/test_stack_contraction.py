@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import gradscope
 from gradscope.analysis.contracting import proof_of
 from gradscope.article_claims.runs import log_norms, run
 from gradscope.cells.intervals import Interval
@@ -243,3 +244,16 @@ def test_a_stack_of_one_layer_says_what_the_layer_says() -> None:
     (layer,) = alone.layers
     assert isinstance(layer, Contraction)
     assert (alone.log10_bound(50) <= layer.log10_bound(50) + 1e-9).all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("source", ["lstm:hidden=1", "lstm:hidden=2,layers=2", "forget-gate:hidden=2", "gru:hidden=2"])
+def test_what_underflows_is_not_proven_to_be_zero(source):
+    """A gate of e^-800 is 10^-347: no bound may lie below its powers, as an exact zero would."""
+    (result,) = gradscope.gradients(f"{source},gain=0,forget_bias=-800", steps=3).results
+    log10_gate = -800 / np.log(10)
+    for row in list(result.rows())[1:]:
+        bound = row["log10_contraction_bound"]
+        assert bound is not None
+        assert bound > row["lag"] * log10_gate
+    assert 0 < result.summary["contraction"] < 1
